@@ -1,0 +1,1 @@
+"""Overland: offline-seeded backup, from the source tree to the vault and back."""

@@ -1,0 +1,114 @@
+"""The three families of errors, and the leaves that more than one part raises.
+
+`IntegrityError`: bytes are not what was written; stop and keep the evidence.
+`RefusedError`: understood and unsafe, or not allowed; a person decides.
+`TransientError`: try again unchanged; the only family that a retry catches.
+
+Every leaf has a stable `code`, which appears in logs, in API problems and as a heading in
+`docs/reference/errors.md`, and a message that says what to do next.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "IntegrityError",
+    "NotAuthorised",
+    "ObjectAbsent",
+    "ObjectCorrupt",
+    "ObjectExists",
+    "OutOfSpace",
+    "OverlandError",
+    "RefusedError",
+    "SignatureInvalid",
+    "TransientError",
+    "Unreachable",
+]
+
+
+class OverlandError(Exception):
+    """Base of all errors that Overland raises on purpose."""
+
+    code: ClassVar[str] = "overland-error"
+
+
+class IntegrityError(OverlandError):
+    """Bytes are not what was written."""
+
+    code: ClassVar[str] = "integrity"
+
+
+class RefusedError(OverlandError):
+    """The request was understood and is not carried out; nothing was changed."""
+
+    code: ClassVar[str] = "refused"
+
+
+class TransientError(OverlandError):
+    """The same request may succeed later, unchanged."""
+
+    code: ClassVar[str] = "transient"
+
+
+class ObjectAbsent(OverlandError):
+    """A store does not hold the object; absent is neither corrupt nor failed."""
+
+    code: ClassVar[str] = "object-absent"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no object {name}")
+        self.name = name
+
+
+class ObjectCorrupt(IntegrityError):
+    """An object's bytes fail a check."""
+
+    code: ClassVar[str] = "object-corrupt"
+
+    def __init__(self, name: str, *, check: str) -> None:
+        super().__init__(f"{name} is damaged: {check}; take it again from another copy")
+        self.name, self.check = name, check
+
+
+class ObjectExists(RefusedError):
+    """Another object already has this name, with other content; objects are never replaced."""
+
+    code: ClassVar[str] = "object-exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} already exists with other content; nothing was replaced")
+        self.name = name
+
+
+class SignatureInvalid(IntegrityError):
+    """A signed document was changed, or was signed by somebody else."""
+
+    code: ClassVar[str] = "signature-invalid"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the signature of {what} does not hold; do not use it")
+        self.what = what
+
+
+class OutOfSpace(RefusedError):
+    """A medium is too small for what was to be written to it."""
+
+    code: ClassVar[str] = "out-of-space"
+
+    def __init__(self, where: str, *, needed_bytes: int, free_bytes: int) -> None:
+        super().__init__(
+            f"{where} has {free_bytes} bytes free and needs {needed_bytes}; "
+            "free some space or choose another place, then run again: finished work is kept"
+        )
+        self.where, self.needed_bytes, self.free_bytes = where, needed_bytes, free_bytes
+
+
+class NotAuthorised(RefusedError):
+    """The credential is missing, expired, or does not allow this."""
+
+    code: ClassVar[str] = "not-authorised"
+
+
+class Unreachable(TransientError):
+    """A service did not answer."""
+
+    code: ClassVar[str] = "unreachable"

@@ -1,0 +1,77 @@
+"""A store of immutable objects (vault, container), as a port."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from overland.values import ObjectInfo
+
+__all__ = ["Objects", "Spaces"]
+
+
+class Objects(Protocol):
+    """Objects below one prefix.  Names follow the rules of `overland.ports.files`."""
+
+    def put(
+        self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
+    ) -> None:
+        """Store an object durably, if its bytes have exactly this size and SHA-256.
+
+        Putting the same object again succeeds and changes nothing.  On return the object
+        survives a power cut; until then nobody sees it.
+
+        Raises:
+            ObjectCorrupt: The content has another size or digest; nothing was stored.
+            ObjectExists: The name is taken by other content; nothing was changed.
+            OutOfSpace: The store is full.
+            NotAuthorised: The grant does not allow it.
+            Unreachable: The store did not answer; try again.
+        """
+        ...
+
+    def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer only at the end.
+
+        Raises:
+            ObjectAbsent: There is no such object.
+        """
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Return a whole object; for small ones.
+
+        Raises:
+            ObjectAbsent: There is no such object.
+        """
+        ...
+
+    def blocks(self, name: str) -> Iterator[memoryview]:
+        """Yield the content in order, in bounded blocks; each view lives until the next.
+
+        Raises:
+            ObjectAbsent: There is no such object.
+        """
+        ...
+
+    def head(self, name: str) -> ObjectInfo:
+        """Return the object's size.
+
+        Raises:
+            ObjectAbsent: There is no such object.
+        """
+        ...
+
+    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose name starts with `prefix`, sorted by name."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove an object; do nothing if it is absent."""
+        ...
+
+
+class Spaces(Protocol):
+    """All stores of one installation; a space is a path such as `accounts/harbour/seeds`."""
+
+    def open(self, space: str) -> Objects:
+        """Return the store `space`; it comes into being with its first object."""
+        ...

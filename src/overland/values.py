@@ -1,0 +1,99 @@
+"""The names and ids that every part of Overland shares.
+
+An *object* is one immutable file of a repository.  It has the same name in the staging location,
+on a drive, in a container and in a vault, so that every hop is copy and verify
+(`docs/format/repository-v1.md`).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, NewType
+from uuid import UUID
+
+__all__ = [
+    "DIGEST_HEX_LENGTH",
+    "ObjectInfo",
+    "ObjectName",
+    "PackId",
+    "PointId",
+    "RepositoryId",
+    "SeedId",
+    "canonical_uuid",
+    "index_name",
+    "is_object_name",
+    "keyring_name",
+    "pack_name",
+    "point_name",
+]
+
+ObjectName = NewType("ObjectName", str)
+"""A name such as `packs/3f/3f…e1.pack`; only the four patterns of `is_object_name` exist."""
+
+PackId = NewType("PackId", str)
+"""SHA-256 of a pack's bytes, 64 lower-case hexadecimal digits."""
+
+PointId = NewType("PointId", str)
+"""A recovery point's id, a UUID in canonical lower-case form."""
+
+RepositoryId = NewType("RepositoryId", str)
+"""A repository's id, a UUID in canonical lower-case form; one repository per source computer."""
+
+SeedId = NewType("SeedId", str)
+"""A seed's id, a UUID in canonical lower-case form; the link between policy and import job."""
+
+DIGEST_HEX_LENGTH: Final = 64
+
+_UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_OBJECT: Final = re.compile(
+    r"packs/(?P<fan>[0-9a-f]{2})/(?P=fan)[0-9a-f]{62}\.pack"
+    r"|index/[0-9a-f]{64}\.index"
+    rf"|points/{_UUID}\.point"
+    r"|keys/[0-9]{8}\.keyring"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectInfo:
+    """What a store knows of one object without reading it."""
+
+    name: str
+    size_bytes: int
+
+
+def is_object_name(name: str) -> bool:
+    """Return whether `name` is one of the four forms that a repository may hold.
+
+    Names from outside pass through here before they come near a path; nothing that leaves its
+    folder can match.
+    """
+    return _OBJECT.fullmatch(name) is not None
+
+
+def pack_name(pack_id: PackId) -> ObjectName:
+    """Return the object name of a pack; packs fan out over 256 folders by their first byte."""
+    return ObjectName(f"packs/{pack_id[:2]}/{pack_id}.pack")
+
+
+def index_name(digest: str) -> ObjectName:
+    """Return the object name of an index file whose bytes have the SHA-256 `digest`."""
+    return ObjectName(f"index/{digest}.index")
+
+
+def point_name(point_id: PointId) -> ObjectName:
+    """Return the object name of a recovery point."""
+    return ObjectName(f"points/{point_id}.point")
+
+
+def keyring_name(generation: int) -> ObjectName:
+    """Return the object name of the keyring's `generation`, counted from 1; the highest counts."""
+    assert 1 <= generation <= 99_999_999, "eight digits hold the generation"
+    return ObjectName(f"keys/{generation:08d}.keyring")
+
+
+def canonical_uuid(text: str) -> str:
+    """Return `text` as a canonical lower-case UUID.
+
+    Raises:
+        ValueError: It is not a UUID.
+    """
+    return str(UUID(text))
