@@ -1,0 +1,72 @@
+"""Ed25519 signatures with a purpose, so that no document can pass for one of another kind.
+
+Verifying needs no secret: this is the module of `crypto` that keyless machines use.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from overland.crypto.secrets import Secret
+from overland.errors import SignatureInvalid
+
+__all__ = [
+    "PUBLIC_KEY_BYTES",
+    "SIGNATURE_BYTES",
+    "generate_signing_key",
+    "public_key",
+    "sign",
+    "verify",
+]
+
+PUBLIC_KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+_PRIVATE_KEY_BYTES: Final = 32
+
+
+def generate_signing_key(random: Callable[[int], bytes]) -> Secret:
+    """Return a new private key, made of 32 bytes of `random`."""
+    seed = random(_PRIVATE_KEY_BYTES)
+    assert len(seed) == _PRIVATE_KEY_BYTES, "random(n) returns n bytes"
+    return Secret(seed)
+
+
+def public_key(private: Secret) -> bytes:
+    """Return the 32-byte public key of `private`."""
+    return _private(private).public_key().public_bytes_raw()
+
+
+def sign(private: Secret, purpose: str, data: bytes) -> bytes:
+    """Return the 64-byte signature of `data` for `purpose` (`docs/format/keys-v1.md` §6).
+
+    Signed are the purpose in ASCII, a zero byte, and the data.
+    """
+    return _private(private).sign(_message(purpose, data))
+
+
+def verify(public: bytes, purpose: str, data: bytes, signature: bytes) -> None:
+    """Return when `signature` is that of `data` for `purpose` by the owner of `public`.
+
+    The caller decides whether it trusts `public`; a document that brings its own key proves
+    nothing else.
+
+    Raises:
+        SignatureInvalid: It is not, or the key or the signature has a wrong length.
+    """
+    try:
+        key = Ed25519PublicKey.from_public_bytes(public)
+        key.verify(signature, _message(purpose, data))
+    except (InvalidSignature, ValueError):
+        raise SignatureInvalid(purpose) from None
+
+
+def _private(private: Secret) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(private.reveal())
+
+
+def _message(purpose: str, data: bytes) -> bytes:
+    assert purpose.isascii(), "purposes are ASCII"
+    assert purpose.isprintable(), "purposes hold no zero byte, so the message has one reading"
+    return b"".join((purpose.encode("ascii"), b"\0", data))

@@ -1,0 +1,1 @@
+"""Bytes to values and back, pure; one module per layout in `docs/format`."""

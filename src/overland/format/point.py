@@ -1,0 +1,323 @@
+"""A recovery point: a signed file with a public part and a sealed root (`point-v1.md`).
+
+The public part is what keyless machines need to know which objects make the point whole.  All
+names, times and sizes of the source are in the sealed root.
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from overland.errors import ObjectCorrupt
+from overland.format.tree import Entry, TreeCorrupt, check_entry
+from overland.values import PointId, RepositoryId, SeedId, canonical_uuid, is_object_name
+
+__all__ = [
+    "MAX_POINT_BYTES",
+    "SIGNATURE_BYTES",
+    "SIGNATURE_PURPOSE",
+    "ObjectRef",
+    "ParsedPoint",
+    "PointCorrupt",
+    "PointPublic",
+    "PointRoot",
+    "Root",
+    "Skipped",
+    "Statistics",
+    "assemble",
+    "decode_public",
+    "decode_root",
+    "encode_public",
+    "encode_root",
+    "parse",
+]
+
+SIGNATURE_PURPOSE: Final = "overland-point-v1"
+MAX_POINT_BYTES: Final = 512 << 20
+MAX_ROOT_BYTES: Final = 64 << 20
+_PREFIX: Final = struct.Struct("<8sIIII8x")  # §2: magic, version, cipher, public, sealed bytes
+_MAGIC: Final = b"OVLPOIN1"
+_VERSION: Final = 1
+_AES_256_GCM: Final = 1
+SIGNATURE_BYTES: Final = 64
+_TAG_BYTES: Final = 16
+_ALIGNMENT: Final = 512
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+_Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Text = Annotated[str, msgspec.Meta(max_length=4096)]
+
+
+class PointCorrupt(ObjectCorrupt):
+    """A recovery point breaks a rule of `docs/format/point-v1.md`."""
+
+    code = "point-corrupt"
+
+
+class ObjectRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An object that a run published: its name, size and SHA-256."""
+
+    name: str
+    size_bytes: Annotated[int, msgspec.Meta(gt=0, le=1 << 30)]
+    sha256: _Sha256
+
+
+class PointPublic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What everybody may know of a recovery point."""
+
+    point_id: PointId
+    repository_id: RepositoryId
+    created_at: _Instant
+    kind: Literal["seed", "incremental", "full"]
+    seed_id: SeedId | None
+    base: PointId | None
+    salt: _Sha256
+    objects: list[ObjectRef]
+
+
+class Statistics(
+    msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid_unknown_fields=True
+):
+    """What a run read, and what of it was new."""
+
+    files: _Count = 0
+    folders: _Count = 0
+    others: _Count = 0
+    source_bytes: _Count = 0
+    new_bytes: _Count = 0
+    stored_bytes: _Count = 0
+    chunks: _Count = 0
+    new_chunks: _Count = 0
+    changed_while_read: _Count = 0
+    skipped: _Count = 0
+
+
+class Skipped(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Something of the source that is not in the recovery point, and why."""
+
+    path: bytes
+    reason: _Text
+
+
+class Root(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One source root: its absolute path, and its entry."""
+
+    path: bytes
+    entry: Entry
+
+
+class PointRoot(msgspec.Struct, frozen=True, kw_only=True):
+    """What only the holder of the key may know of a recovery point."""
+
+    roots: list[Root]
+    statistics: Statistics
+    skipped: list[Skipped]
+    host: str
+    policy: str
+    include: list[str]
+    exclude: list[str]
+    started_at: datetime
+    ended_at: datetime
+
+
+class _WireRoot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    version: Literal[1]
+    roots: Annotated[list[Root], msgspec.Meta(max_length=10_000)]
+    statistics: Statistics
+    skipped: list[Skipped]
+    host: _Text
+    policy: _Text
+    include: list[_Text]
+    exclude: list[_Text]
+    started_us: int
+    ended_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedPoint:
+    """A recovery point's parts.  Nothing is proven until the signature was verified.
+
+    `signed_bytes` and `signature` go to `crypto.sign.verify` with `SIGNATURE_PURPOSE`;
+    `public_bytes` is the additional data of the sealed root, `salt` the one of its key.
+    """
+
+    public: PointPublic
+    public_bytes: bytes
+    salt: bytes
+    sealed_root: bytes
+    signed_bytes: bytes
+    signature: bytes
+
+
+def encode_public(public: PointPublic) -> bytes:
+    """Return the public part as canonical JSON; the additional data of the sealed root.
+
+    Raises:
+        PointCorrupt: `public` breaks a rule of §3; nothing may be written from it.
+    """
+    _check_public(public, name="the new recovery point")
+    return msgspec.json.encode(public)
+
+
+def decode_public(data: bytes, *, name: str) -> PointPublic:
+    """Return the public part of a recovery point.
+
+    Raises:
+        PointCorrupt: A rule of `docs/format/point-v1.md` §3 is broken.
+    """
+    try:
+        public = msgspec.json.decode(data, type=PointPublic)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PointCorrupt(name, check=f"not a public part of version 1: {error}") from None
+    _check_public(public, name=name)
+    if msgspec.json.encode(public) != data:
+        raise PointCorrupt(name, check="the public part is not in canonical form")
+    return public
+
+
+def encode_root(root: PointRoot) -> bytes:
+    """Return the plaintext of the sealed root."""
+    wire = _WireRoot(
+        _VERSION,
+        root.roots,
+        root.statistics,
+        root.skipped,
+        root.host,
+        root.policy,
+        root.include,
+        root.exclude,
+        _microseconds(root.started_at),
+        _microseconds(root.ended_at),
+    )
+    return msgspec.msgpack.encode(wire)
+
+
+def decode_root(data: bytes, *, name: str) -> PointRoot:
+    """Return the root of a recovery point from its opened bytes.
+
+    Raises:
+        PointCorrupt: A rule of `docs/format/point-v1.md` §4 is broken.
+    """
+    try:
+        wire = msgspec.msgpack.decode(data, type=_WireRoot)
+        started, ended = (_instant(us) for us in (wire.started_us, wire.ended_us))
+        for root in wire.roots:
+            check_entry(root.entry, name=name)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        raise PointCorrupt(name, check=f"not a root of version 1: {error}") from None
+    except TreeCorrupt as error:
+        raise PointCorrupt(name, check=error.check) from None
+    if msgspec.msgpack.encode(wire) != data:
+        raise PointCorrupt(name, check="the root is not in canonical form")
+    return PointRoot(
+        roots=wire.roots,
+        statistics=wire.statistics,
+        skipped=wire.skipped,
+        host=wire.host,
+        policy=wire.policy,
+        include=wire.include,
+        exclude=wire.exclude,
+        started_at=started,
+        ended_at=ended,
+    )
+
+
+def assemble(public: PointPublic, sealed_root: bytes, *, sign: Callable[[bytes], bytes]) -> bytes:
+    """Return the whole file of a recovery point; its length is a multiple of 512.
+
+    Args:
+        public: The public part.
+        sealed_root: `encode_root` sealed under `public.salt` with `encode_public` as additional
+            data.
+        sign: Returns the Ed25519 signature of its argument for `SIGNATURE_PURPOSE`.
+    """
+    public_bytes = encode_public(public)
+    prefix = _PREFIX.pack(_MAGIC, _VERSION, _AES_256_GCM, len(public_bytes), len(sealed_root))
+    body = b"".join((prefix, public_bytes, sealed_root))
+    signed = body + bytes(-(len(body) + SIGNATURE_BYTES) % _ALIGNMENT)
+    signature = sign(signed)
+    assert len(signature) == SIGNATURE_BYTES, "an Ed25519 signature has 64 bytes"
+    assert len(signed) + SIGNATURE_BYTES <= MAX_POINT_BYTES, "a run publishes fewer objects"
+    return signed + signature
+
+
+def parse(data: bytes, *, name: str) -> ParsedPoint:
+    """Return the parts of a recovery point's file.  Checks no signature and opens nothing.
+
+    Raises:
+        PointCorrupt: A rule of `docs/format/point-v1.md` §2 or §3 is broken.
+    """
+    if not _PREFIX.size + SIGNATURE_BYTES <= len(data) <= MAX_POINT_BYTES:
+        raise PointCorrupt(name, check="the file's length is not allowed")
+    if len(data) % _ALIGNMENT:
+        raise PointCorrupt(name, check="the file's length is not a multiple of 512")
+    public_bytes, sealed_at, sealed_end = _layout(data, name=name)
+    public = decode_public(public_bytes, name=name)
+    return ParsedPoint(
+        public=public,
+        public_bytes=public_bytes,
+        salt=bytes.fromhex(public.salt),
+        sealed_root=data[sealed_at:sealed_end],
+        signed_bytes=data[:-SIGNATURE_BYTES],
+        signature=data[-SIGNATURE_BYTES:],
+    )
+
+
+def _layout(data: bytes, *, name: str) -> tuple[bytes, int, int]:
+    magic, version, cipher, public_bytes, sealed_bytes = _PREFIX.unpack_from(data)
+    if magic != _MAGIC or version != _VERSION or cipher != _AES_256_GCM:
+        raise PointCorrupt(name, check="not a recovery point of version 1")
+    if any(data[24 : _PREFIX.size]):
+        raise PointCorrupt(name, check="a reserved byte is not zero")
+    sealed_at = _PREFIX.size + public_bytes
+    sealed_end = sealed_at + sealed_bytes
+    padding = len(data) - SIGNATURE_BYTES - sealed_end
+    if not 0 <= padding < _ALIGNMENT or not _TAG_BYTES < sealed_bytes <= MAX_ROOT_BYTES:
+        raise PointCorrupt(name, check="the parts do not fill the file")
+    if any(data[sealed_end : sealed_end + padding]):
+        raise PointCorrupt(name, check="the padding is not zero")
+    return data[_PREFIX.size : sealed_at], sealed_at, sealed_end
+
+
+def _check_public(public: PointPublic, *, name: str) -> None:
+    ids = (public.point_id, public.repository_id, public.seed_id, public.base)
+    if any(text is not None and not _is_canonical(text) for text in ids):
+        raise PointCorrupt(name, check="an id is not a canonical UUID")
+    if (public.kind == "seed") != (public.seed_id is not None):
+        raise PointCorrupt(name, check="a seed has a seed id, and nothing else has")
+    if (public.kind == "incremental") != (public.base is not None):
+        raise PointCorrupt(name, check="an incremental has a base, and nothing else has")
+    if public.created_at.utcoffset() != timedelta(0):
+        raise PointCorrupt(name, check="an instant is not in UTC")
+    names = [ref.name for ref in public.objects]
+    if len(set(names)) != len(names) or not all(map(_is_payload, names)):
+        raise PointCorrupt(name, check="an object's name is not allowed, or there twice")
+    if any(ref.sha256 not in ref.name or ref.size_bytes % _ALIGNMENT for ref in public.objects):
+        raise PointCorrupt(name, check="an object's name or size is not its own")
+
+
+def _is_payload(name: str) -> bool:
+    return is_object_name(name) and name.startswith(("packs/", "index/"))
+
+
+def _is_canonical(text: str) -> bool:
+    try:
+        return canonical_uuid(text) == text
+    except ValueError:
+        return False
+
+
+def _microseconds(instant: datetime) -> int:
+    assert instant.tzinfo is not None, "instants are aware, in UTC"
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def _instant(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,0 +1,195 @@
+"""What a seed, and one drive of it, consist of (`seed-manifest-v1.md`, `drive-manifest-v1.md`).
+
+Both are the bodies of signed documents (`format.signed`).  They hold no file name, no file size
+and no plaintext hash of the source.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+
+from overland.errors import IntegrityError
+from overland.values import PointId, RepositoryId, SeedId, canonical_uuid, is_object_name
+
+__all__ = [
+    "DRIVE_MANIFEST_PURPOSE",
+    "MAX_OBJECTS",
+    "SEED_MANIFEST_PURPOSE",
+    "DriveManifest",
+    "ManifestInvalid",
+    "ManifestObject",
+    "SeedManifest",
+    "decode_drive_manifest",
+    "decode_seed_manifest",
+    "encode_drive_manifest",
+    "encode_seed_manifest",
+]
+
+SEED_MANIFEST_PURPOSE: Final = "overland-seed-manifest-v1"
+DRIVE_MANIFEST_PURPOSE: Final = "overland-drive-manifest-v1"
+MAX_OBJECTS: Final = 1_000_000
+_ALIGNMENT: Final = 512
+_ALIGNED: Final = (".pack", ".index", ".point")
+
+_Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Md5 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_JobName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+_Serial = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,64}\Z")]
+_Manifest = TypeVar("_Manifest", "SeedManifest", "DriveManifest")
+
+
+class ManifestInvalid(IntegrityError):
+    """A seed's or drive's manifest breaks a rule of its format document."""
+
+    code = "manifest-invalid"
+
+    def __init__(self, name: str, *, check: str) -> None:
+        super().__init__(f"{name} is not a valid manifest: {check}; take another copy of it")
+        self.name, self.check = name, check
+
+
+class ManifestObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One object of a seed; digests are lower-case hexadecimal."""
+
+    name: str
+    size_bytes: Annotated[int, msgspec.Meta(gt=0, le=1 << 30)]
+    sha256: _Sha256
+    md5: _Md5
+
+
+class SeedManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole seed: every object that must arrive for its recovery point to be restorable."""
+
+    format_version: Literal[1] = 1
+    seed_id: SeedId
+    repository_id: RepositoryId
+    job_name: _JobName
+    point_id: PointId
+    snapshot_at: _Instant
+    created_at: _Instant
+    objects: Annotated[list[ManifestObject], msgspec.Meta(min_length=1, max_length=MAX_OBJECTS)]
+    parity: Annotated[list[str], msgspec.Meta(max_length=0)] = msgspec.field(default_factory=list)
+
+
+class DriveManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One drive: which objects of the seed are on it."""
+
+    format_version: Literal[1] = 1
+    seed_id: SeedId
+    job_name: _JobName
+    drive_serial: _Serial
+    sequence: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    drive_count: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None
+    seed_manifest_sha256: _Sha256
+    objects: Annotated[list[ManifestObject], msgspec.Meta(max_length=MAX_OBJECTS)]
+    prepared_at: _Instant
+
+
+def encode_seed_manifest(manifest: SeedManifest) -> bytes:
+    """Return the canonical body to sign for `SEED_MANIFEST_PURPOSE`.
+
+    Raises:
+        ManifestInvalid: A rule of `docs/format/seed-manifest-v1.md` §3 is broken.
+    """
+    _check_seed(manifest, name="the new manifest")
+    return _encode(manifest)
+
+
+def decode_seed_manifest(body: bytes, *, name: str) -> SeedManifest:
+    """Return a seed's manifest from the body of its signed document.
+
+    Raises:
+        ManifestInvalid: A rule of `docs/format/seed-manifest-v1.md` §3 is broken.
+    """
+    manifest = _decode(body, SeedManifest, name=name)
+    _check_seed(manifest, name=name)
+    return manifest
+
+
+def encode_drive_manifest(manifest: DriveManifest) -> bytes:
+    """Return the canonical body to sign for `DRIVE_MANIFEST_PURPOSE`.
+
+    Raises:
+        ManifestInvalid: A rule of `docs/format/drive-manifest-v1.md` §2 is broken.
+    """
+    _check_drive(manifest, name="the new manifest")
+    return _encode(manifest)
+
+
+def decode_drive_manifest(body: bytes, *, name: str) -> DriveManifest:
+    """Return a drive's manifest from the body of its signed document.
+
+    Raises:
+        ManifestInvalid: A rule of `docs/format/drive-manifest-v1.md` §2 is broken.
+    """
+    manifest = _decode(body, DriveManifest, name=name)
+    _check_drive(manifest, name=name)
+    return manifest
+
+
+def _encode(manifest: SeedManifest | DriveManifest) -> bytes:
+    # Types and bounds hold in what is written, as they must in what is read.
+    return msgspec.json.encode(manifest)
+
+
+def _decode(body: bytes, form: type[_Manifest], *, name: str) -> _Manifest:
+    try:
+        manifest = msgspec.json.decode(body, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestInvalid(name, check=f"not a manifest of version 1: {error}") from None
+    if msgspec.json.encode(manifest) != body:
+        raise ManifestInvalid(name, check="it is not in canonical form")
+    return manifest
+
+
+def _check_seed(manifest: SeedManifest, *, name: str) -> None:
+    _check_ids((manifest.seed_id, manifest.repository_id, manifest.point_id), name=name)
+    _check_instants((manifest.snapshot_at, manifest.created_at), name=name)
+    _check_objects(manifest.objects, name=name)
+    points = [o.name for o in manifest.objects if o.name.endswith(".point")]
+    if points != [f"points/{manifest.point_id}.point"]:
+        raise ManifestInvalid(name, check="it does not hold its own recovery point, and only that")
+    if not any(o.name.endswith(".keyring") for o in manifest.objects):
+        raise ManifestInvalid(name, check="it holds no keyring")
+
+
+def _check_drive(manifest: DriveManifest, *, name: str) -> None:
+    _check_ids((manifest.seed_id,), name=name)
+    _check_instants((manifest.prepared_at,), name=name)
+    _check_objects(manifest.objects, name=name)
+    if manifest.drive_count is not None and manifest.sequence > manifest.drive_count:
+        raise ManifestInvalid(name, check="its sequence is above the drive count")
+
+
+def _check_ids(ids: Iterable[str], *, name: str) -> None:
+    for text in ids:
+        try:
+            canonical = canonical_uuid(text)
+        except ValueError:
+            canonical = None
+        if canonical != text:
+            raise ManifestInvalid(name, check="an id is not a canonical UUID")
+
+
+def _check_instants(instants: Iterable[datetime], *, name: str) -> None:
+    for instant in instants:
+        if instant.utcoffset() != timedelta(0):
+            raise ManifestInvalid(name, check="an instant is not in UTC")
+
+
+def _check_objects(objects: list[ManifestObject], *, name: str) -> None:
+    before = ""
+    for found in objects:
+        if not is_object_name(found.name):
+            raise ManifestInvalid(name, check="an object's name is not allowed")
+        if found.name <= before:
+            raise ManifestInvalid(name, check="objects are not sorted by name, or not unique")
+        if found.name.endswith(_ALIGNED) and found.size_bytes % _ALIGNMENT:
+            raise ManifestInvalid(name, check="an object's size is not a multiple of 512")
+        named_by_digest = found.name.endswith((".pack", ".index"))
+        if named_by_digest and found.sha256 not in found.name:
+            raise ManifestInvalid(name, check="an object's name is not its SHA-256")
+        before = found.name

@@ -1,0 +1,101 @@
+"""A signed JSON document: one line that says it, one line that signs it (`seed-manifest-v1.md` §2).
+
+This module splits and joins the lines.  Signing and verifying are `crypto.sign`'s: the caller
+hands the body, the purpose and the signature there, and decides whose key it trusts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from overland.errors import IntegrityError
+
+__all__ = [
+    "MAX_DOCUMENT_BYTES",
+    "SignedDocument",
+    "SignedDocumentInvalid",
+    "decode_signed",
+    "encode_signed",
+]
+
+MAX_DOCUMENT_BYTES: Final = 256 << 20
+_MAX_SIGNATURE_LINE_BYTES: Final = 1024
+
+
+class SignedDocumentInvalid(IntegrityError):
+    """A file is not a signed document of the expected purpose."""
+
+    code = "signed-document-invalid"
+
+    def __init__(self, name: str, *, check: str) -> None:
+        super().__init__(f"{name} is not a usable signed document: {check}; take another copy")
+        self.name, self.check = name, check
+
+
+class _SignatureLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    algorithm: Literal["ed25519"]
+    purpose: str
+    public_key: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    signature: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedDocument:
+    """The parts of a signed document, for `crypto.sign.verify`.  Nothing is proven yet."""
+
+    purpose: str
+    body: bytes
+    public_key: bytes
+    signature: bytes
+
+
+def encode_signed(
+    purpose: str, body: bytes, *, public_key: bytes, sign: Callable[[bytes], bytes]
+) -> bytes:
+    """Return the document: the body's line and the signature's line.
+
+    Args:
+        purpose: What the signature is for; stands in the document too.
+        body: JSON in one line, without a line feed.
+        public_key: The 32-byte key that verifies.
+        sign: Returns the Ed25519 signature of its argument, the body, for `purpose`.
+    """
+    assert b"\n" not in body, "a body is one line"
+    line = _SignatureLine(
+        algorithm="ed25519",
+        purpose=purpose,
+        public_key=public_key.hex(),
+        signature=sign(body).hex(),
+    )
+    document = b"".join((body, b"\n", msgspec.json.encode(line), b"\n"))
+    assert len(document) <= MAX_DOCUMENT_BYTES, "a seed has fewer objects (§5)"
+    return document
+
+
+def decode_signed(document: bytes, purpose: str, *, name: str) -> SignedDocument:
+    """Return the parts of a document whose signature line says `purpose`.
+
+    Raises:
+        SignedDocumentInvalid: It is cut, too long, of another purpose, or not a signed document.
+    """
+    if len(document) > MAX_DOCUMENT_BYTES:
+        raise SignedDocumentInvalid(name, check="it is too long")
+    body, found, line = document.partition(b"\n")
+    if not found or len(line) > _MAX_SIGNATURE_LINE_BYTES:
+        raise SignedDocumentInvalid(name, check="it has no signature line")
+    try:
+        signature = msgspec.json.decode(line, type=_SignatureLine)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SignedDocumentInvalid(name, check=f"its signature line: {error}") from None
+    if msgspec.json.encode(signature) + b"\n" != line:
+        raise SignedDocumentInvalid(name, check="its signature line is not in canonical form")
+    if signature.purpose != purpose:
+        raise SignedDocumentInvalid(name, check=f"it is not signed for {purpose}")
+    return SignedDocument(
+        purpose=purpose,
+        body=body,
+        public_key=bytes.fromhex(signature.public_key),
+        signature=bytes.fromhex(signature.signature),
+    )

@@ -1,0 +1,182 @@
+"""A folder's node: its entries, sorted by name, in MessagePack (`tree-v1.md`).
+
+`Entry` is a plain array-like structure, not a checked value: one is made for each file of the
+source, so decoding and checking are done by `msgspec` and one pass.
+"""
+
+import operator
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from overland.errors import ObjectCorrupt
+
+__all__ = [
+    "CHUNK_ID_BYTES",
+    "KIND_FIFO",
+    "KIND_FILE",
+    "KIND_FOLDER",
+    "KIND_SYMLINK",
+    "LINK_BYTES",
+    "MAX_LEVELS",
+    "MAX_NODE_BYTES",
+    "Entry",
+    "Kind",
+    "TreeCorrupt",
+    "check_entry",
+    "decode_node",
+    "encode_node",
+]
+
+CHUNK_ID_BYTES: Final = 32
+LINK_BYTES: Final = 16
+MAX_LEVELS: Final = 4
+MAX_NODE_BYTES: Final = 1 << 30
+KIND_FILE: Final = "file"
+KIND_FOLDER: Final = "folder"
+KIND_SYMLINK: Final = "symlink"
+KIND_FIFO: Final = "fifo"
+_VERSION: Final = 1
+_NO_NAMES: Final = frozenset({b"", b".", b".."})
+_MAX_MODE: Final = 0o7777
+
+Kind = Literal["file", "folder", "symlink", "fifo"]
+_Name = Annotated[bytes, msgspec.Meta(max_length=65_535)]
+_Id = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Owner = Annotated[str, msgspec.Meta(max_length=1024)] | None
+
+
+class TreeCorrupt(ObjectCorrupt):
+    """A folder's node breaks a rule of `docs/format/tree-v1.md`."""
+
+    code = "tree-corrupt"
+
+
+class Entry(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False, kw_only=True
+):
+    """One file, folder, symbolic link or pipe, as it was at the instant of the snapshot.
+
+    `content` is chunk ids laid end to end: of the file's bytes (of its data extents, where it has
+    holes), or of the folder's own node.  With `levels` above 0 it is that of a longer list, itself
+    stored in chunks, so many times over.
+    """
+
+    name: _Name
+    kind: Kind
+    mode: Annotated[int, msgspec.Meta(ge=0, le=_MAX_MODE)]
+    uid: _Id
+    gid: _Id
+    user: _Owner
+    group: _Owner
+    mtime_ns: int
+    size_bytes: _Size
+    content: bytes = b""
+    levels: Annotated[int, msgspec.Meta(ge=0, le=MAX_LEVELS)] = 0
+    extents: tuple[tuple[_Size, _Size], ...] | None = None
+    target: _Name = b""
+    xattrs: tuple[tuple[_Name, bytes], ...] = ()
+    link: bytes = b""
+    changed: bool = False
+
+
+class _Node(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    version: Literal[1]
+    entries: list[Entry]
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(_Node)
+
+
+def encode_node(entries: Iterable[Entry]) -> bytes:
+    """Return a folder's node.  `entries` are sorted by name, and each name is there once.
+
+    The same entries give the same bytes, so an unchanged folder is a chunk that exists already.
+
+    Raises:
+        TreeCorrupt: An entry breaks a rule of `docs/format/tree-v1.md` §4.
+    """
+    node = _Node(version=_VERSION, entries=list(entries))
+    _check_node(node, name="the new node")
+    return _encoder.encode(node)
+
+
+def decode_node(data: bytes, *, name: str) -> list[Entry]:
+    """Return the entries of a folder's node.
+
+    Args:
+        data: The node, joined from its chunks.
+        name: Used in errors only; not a path of the source, which must not reach a log.
+
+    Raises:
+        TreeCorrupt: A rule of `docs/format/tree-v1.md` §4 is broken; `check` says which.
+    """
+    if len(data) > MAX_NODE_BYTES:
+        raise TreeCorrupt(name, check="the node is too long")
+    try:
+        node = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TreeCorrupt(name, check=f"not a node of version 1: {error}") from None
+    _check_node(node, name=name)
+    if _encoder.encode(node) != data:
+        raise TreeCorrupt(name, check="the node is not in canonical form")
+    return node.entries
+
+
+def check_entry(entry: Entry, *, name: str) -> None:
+    """Return when what the entry says of its content holds together (§4.2).
+
+    Raises:
+        TreeCorrupt: It does not.
+    """
+    if not 0 <= entry.mode <= _MAX_MODE:
+        raise TreeCorrupt(name, check="a mode holds more than permissions")
+    if len(entry.content) % CHUNK_ID_BYTES:
+        raise TreeCorrupt(name, check="a content list is cut")
+    if entry.levels and not entry.content:
+        raise TreeCorrupt(name, check="a list of lists is empty")
+    if entry.link and (len(entry.link) != LINK_BYTES or entry.kind == KIND_FOLDER):
+        raise TreeCorrupt(name, check="a hard link's group is not allowed")
+    if entry.kind == KIND_FILE:
+        _check_file(entry, name=name)
+    elif entry.extents is not None:
+        raise TreeCorrupt(name, check="only files have extents")
+    if entry.kind in {KIND_SYMLINK, KIND_FIFO} and (entry.content or entry.levels):
+        raise TreeCorrupt(name, check="only files and folders have content")
+    if (entry.kind == KIND_SYMLINK) != bool(entry.target) or b"\0" in entry.target:
+        raise TreeCorrupt(name, check="a symbolic link's target is not allowed")
+    if entry.xattrs:
+        _check_attributes(entry, name=name)
+
+
+def _check_attributes(entry: Entry, *, name: str) -> None:
+    if any(first[0] >= second[0] for first, second in pairwise(entry.xattrs)):
+        raise TreeCorrupt(name, check="attributes are not sorted, or not unique")
+    if any(not key or b"\0" in key for key, _ in entry.xattrs):
+        raise TreeCorrupt(name, check="an attribute's name is not allowed")
+
+
+def _check_file(entry: Entry, *, name: str) -> None:
+    data_bytes = entry.size_bytes
+    if entry.extents is not None:
+        end = data_bytes = 0
+        for offset, length in entry.extents:
+            if offset < end or length < 1 or offset + length > entry.size_bytes:
+                raise TreeCorrupt(name, check="extents overlap or leave the file")
+            end, data_bytes = offset + length, data_bytes + length
+    if bool(data_bytes) != bool(entry.content):
+        raise TreeCorrupt(name, check="a file's content does not match its size")
+
+
+def _check_node(node: _Node, *, name: str) -> None:
+    names = [entry.name for entry in node.entries]
+    if not all(map(operator.lt, names, names[1:])):
+        raise TreeCorrupt(name, check="names are not sorted, or not unique")
+    for entry in node.entries:
+        if entry.name in _NO_NAMES or b"/" in entry.name or b"\0" in entry.name:
+            raise TreeCorrupt(name, check="a name is not allowed")
+        check_entry(entry, name=name)

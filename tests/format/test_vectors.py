@@ -1,0 +1,207 @@
+"""Golden vectors: every good one is read as it was written, every damaged one is refused."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.support import format_samples as sample
+from tests.support.format_texts import SERIAL, TIDE, worked_example
+
+from overland.crypto.aead import INDEX_BODY, POINT_ROOT, SealBroken, open_once
+from overland.crypto.keyring import decode_keyring, encode_keyring
+from overland.crypto.keys import (
+    MasterKey,
+    Purpose,
+    open_with_passphrase,
+    open_with_recovery_kit,
+    signing_key,
+)
+from overland.crypto.secrets import Secret
+from overland.crypto.sign import verify
+from overland.errors import IntegrityError, SignatureInvalid
+from overland.format import index, pack, point, seed_manifest, signed, tree
+from overland.format.drive_xml import read_manifest
+
+VECTORS = Path(__file__).parent / "vectors"
+VALUES = msgspec.json.decode((VECTORS / "values.json").read_bytes())
+MASTER = MasterKey(Secret(bytes.fromhex(VALUES["master_key"])))
+SIGNER = bytes.fromhex(VALUES["signing_public_key"])
+
+
+def damaged(folder: str, suffix: str) -> pytest.MarkDecorator:
+    found = sorted((VECTORS / folder).glob(f"bad-*.{suffix}"))
+    assert found, "a format without damaged vectors is not tested"
+    return pytest.mark.parametrize("path", found, ids=lambda p: p.stem)
+
+
+def check_of(error: IntegrityError) -> str:
+    """What the error says failed, as in a vector's name."""
+    if isinstance(error, SealBroken):
+        return f"seal-of-{slug(error.part)}"
+    if isinstance(error, SignatureInvalid):
+        return "signature"
+    check = getattr(error, "check")  # noqa: B009 - every other leaf of the formats has it
+    assert isinstance(check, str)
+    return slug(check)
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def refuses(path: Path, read: Callable[[bytes], object]) -> None:
+    with pytest.raises(IntegrityError) as refused:
+        read(path.read_bytes())
+    expected = path.stem.removeprefix("bad-")
+    assert check_of(refused.value).startswith(expected)
+
+
+def open_index(data: bytes) -> list[index.PackDirectory]:
+    header = index.decode_header(data, name="i")
+    plain = open_once(
+        MASTER.subkey(Purpose.INDEX),
+        INDEX_BODY,
+        salt=header.salt,
+        sealed=data[index.HEADER_BYTES :],
+        aad=data[: index.HEADER_BYTES],
+        name="i",
+    )
+    return index.decode_index(plain, name="i")
+
+
+def open_point(data: bytes) -> point.PointRoot:
+    found = point.parse(data, name="p")
+    verify(SIGNER, point.SIGNATURE_PURPOSE, found.signed_bytes, found.signature)
+    plain = open_once(
+        MASTER.subkey(Purpose.POINT),
+        POINT_ROOT,
+        salt=found.salt,
+        sealed=found.sealed_root,
+        aad=found.public_bytes,
+        name="p",
+    )
+    return point.decode_root(plain, name="p")
+
+
+def open_manifest(data: bytes) -> seed_manifest.SeedManifest:
+    found = signed.decode_signed(data, seed_manifest.SEED_MANIFEST_PURPOSE, name="m")
+    assert found.public_key == SIGNER
+    verify(SIGNER, found.purpose, found.body, found.signature)
+    return seed_manifest.decode_seed_manifest(found.body, name="m")
+
+
+def test_a_keyring_opens_both_ways() -> None:
+    data = (VECTORS / "keys-v1/good.keyring").read_bytes()
+    document = decode_keyring(data, name="k")
+    masters = (
+        open_with_passphrase(document, VALUES["passphrase"]),
+        open_with_recovery_kit(document, VALUES["recovery_kit"]),
+    )
+    assert {m.secret.reveal() for m in masters} == {MASTER.secret.reveal()}
+    assert signing_key(document, MASTER).reveal().hex() == VALUES["signing_key"]
+    assert encode_keyring(document) == data
+    for purpose in Purpose:
+        assert MASTER.subkey(purpose).reveal().hex() == VALUES["subkeys"][purpose]
+
+
+@damaged("keys-v1", "keyring")
+def test_every_damaged_keyring_is_refused(path: Path) -> None:
+    refuses(
+        path, lambda data: open_with_passphrase(decode_keyring(data, name="k"), sample.PASSPHRASE)
+    )
+
+
+def test_a_pack_is_read_as_it_was_written() -> None:
+    data = (VECTORS / "pack-v1/good-two-segments.pack").read_bytes()
+    directory = sample.open_pack(data, name="p")
+    assert len(data) % pack.ALIGNMENT == 0
+    assert directory.segments["codec"].tolist() == [1, 0]
+    assert directory.chunks["length"].tolist() == [1080, 500, 32]
+
+
+@damaged("pack-v1", "pack")
+def test_every_damaged_pack_is_refused(path: Path) -> None:
+    refuses(path, lambda data: sample.open_pack(data, name=path.name))
+
+
+def test_an_index_is_read_as_it_was_written() -> None:
+    first, second = open_index((VECTORS / "index-v1/good-two-packs.index").read_bytes())
+    pack_bytes = (VECTORS / "pack-v1/good-two-segments.pack").read_bytes()
+    assert first.pack_id == hashlib.sha256(pack_bytes).hexdigest() != second.pack_id
+    assert first.pack_bytes == len(pack_bytes)
+    assert (first.directory.chunks == second.directory.chunks).all()
+
+
+@damaged("index-v1", "index")
+def test_every_damaged_index_is_refused(path: Path) -> None:
+    refuses(path, open_index)
+
+
+def test_a_node_is_read_as_it_was_written() -> None:
+    data = (VECTORS / "tree-v1/good-every-kind.node").read_bytes()
+    assert tree.decode_node(data, name="n") == sample.entries()
+    empty = (VECTORS / "tree-v1/good-empty.node").read_bytes()
+    assert tree.decode_node(empty, name="n") == []
+
+
+@damaged("tree-v1", "node")
+def test_every_damaged_node_is_refused(path: Path) -> None:
+    refuses(path, lambda data: tree.decode_node(data, name="n"))
+
+
+def test_a_point_is_read_as_it_was_written() -> None:
+    assert open_point((VECTORS / "point-v1/good-seed.point").read_bytes()) == sample.root()
+
+
+@damaged("point-v1", "point")
+def test_every_damaged_point_is_refused(path: Path) -> None:
+    refuses(path, open_point)
+
+
+@damaged("point-v1", "root")
+def test_every_damaged_root_is_refused(path: Path) -> None:
+    refuses(path, lambda data: point.decode_root(data, name="r"))
+
+
+def test_the_manifests_are_read_as_they_were_written() -> None:
+    data = (VECTORS / "seed-manifest-v1/good-seed.json").read_bytes()
+    seed = open_manifest(data)
+    drive = signed.decode_signed(
+        (VECTORS / "seed-manifest-v1/good-drive.json").read_bytes(),
+        seed_manifest.DRIVE_MANIFEST_PURPOSE,
+        name="d",
+    )
+    listed = seed_manifest.decode_drive_manifest(drive.body, name="d")
+    assert listed.objects == seed.objects[:2]
+    assert listed.seed_manifest_sha256 == hashlib.sha256(data).hexdigest()
+
+
+@damaged("seed-manifest-v1", "json")
+def test_every_damaged_manifest_is_refused(path: Path) -> None:
+    refuses(path, open_manifest)
+
+
+def test_the_worked_example_is_written_byte_for_byte() -> None:
+    example = worked_example()
+    assert len(example) == 1341
+    assert hashlib.md5(example).hexdigest().upper() == "3148218129D7A878553B49D5CA314EAB"
+    assert hashlib.sha256(example).hexdigest().upper() == (
+        "6D39D40341FE1931F2D5DB4D6E73A88EF2619598D1AA246504CA01219EC44F04"
+    )
+
+
+@pytest.mark.parametrize("variant", ["good-worked-example.xml", "good-older.xml"])
+def test_documented_variants_of_the_xml_are_read_alike(variant: str) -> None:
+    found = read_manifest((VECTORS / "drive-manifest-v1" / variant).read_bytes())
+    blobs = list(found.blobs)
+    assert found.drive_id == SERIAL
+    assert blobs[0] == TIDE
+    assert [blob.file_name for blob in blobs] == ["harbour/tide.bin", "disks/boot.img"]
+
+
+@damaged("drive-manifest-v1", "xml")
+def test_every_damaged_xml_is_refused(path: Path) -> None:
+    refuses(path, lambda data: list(read_manifest(data).blobs))
