@@ -1,0 +1,5 @@
+"""`python -m overland` is the `overland` program."""
+
+from overland.cli.main import main
+
+main()

@@ -1,0 +1,245 @@
+"""What the agent says to the cloud, one method per request of `docs/reference/api.md`.
+
+Answers become values here and nowhere else; fields that this agent does not know are ignored.
+Absent, refused, not authorised and unreachable stay four different errors
+(`overland.ports.http.accept`).
+"""
+
+from typing import Literal
+
+import msgspec
+from typing_extensions import override
+
+from overland.ports.http import Http, accept
+from overland.values import PointId, SeedId
+
+__all__ = [
+    "AdoptionReport",
+    "Connection",
+    "DriveReport",
+    "Grant",
+    "JobReport",
+    "MissingObject",
+    "NextStep",
+    "Registered",
+    "SeedReport",
+    "VaultPoint",
+]
+
+
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """The cloud's answer to a registration.  Holds the agent's token, a secret."""
+
+    source_computer_id: str
+    vault_id: str
+    token: str
+
+    @override
+    def __repr__(self) -> str:
+        """Keep the token out of logs and tracebacks."""
+        return f"Registered({self.source_computer_id!r}, token=…)"
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave to read or write objects below one prefix.  The token is a secret."""
+
+    endpoint: str
+    space: str
+    prefix: str
+    token: str
+    expires_at: str
+
+    @override
+    def __repr__(self) -> str:
+        """Keep the token out of logs and tracebacks."""
+        return f"Grant({self.space!r}, {self.prefix!r}, token=…)"
+
+
+class DriveReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One drive of the import job."""
+
+    serial: str
+    state: str
+    percent_complete: int | None = None
+
+
+class JobReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The import job of a seed, as the cloud sees it."""
+
+    name: str
+    state: str
+    percent_complete: int | None = None
+    drives: tuple[DriveReport, ...] = ()
+
+
+class NextStep(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has to do what, by when (None: no limit)."""
+
+    who: str
+    what: str
+    by: str | None = None
+
+
+class MissingObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of the seed that did not reach the vault."""
+
+    name: str
+    size_bytes: int
+    reason: str = "absent"
+
+
+class AdoptionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the vault has adopted a seed."""
+
+    state: Literal["running", "done", "incomplete", "failed"]
+    done_objects: int = 0
+    total_objects: int = 0
+    done_bytes: int = 0
+    total_bytes: int = 0
+    missing: tuple[MissingObject, ...] = ()
+    error: str | None = None
+
+
+class SeedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A seed, its import job and its adoption."""
+
+    seed_id: str
+    state: str
+    job_name: str
+    job: JobReport | None = None
+    next_step: NextStep | None = None
+    adoption: AdoptionReport | None = None
+    ready_to_adopt: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+class VaultPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A recovery point in the vault's catalog."""
+
+    point_id: str
+    created_at: str
+    kind: str
+    state: str
+    seed_id: str | None = None
+    base: str | None = None
+    size_bytes: int = 0
+
+
+class Connection:
+    """The agent's requests over one authenticated connection."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def register(self, *, name: str, repository_id: str, signing_public_key: str) -> Registered:
+        """Register this source computer; again with the same repository gives a new token.
+
+        Raises:
+            RefusedError: The name belongs to another repository.
+            NotAuthorised: The vault credentials have expired or were replaced.
+        """
+        body = {
+            "name": name,
+            "repository_id": repository_id,
+            "signing_public_key": signing_public_key,
+        }
+        answer = self._ask("POST", "/v1/source-computers", "registration", json=body)
+        return msgspec.convert(answer, Registered)
+
+    def create_seed(
+        self,
+        *,
+        seed_id: SeedId,
+        job_name: str,
+        policy: str,
+        subscription_id: str,
+        storage_account: str,
+        container: str,
+    ) -> SeedReport:
+        """Announce a seed before it is staged; the cloud checks account, container and name.
+
+        Saying the same again changes nothing.
+
+        Raises:
+            RefusedError: A rule of the offline page does not hold in the cloud.
+        """
+        body = {
+            "seed_id": seed_id,
+            "job_name": job_name,
+            "policy": policy,
+            "subscription_id": subscription_id,
+            "storage_account": storage_account,
+            "container": container,
+        }
+        answer = self._ask("POST", "/v1/seeds", f"seed {seed_id}", json=body)
+        return msgspec.convert(answer, SeedReport)
+
+    def put_manifest(self, seed_id: SeedId, manifest: bytes) -> None:
+        """Give the cloud the signed list of what the drives will bring.
+
+        Raises:
+            RefusedError: It is not signed by this computer or does not fit the seed.
+        """
+        self._ask("PUT", f"/v1/seeds/{seed_id}/manifest", f"seed {seed_id}", raw=manifest)
+
+    def seed(self, seed_id: SeedId) -> SeedReport:
+        """Return what the cloud knows of a seed.
+
+        Raises:
+            ObjectAbsent: The cloud knows no such seed: not the same as waiting.
+        """
+        answer = self._ask("GET", f"/v1/seeds/{seed_id}", f"seed {seed_id}")
+        return msgspec.convert(answer, SeedReport)
+
+    def relink_seed(self, seed_id: SeedId, *, job_name: str) -> SeedReport:
+        """Repair the job name that links policy and import job."""
+        answer = self._ask(
+            "PATCH", f"/v1/seeds/{seed_id}", f"seed {seed_id}", json={"job_name": job_name}
+        )
+        return msgspec.convert(answer, SeedReport)
+
+    def abandon_seed(self, seed_id: SeedId) -> None:
+        """Give a seed up; nothing that is in the vault is deleted."""
+        self._ask("PATCH", f"/v1/seeds/{seed_id}", f"seed {seed_id}", json={"state": "Abandoned"})
+
+    def start_adoption(self, seed_id: SeedId) -> AdoptionReport:
+        """Let the vault take over what landed in the container; start again if it ended short."""
+        answer = self._ask("POST", f"/v1/seeds/{seed_id}/adoption", f"adoption of {seed_id}")
+        return msgspec.convert(answer, AdoptionReport)
+
+    def adoption(self, seed_id: SeedId) -> AdoptionReport:
+        """Return how far the adoption is."""
+        answer = self._ask("GET", f"/v1/seeds/{seed_id}/adoption", f"adoption of {seed_id}")
+        return msgspec.convert(answer, AdoptionReport)
+
+    def vault_grant(self) -> Grant:
+        """Return leave to create and read this computer's objects in the vault."""
+        return msgspec.convert(
+            self._ask("POST", "/v1/grants", "a grant", json={"kind": "vault"}), Grant
+        )
+
+    def container_grant(self, seed_id: SeedId) -> Grant:
+        """Return leave to read what landed of a seed in its container."""
+        body = {"kind": "seed-container", "seed_id": seed_id}
+        return msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
+
+    def publish_point(self, point_id: PointId) -> VaultPoint:
+        """Enter a recovery point, already in the vault, into the catalog.
+
+        Raises:
+            RefusedError: Its signature or its objects do not hold.
+        """
+        answer = self._ask("POST", "/v1/points", f"point {point_id}", json={"point_id": point_id})
+        return msgspec.convert(answer, VaultPoint)
+
+    def points(self) -> list[VaultPoint]:
+        """Return this computer's recovery points in the vault, oldest first."""
+        answer = self._ask("GET", "/v1/points", "recovery points")
+        return msgspec.convert(answer, list[VaultPoint])
+
+    def _ask(
+        self, method: str, path: str, what: str, *, json: object = None, raw: bytes | None = None
+    ) -> object:
+        """Return decoded JSON, for the callers above to convert."""
+        answer: object = accept(self._http.request(method, path, json=json, raw=raw), what=what)
+        return answer

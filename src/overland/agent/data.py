@@ -1,0 +1,295 @@
+"""What a policy's run does with bytes, on this computer: stage, send, send what is missing."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, Literal
+from uuid import uuid4
+
+from overland.agent.backup import BackupPlan, BackupResult, back_up
+from overland.agent.backup_upload import Uploader
+from overland.agent.estimate import selected_bytes
+from overland.agent.home import AgentHome
+from overland.agent.policy import OfflineSettings, Policy
+from overland.agent.repository import ObjectReader, Repository
+from overland.agent.run import Made, Staged
+from overland.agent.setup import Keys
+from overland.agent.sources import SeedFolderObjects
+from overland.crypto.sign import public_key, sign
+from overland.errors import IntegrityError, ObjectAbsent, RefusedError
+from overland.format.seed_manifest import ManifestObject, SeedManifest
+from overland.ports.clock import Clock
+from overland.ports.files import Files
+from overland.ports.objects import Objects
+from overland.ports.progress import Progress
+from overland.seeding.seedrecord import SeedRecord, seed_folder
+from overland.seeding.staging import (
+    SeedAlreadyStaged,
+    SeedDraft,
+    SeedIncomplete,
+    StagedSeed,
+    StagingLocation,
+)
+from overland.source.chunker import Sizes
+from overland.source.rules import Rules
+from overland.values import PointId, RepositoryId, SeedId, point_name
+
+__all__ = ["LocalDataPath", "StagingUnusable"]
+
+_SPREAD: Final = 4  # the smallest chunk is a quarter of the mean, the largest four times it
+
+
+class StagingUnusable(RefusedError):
+    """The staging location is not there or cannot be written."""
+
+    code = "staging-unusable"
+
+    def __init__(self, path: str, *, problem: str) -> None:
+        super().__init__(f"the staging location {path} cannot be used: {problem}")
+        self.path = path
+
+
+class LocalDataPath:
+    """The data path of one source computer; fulfils `overland.agent.run.DataPath`."""
+
+    def __init__(
+        self,
+        *,
+        home: AgentHome,
+        keys: Keys,
+        state_folder: Path,
+        files_of: Callable[[str], Files],
+        clock: Clock,
+        meter: Progress,
+    ) -> None:
+        """Open the repository, whose hints lie in `state_folder`."""
+        self._home, self._keys, self._state_folder = home, keys, state_folder
+        self._files_of, self._clock, self._meter = files_of, clock, meter
+        self._identity = home.identity()
+        self.repository = Repository(
+            repository_id=RepositoryId(self._identity.repository_id),
+            master_key=keys.master,
+            signing_key=keys.signing,
+            state=files_of(str(state_folder)),
+            state_folder=state_folder,
+        )
+
+    # -- the first copy -------------------------------------------------------------------------
+
+    def stage(self, policy: Policy, *, seed_id: SeedId, point_id: PointId) -> Staged:
+        """Write the first copy to the staging location; see `DataPath.stage`."""
+        location = self._location(policy)
+        rules = Rules(include=policy.include, exclude=policy.exclude)
+        needed_bytes = selected_bytes(_roots(policy), rules)
+        try:
+            draft = location.begin(self._record(policy, seed_id), needed_bytes=needed_bytes)
+        except SeedAlreadyStaged:
+            return self._staged(location.open(seed_id), f"{location.path}/{seed_folder(seed_id)}")
+        plan = self._plan(policy, kind="seed", point_id=point_id, base=None, seed_id=seed_id)
+        keyrings = self._copy_keyrings(draft)
+        result = back_up(
+            plan,
+            repository=self.repository,
+            out=draft.files,
+            clock=self._clock,
+            progress=self._meter,
+        )
+        draft.finish(
+            self._manifest(policy, seed_id, result, keyrings),
+            public_key=public_key(self._keys.signing),
+            sign=lambda purpose, data: sign(self._keys.signing, purpose, data),
+        )
+        return self._staged(location.open(seed_id), f"{location.path}/{seed_folder(seed_id)}")
+
+    def staged_manifest(self, policy: Policy, *, seed_id: SeedId) -> bytes:
+        """Return the signed manifest of the staged seed; see `DataPath.staged_manifest`."""
+        return self._open_staged(policy, seed_id).document
+
+    def _location(self, policy: Policy) -> StagingLocation:
+        path = _offline(policy).staging_location
+        try:
+            if not Path(path).is_dir():
+                raise StagingUnusable(path, problem="it is not a folder; is it mounted?")
+        except OSError as error:
+            raise StagingUnusable(path, problem=str(error.strerror)) from None
+        return StagingLocation(path, files_of=self._files_of)
+
+    def _open_staged(self, policy: Policy, seed_id: SeedId) -> StagedSeed:
+        try:
+            return self._location(policy).open(seed_id)
+        except (StagingUnusable, SeedIncomplete):
+            raise ObjectAbsent(f"{seed_folder(seed_id)}/manifest.json") from None
+
+    def _record(self, policy: Policy, seed_id: SeedId) -> SeedRecord:
+        offline = _offline(policy)
+        return SeedRecord(
+            seed_id=seed_id,
+            repository_id=self._identity.repository_id,
+            job_name=offline.job_name,
+            subscription_id=offline.subscription_id,
+            storage_account=offline.storage_account,
+            container=offline.container,
+            policy=policy.name,
+            source_computer=self._identity.computer_name,
+            created_at=self._clock.now(),
+        )
+
+    def _copy_keyrings(self, draft: SeedDraft) -> list[ManifestObject]:
+        """Put the keyring beside the packs: drives and passphrase suffice for a restore."""
+        copied = []
+        for info in self._home.files.names("keys/"):
+            data = self._home.files.read(info.name)
+            draft.files.write(info.name, data)
+            copied.append(
+                ManifestObject(
+                    name=info.name,
+                    size_bytes=len(data),
+                    sha256=hashlib.sha256(data).hexdigest(),
+                    md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+                )
+            )
+        return copied
+
+    def _manifest(
+        self,
+        policy: Policy,
+        seed_id: SeedId,
+        result: BackupResult,
+        keyrings: list[ManifestObject],
+    ) -> SeedManifest:
+        objects = list(keyrings)
+        for made in result.objects:
+            assert made.md5 is not None, "seeds are made with the MD5 that drives need"
+            objects.append(
+                ManifestObject(
+                    name=made.name, size_bytes=made.size_bytes, sha256=made.sha256, md5=made.md5
+                )
+            )
+        return SeedManifest(
+            seed_id=seed_id,
+            repository_id=self.repository.repository_id,
+            job_name=_offline(policy).job_name,
+            point_id=result.point_id,
+            snapshot_at=result.created_at,
+            created_at=self._clock.now(),
+            objects=sorted(objects, key=lambda item: item.name),
+        )
+
+    def _staged(self, seed: StagedSeed, folder: str) -> Staged:
+        name = point_name(seed.manifest.point_id)
+        _, root = self.repository.open_point(seed.files.read(name), name=name)
+        return Staged(
+            made=Made(
+                point_id=seed.manifest.point_id,
+                statistics=root.statistics,
+                skipped=root.statistics.skipped,
+                changed=root.statistics.changed_while_read,
+            ),
+            manifest=seed.document,
+            folder=folder,
+        )
+
+    # -- over the network -----------------------------------------------------------------------
+
+    def send(
+        self, policy: Policy, *, base: PointId | None, seed_id: SeedId | None, vault: Objects
+    ) -> Made:
+        """Make a recovery point over the network; see `DataPath.send`."""
+        spool_folder = self._state_folder / "spool" / policy.name
+        spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spool = self._files_of(str(spool_folder))
+        plan = self._plan(
+            policy,
+            kind="full" if base is None else "incremental",
+            point_id=PointId(str(uuid4())),
+            base=base,
+            seed_id=None,
+        )
+        with Uploader(vault, spool, clock=self._clock) as uploader:
+            uploader.resume()
+            result = back_up(
+                plan,
+                repository=self.repository,
+                out=spool,
+                clock=self._clock,
+                progress=self._meter,
+                stored=self._stored(policy, seed_id, vault),
+                on_published=uploader.submit,
+                acknowledge=uploader.drain,
+            )
+        return Made(
+            point_id=result.point_id,
+            statistics=result.statistics,
+            skipped=result.statistics.skipped,
+            changed=result.statistics.changed_while_read,
+        )
+
+    def send_missing(
+        self, policy: Policy, *, seed_id: SeedId, names: Iterable[str], vault: Objects
+    ) -> int:
+        """Send objects of the staged seed to the vault; see `DataPath.send_missing`."""
+        staged = self._open_staged(policy, seed_id)
+        by_name = {item.name: item for item in staged.manifest.objects}
+        wanted = [by_name[name] for name in names if name in by_name]
+        self._meter.start("sending", sum(item.size_bytes for item in wanted), len(wanted))
+        for item in wanted:
+            content = staged.files.blocks(item.name)
+            try:
+                vault.put(item.name, content, size_bytes=item.size_bytes, sha256=item.sha256)
+            except IntegrityError:
+                raise ObjectAbsent(item.name) from None
+            self._meter.advance(bytes=item.size_bytes, count=1)
+        self._meter.finish()
+        return sum(item.size_bytes for item in wanted)
+
+    def _stored(
+        self, policy: Policy, seed_id: SeedId | None, vault: Objects
+    ) -> tuple[ObjectReader, ...]:
+        """Return where objects of the policy's chain lie: the vault, and staging while it does."""
+        if seed_id is None or policy.offline is None:
+            return (vault,)
+        path = policy.offline.staging_location
+        if not Path(path).is_dir():
+            return (vault,)
+        return (vault, SeedFolderObjects(self._files_of(path), seed_id))
+
+    def _plan(
+        self,
+        policy: Policy,
+        *,
+        kind: Literal["seed", "incremental", "full"],
+        point_id: PointId,
+        base: PointId | None,
+        seed_id: SeedId | None,
+    ) -> BackupPlan:
+        mean_bytes = policy.mean_chunk_kib << 10
+        ours = [self._state_folder.parent]
+        if policy.offline is not None:
+            ours.append(Path(policy.offline.staging_location))
+        return BackupPlan(
+            point_id=point_id,
+            kind=kind,
+            seed_id=seed_id,
+            base=base,
+            roots=_roots(policy),
+            include=policy.include,
+            exclude=policy.exclude,
+            one_file_system=policy.one_file_system,
+            never_enter=tuple(ours),
+            policy=policy.name,
+            host=self._identity.computer_name,
+            sizes=Sizes(
+                min_bytes=mean_bytes // _SPREAD,
+                mean_bytes=mean_bytes,
+                max_bytes=mean_bytes * _SPREAD,
+            ),
+        )
+
+
+def _roots(policy: Policy) -> tuple[Path, ...]:
+    return tuple(Path(source) for source in policy.sources)
+
+
+def _offline(policy: Policy) -> OfflineSettings:
+    assert policy.offline is not None, "only offline policies are staged"
+    return policy.offline

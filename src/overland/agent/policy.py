@@ -1,0 +1,254 @@
+"""Policies: what is protected, when, how the first copy travels, and how far the seed has come.
+
+A policy and its progress are two documents, because the first is what a person decided and the
+second is what happened since.  Both are replaced whole and durably; after a power cut each shows
+its old or its new content.
+"""
+
+import re
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from overland.errors import ObjectAbsent, RefusedError
+from overland.ports.files import Files
+from overland.values import canonical_uuid
+from overland.vault.retention import Retention
+
+__all__ = [
+    "OfflineSettings",
+    "Policies",
+    "Policy",
+    "PolicyInvalid",
+    "Progress",
+    "Schedule",
+    "SeedPhase",
+    "next_run",
+]
+
+_POLICY_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
+_JOB_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{1,63}")
+_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
+_CONTAINER: Final = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_HALF_HOUR: Final = re.compile(r"(?:[01][0-9]|2[0-3]):(?:00|30)")
+_RUNS_PER_DAY_MAX: Final = 3
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_WEEKDAYS: Final[tuple[Weekday, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class PolicyInvalid(RefusedError):
+    """A field of a policy breaks its rule; `field` names it."""
+
+    code = "policy-invalid"
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field}: {rule}")
+        self.field = field
+
+
+class SeedPhase(StrEnum):
+    """Where the seed of a policy is; what the next run does follows from it alone."""
+
+    CONFIGURED = "Configured"
+    STAGING = "Staging"
+    AWAITING_IMPORT = "AwaitingImport"
+    ADOPTING = "Adopting"
+    ONLINE = "Online"
+    ABANDONED = "Abandoned"
+
+
+class OfflineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The six fields of the offline page; all are needed."""
+
+    staging_location: str
+    publish_settings: str
+    job_name: str
+    subscription_id: str
+    storage_account: str
+    container: str
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When scheduled runs are due: up to three times a day, at full or half hours, local time."""
+
+    times: tuple[str, ...] = ("22:00",)
+    days: tuple[Weekday, ...] = _WEEKDAYS
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One policy, as stored."""
+
+    format: Literal[1] = 1
+    name: str
+    sources: tuple[str, ...]
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    one_file_system: bool = False
+    schedule: Schedule = Schedule()
+    first_copy: Literal["network", "offline"]
+    offline: OfflineSettings | None = None
+    in_transit: Literal["protect", "wait"] = "protect"
+    mean_chunk_kib: Annotated[int, msgspec.Meta(ge=16, le=2048)] = 256
+    retention: Retention = msgspec.field(default_factory=Retention)
+
+    def checked(self) -> "Policy":
+        """Return the policy if every field keeps its rule.
+
+        Raises:
+            PolicyInvalid: The first field that does not, with the rule.
+        """
+        _check_name(self.name)
+        _check_sources(self.sources)
+        _check_schedule(self.schedule)
+        if (self.first_copy == "offline") != (self.offline is not None):
+            raise PolicyInvalid("offline", "an offline first copy needs all six offline fields")
+        if self.offline is not None:
+            _check_offline(self.offline)
+        return self
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happened to a policy since it was made.
+
+    `announced` tells whether the cloud has the seed's signed manifest; until then the next run
+    sends it first.
+    """
+
+    format: Literal[1] = 1
+    phase: SeedPhase
+    seed_id: str | None = None
+    seed_point_id: str | None = None
+    last_point_id: str | None = None
+    announced: bool = False
+    last_run_at: datetime | None = None
+    last_outcome: str = ""
+
+
+def _check_name(name: str) -> None:
+    if not _POLICY_NAME.fullmatch(name):
+        raise PolicyInvalid("name", "1-64 lower-case letters, digits, '-' or '_' inside")
+
+
+def _check_sources(sources: tuple[str, ...]) -> None:
+    if not sources:
+        raise PolicyInvalid("source", "name at least one folder or file to protect")
+    for source in sources:
+        if not source.startswith("/"):
+            raise PolicyInvalid("source", f"{source!r} is not an absolute path")
+        try:
+            source.encode("utf-8")
+        except UnicodeEncodeError:
+            raise PolicyInvalid(
+                "source", "the name of a source must be UTF-8 (names below it need not be)"
+            ) from None
+
+
+def _check_schedule(schedule: Schedule) -> None:
+    if not 1 <= len(schedule.times) <= _RUNS_PER_DAY_MAX:
+        raise PolicyInvalid("schedule", "one to three times a day")
+    if not schedule.days:
+        raise PolicyInvalid("schedule", "at least one day of the week")
+    for text in schedule.times:
+        if not _HALF_HOUR.fullmatch(text):
+            raise PolicyInvalid("schedule", f"{text!r} is not a full or half hour such as 22:30")
+
+
+def _check_offline(offline: OfflineSettings) -> None:
+    for field in ("staging_location", "publish_settings"):
+        if not getattr(offline, field).startswith("/"):
+            raise PolicyInvalid(field, "an absolute path is needed")
+    if not _JOB_NAME.fullmatch(offline.job_name):
+        raise PolicyInvalid(
+            "job_name", "2-64 lower-case letters, digits, '-' or '_', starting with a letter"
+        )
+    if not _ACCOUNT.fullmatch(offline.storage_account):
+        raise PolicyInvalid("storage_account", "3-24 lower-case letters and digits")
+    if not _CONTAINER.fullmatch(offline.container):
+        raise PolicyInvalid(
+            "container",
+            "3-63 lower-case letters, digits and '-', no '--', letter or digit at both ends",
+        )
+    try:
+        canonical_uuid(offline.subscription_id)
+    except ValueError:
+        raise PolicyInvalid("subscription_id", "a GUID is needed") from None
+
+
+def next_run(schedule: Schedule, *, after: datetime) -> datetime:
+    """Return the first instant after `after` at which a run is due.
+
+    Times of day are read in the time zone of `after`; a time that daylight saving skips is due
+    at the instant that the zone's rules give it.
+    """
+    assert after.tzinfo is not None, "instants are aware"
+    zone = after.tzinfo
+    for ahead in range(9):
+        day = (after + timedelta(days=ahead)).date()
+        if _WEEKDAYS[day.weekday()] not in schedule.days:
+            continue
+        for text in sorted(schedule.times):
+            due = datetime.combine(day, time.fromisoformat(text), tzinfo=zone)
+            if due > after:
+                return due.astimezone(UTC)
+    raise AssertionError("a schedule with a day and a time is due within nine days")
+
+
+class Policies:
+    """The policies of this source computer, in a folder."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def names(self) -> list[str]:
+        """Return all policies' names, sorted."""
+        return [
+            info.name.removeprefix("policies/").removesuffix(".policy.json")
+            for info in self._files.names("policies/")
+            if info.name.endswith(".policy.json")
+        ]
+
+    def load(self, name: str) -> Policy:
+        """Return a policy.
+
+        Raises:
+            RefusedError: There is no policy of that name.
+        """
+        _check_name(name)
+        try:
+            stored = self._files.read(f"policies/{name}.policy.json")
+        except ObjectAbsent:
+            known = ", ".join(self.names()) or "none yet; make one with `overland policy create`"
+            raise RefusedError(f"there is no policy {name!r}; policies: {known}") from None
+        return msgspec.json.decode(stored, type=Policy).checked()
+
+    def save(self, policy: Policy) -> None:
+        """Store a policy durably, replacing one of its name."""
+        checked = policy.checked()
+        self._files.write(
+            f"policies/{checked.name}.policy.json",
+            msgspec.json.format(msgspec.json.encode(checked)) + b"\n",
+        )
+
+    def delete(self, name: str) -> None:
+        """Remove a policy and its progress."""
+        self._files.delete(f"policies/{name}.policy.json")
+        self._files.delete(f"policies/{name}.progress.json")
+
+    def progress(self, name: str) -> Progress:
+        """Return how far the policy has come; `Configured` before its first run."""
+        try:
+            stored = self._files.read(f"policies/{name}.progress.json")
+        except ObjectAbsent:
+            offline = self.load(name).first_copy == "offline"
+            return Progress(phase=SeedPhase.CONFIGURED if offline else SeedPhase.ONLINE)
+        return msgspec.json.decode(stored, type=Progress)
+
+    def record(self, name: str, progress: Progress) -> None:
+        """Store how far the policy has come, durably."""
+        self._files.write(
+            f"policies/{name}.progress.json",
+            msgspec.json.format(msgspec.json.encode(progress)) + b"\n",
+        )

@@ -1,0 +1,399 @@
+"""One run of a policy: what happens next follows from the phase of its seed alone.
+
+| phase | what a run does | phase afterwards |
+|---|---|---|
+| Configured, Staging | writes the first copy to the staging location | AwaitingImport |
+| AwaitingImport | asks for the job; waits, and protects over the network meanwhile | the same |
+| AwaitingImport, job done | lets the vault adopt what landed | Adopting, then Online |
+| Adopting | goes on with the adoption; `backup now` sends what is missing | Online |
+| Online | makes an incremental point over the network | Online |
+
+Every step may be killed and run again: progress is recorded after a step is durable, and a step
+that was done already is recognised and not done twice.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from overland.agent.connection import AdoptionReport, Connection, Grant, NextStep, SeedReport
+from overland.agent.policy import OfflineSettings, Policies, Policy, Progress, SeedPhase
+from overland.errors import ObjectAbsent, OverlandError, RefusedError, TransientError
+from overland.ports.clock import Clock
+from overland.ports.objects import Objects
+from overland.ports.progress import Progress as Meter
+from overland.values import PointId, SeedId
+
+__all__ = [
+    "WAITING",
+    "DataPath",
+    "Made",
+    "Outcome",
+    "PolicyRun",
+    "SeedUnknown",
+    "Staged",
+    "Trigger",
+]
+
+WAITING: Final = (
+    "Waiting for Azure Import Job to complete. "
+    "Please check on Azure Management portal for more information on job status"
+)
+"""What a scheduled run shows while drives travel, letter for letter as the original does."""
+
+_POLL_FIRST_S: Final = 0.1
+_POLL_MAX_S: Final = 5.0
+
+Trigger = Literal["manual", "schedule"]
+
+log = structlog.get_logger()
+
+
+class SeedUnknown(RefusedError):
+    """The cloud has no record of the seed that this policy waits for: not the same as waiting."""
+
+    code = "seed-unknown"
+
+    def __init__(self, policy: str, seed_id: str) -> None:
+        super().__init__(
+            f"policy {policy!r} waits for seed {seed_id}, which the cloud does not know; "
+            "ask the provider whether it lost the record, or run `overland seed abandon`"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A recovery point that was made."""
+
+    point_id: PointId
+    statistics: Any  # what the data path counted; shown and stored, never decided upon
+    skipped: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A first copy that lies complete in the staging location."""
+
+    made: Made
+    manifest: bytes
+    folder: str
+
+
+class DataPath(Protocol):
+    """What a run needs done with bytes; all of it may be killed and called again."""
+
+    def stage(self, policy: Policy, *, seed_id: SeedId, point_id: PointId) -> Staged:
+        """Write the first copy to the staging location; go on where a killed run stopped.
+
+        `point_id` is the seeded point's, the same at every try.
+
+        Raises:
+            OutOfSpace: The staging location is too small; what was written stays, incomplete.
+        """
+        ...
+
+    def staged_manifest(self, policy: Policy, *, seed_id: SeedId) -> bytes:
+        """Return the signed manifest of the staged seed.
+
+        Raises:
+            ObjectAbsent: The staging location does not hold the seed any more.
+        """
+        ...
+
+    def send(
+        self, policy: Policy, *, base: PointId | None, seed_id: SeedId | None, vault: Objects
+    ) -> Made:
+        """Make a recovery point over the network, on `base`; both ids None for a first copy."""
+        ...
+
+    def send_missing(
+        self, policy: Policy, *, seed_id: SeedId, names: Iterable[str], vault: Objects
+    ) -> int:
+        """Send the named objects of the seed from staging to the vault; return their bytes.
+
+        Raises:
+            ObjectAbsent: The staging location does not hold one of them any more.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended; `messages` are for people, in order."""
+
+    policy: str
+    result: Literal["staged", "waiting", "point", "adopted", "incomplete", "ended"]
+    phase: SeedPhase
+    messages: tuple[str, ...]
+    made: Made | None = None
+    seed: SeedReport | None = None
+    sent_bytes: int = 0
+
+
+class PolicyRun:
+    """Runs policies of this source computer, one at a time."""
+
+    def __init__(
+        self,
+        *,
+        policies: Policies,
+        connection: Connection,
+        data: DataPath,
+        open_grant: Callable[[Grant], Objects],
+        clock: Clock,
+        meter: Meter,
+    ) -> None:
+        self._policies, self._connection, self._data = policies, connection, data
+        self._open_grant, self._clock, self._meter = open_grant, clock, meter
+
+    def run(self, name: str, *, trigger: Trigger) -> Outcome:
+        """Do the next thing that the policy `name` needs, and record how it ended.
+
+        Raises:
+            OverlandError: What stopped the run; the progress of finished steps is kept.
+        """
+        policy = self._policies.load(name)
+        log.info("run.started", policy=name, trigger=trigger)
+        try:
+            outcome = self._next(policy, trigger)
+        except OverlandError as error:
+            self._record(name, last_outcome=f"failed: {error.code}")
+            log.warning("run.failed", policy=name, code=error.code)
+            raise
+        self._record(name, last_outcome=outcome.result)
+        log.info("run.ended", policy=name, result=outcome.result, phase=outcome.phase)
+        return outcome
+
+    def abandon(self, name: str) -> None:
+        """Give up the policy's seed, in the cloud first; deletes nothing."""
+        seed_id = _seed_id(self._policies.progress(name))
+        self._connection.abandon_seed(seed_id)
+        self._record(name, phase=SeedPhase.ABANDONED)
+        log.info("seed.abandoned", policy=name, seed=seed_id)
+
+    def _next(self, policy: Policy, trigger: Trigger) -> Outcome:
+        match self._policies.progress(policy.name).phase:
+            case SeedPhase.CONFIGURED | SeedPhase.STAGING:
+                return self._stage(policy)
+            case SeedPhase.AWAITING_IMPORT:
+                return self._await(policy, trigger)
+            case SeedPhase.ADOPTING:
+                return self._adopt(policy, trigger)
+            case SeedPhase.ONLINE:
+                return self._protect(policy, result="point", messages=())
+            case SeedPhase.ABANDONED:
+                raise RefusedError(
+                    f"the seed of policy {policy.name!r} was abandoned; "
+                    "delete the policy and make a new one"
+                )
+
+    # -- Configured, Staging ----------------------------------------------------------------
+
+    def _stage(self, policy: Policy) -> Outcome:
+        offline = _offline(policy)
+        progress = self._policies.progress(policy.name)
+        seed_id = SeedId(progress.seed_id or str(uuid4()))
+        point_id = PointId(progress.seed_point_id or str(uuid4()))
+        self._record(policy.name, phase=SeedPhase.STAGING, seed_id=seed_id, seed_point_id=point_id)
+        report = self._connection.create_seed(
+            seed_id=seed_id,
+            job_name=offline.job_name,
+            policy=policy.name,
+            subscription_id=offline.subscription_id,
+            storage_account=offline.storage_account,
+            container=offline.container,
+        )
+        staged = self._data.stage(policy, seed_id=seed_id, point_id=point_id)
+        self._record(policy.name, phase=SeedPhase.AWAITING_IMPORT, last_point_id=point_id)
+        self._announce(policy, seed_id, staged.manifest)
+        return Outcome(
+            policy=policy.name,
+            result="staged",
+            phase=SeedPhase.AWAITING_IMPORT,
+            messages=(
+                *(f"warning: {warning}" for warning in report.warnings),
+                f"The first copy is complete in {staged.folder}",
+                (
+                    "Next: on the copy computer, overland disk prepare "
+                    f"--staging {offline.staging_location} --publish-settings FILE"
+                ),
+            ),
+            made=staged.made,
+        )
+
+    def _announce(self, policy: Policy, seed_id: SeedId, manifest: bytes) -> None:
+        self._connection.put_manifest(seed_id, manifest)
+        self._record(policy.name, announced=True)
+
+    # -- AwaitingImport ---------------------------------------------------------------------
+
+    def _await(self, policy: Policy, trigger: Trigger) -> Outcome:
+        progress = self._policies.progress(policy.name)
+        seed_id = _seed_id(progress)
+        if not progress.announced:
+            manifest = self._data.staged_manifest(policy, seed_id=seed_id)
+            self._announce(policy, seed_id, manifest)
+        report = self._report(policy, seed_id)
+        log.info(
+            "job.polled",
+            policy=policy.name,
+            job=report.job_name,
+            state=report.job.state if report.job else "absent",
+        )
+        if report.ready_to_adopt:
+            return self._adopt(policy, trigger)
+        messages = (WAITING, *_next_step_text(report.next_step))
+        if policy.in_transit == "wait":
+            return Outcome(
+                policy=policy.name,
+                result="waiting",
+                phase=SeedPhase.AWAITING_IMPORT,
+                messages=messages,
+                seed=report,
+            )
+        return self._protect(policy, result="waiting", messages=messages, seed=report)
+
+    def _report(self, policy: Policy, seed_id: SeedId) -> SeedReport:
+        try:
+            return self._connection.seed(seed_id)
+        except ObjectAbsent:
+            raise SeedUnknown(policy.name, seed_id) from None
+
+    # -- Adopting ---------------------------------------------------------------------------
+
+    def _adopt(self, policy: Policy, trigger: Trigger) -> Outcome:
+        seed_id = _seed_id(self._policies.progress(policy.name))
+        self._record(policy.name, phase=SeedPhase.ADOPTING)
+        adoption = self._wait_for_adoption(seed_id)
+        sent_bytes = 0
+        if adoption.state == "incomplete" and trigger == "manual":
+            sent_bytes = self._send_missing(policy, seed_id, adoption)
+            adoption = self._wait_for_adoption(seed_id)
+        match adoption.state:
+            case "done":
+                return self._adopted(policy, adoption, sent_bytes)
+            case "incomplete":
+                return self._incomplete(policy, adoption)
+            case _:
+                raise TransientError(
+                    f"the vault could not finish the adoption: {adoption.error}; "
+                    f"run `overland backup now {policy.name}` to try again"
+                )
+
+    def _wait_for_adoption(self, seed_id: SeedId) -> AdoptionReport:
+        adoption = self._connection.start_adoption(seed_id)
+        self._meter.start("adopting", adoption.total_bytes or None, adoption.total_objects or None)
+        pause_s, seen_bytes, seen_objects = _POLL_FIRST_S, 0, 0
+        while adoption.state == "running":
+            self._clock.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, _POLL_MAX_S)
+            adoption = self._connection.adoption(seed_id)
+            self._meter.advance(
+                bytes=max(0, adoption.done_bytes - seen_bytes),
+                count=max(0, adoption.done_objects - seen_objects),
+            )
+            seen_bytes, seen_objects = adoption.done_bytes, adoption.done_objects
+        self._meter.finish()
+        return adoption
+
+    def _send_missing(self, policy: Policy, seed_id: SeedId, adoption: AdoptionReport) -> int:
+        names = [missing.name for missing in adoption.missing]
+        vault = self._open_grant(self._connection.vault_grant())
+        try:
+            return self._data.send_missing(policy, seed_id=seed_id, names=names, vault=vault)
+        except ObjectAbsent as absent:
+            raise RefusedError(
+                f"{absent.name} reached neither the vault nor is it in the staging location any "
+                "more; prepare a drive with it again, or abandon the seed and make a new one"
+            ) from None
+
+    def _adopted(self, policy: Policy, adoption: AdoptionReport, sent_bytes: int) -> Outcome:
+        self._record(policy.name, phase=SeedPhase.ONLINE)
+        offline = _offline(policy)
+        return Outcome(
+            policy=policy.name,
+            result="adopted",
+            phase=SeedPhase.ONLINE,
+            messages=(
+                (
+                    f"The vault has adopted the seed: {adoption.total_objects} objects, every one "
+                    "verified. The seeded recovery point has the time of its snapshot."
+                ),
+                (
+                    f"The staging folder in {offline.staging_location} and the blobs in container "
+                    f"{offline.container} are not needed any more and may be deleted."
+                ),
+            ),
+            sent_bytes=sent_bytes,
+        )
+
+    def _incomplete(self, policy: Policy, adoption: AdoptionReport) -> Outcome:
+        size_bytes = sum(missing.size_bytes for missing in adoption.missing)
+        named = tuple(
+            f"  {missing.reason}: {missing.name} ({missing.size_bytes} bytes)"
+            for missing in adoption.missing
+        )
+        return Outcome(
+            policy=policy.name,
+            result="incomplete",
+            phase=SeedPhase.ADOPTING,
+            messages=(
+                f"The drives brought all but {len(named)} objects ({size_bytes} bytes):",
+                *named,
+                f"Next: overland backup now {policy.name} sends exactly these over the network",
+            ),
+        )
+
+    # -- over the network -------------------------------------------------------------------
+
+    def _protect(
+        self,
+        policy: Policy,
+        *,
+        result: Literal["point", "waiting"],
+        messages: tuple[str, ...],
+        seed: SeedReport | None = None,
+    ) -> Outcome:
+        progress = self._policies.progress(policy.name)
+        base = PointId(progress.last_point_id) if progress.last_point_id else None
+        vault = self._open_grant(self._connection.vault_grant())
+        seed_id = SeedId(progress.seed_id) if progress.seed_id else None
+        made = self._data.send(policy, base=base, seed_id=seed_id, vault=vault)
+        self._connection.publish_point(made.point_id)
+        self._record(policy.name, last_point_id=made.point_id)
+        return Outcome(
+            policy=policy.name,
+            result=result,
+            phase=progress.phase,
+            messages=messages,
+            made=made,
+            seed=seed,
+        )
+
+    def _record(self, name: str, **changes: Any) -> None:
+        old = self._policies.progress(name)
+        self._policies.record(
+            name, msgspec.structs.replace(old, last_run_at=self._clock.now(), **changes)
+        )
+
+
+def _offline(policy: Policy) -> OfflineSettings:
+    assert policy.offline is not None, "only offline policies have a seed"
+    return policy.offline
+
+
+def _seed_id(progress: Progress) -> SeedId:
+    assert progress.seed_id is not None, "the seed's id is recorded before it is staged"
+    return SeedId(progress.seed_id)
+
+
+def _next_step_text(step: NextStep | None) -> tuple[str, ...]:
+    if step is None:
+        return ()
+    until = f", by {step.by}" if step.by else ""
+    return (f"Next: {step.who}: {step.what}{until}",)

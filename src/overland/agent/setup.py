@@ -1,0 +1,177 @@
+"""Making this computer a source computer: its keys, and its place in a vault."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from overland.agent.connection import Connection
+from overland.agent.home import AgentHome, Identity, Registration, VaultCredentials
+from overland.crypto.keyring import (
+    Argon2Parameters,
+    KeyringDocument,
+    decode_keyring,
+    encode_keyring,
+)
+from overland.crypto.keys import MasterKey, new_keyring, signing_key
+from overland.crypto.secrets import Secret
+from overland.errors import NotAuthorised, ObjectAbsent, RefusedError
+from overland.ports.http import Http
+from overland.ports.objects import Objects
+from overland.values import ObjectName, RepositoryId, keyring_name
+
+__all__ = [
+    "Keys",
+    "initialise",
+    "load_keys",
+    "newest_keyring",
+    "parse_vault_credentials",
+    "register",
+    "store_keyring",
+]
+
+_MASTER_KEY: Final = "master.key"
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+_KEY_BYTES: Final = 32
+
+
+class Keys:
+    """The keys of this source computer, opened; lives in memory only."""
+
+    def __init__(self, master: MasterKey, signing: Secret, document: KeyringDocument) -> None:
+        self.master, self.signing, self.document = master, signing, document
+
+
+def initialise(
+    home: AgentHome,
+    *,
+    computer_name: str,
+    passphrase: str,
+    random: Callable[[int], bytes],
+    cost: Argon2Parameters | None = None,
+) -> tuple[Identity, str]:
+    """Make this computer's keys; return its identity and the recovery kit to print.
+
+    The kit is returned once and stored nowhere.  The identity is written last: after a power cut
+    the computer either has all its keys or `init` can be run again.
+
+    Raises:
+        RefusedError: The computer has keys already, or its name or the passphrase breaks a rule.
+    """
+    if home.is_initialised():
+        known = home.identity()
+        raise RefusedError(
+            f"this computer already has keys, for repository {known.repository_id}; "
+            "making new ones would cut it off from its backups"
+        )
+    if not _NAME.fullmatch(computer_name):
+        raise RefusedError(
+            f"{computer_name!r} is no computer name: 1-64 letters, digits, '.', '-' or '_'"
+        )
+    repository_id = RepositoryId(str(UUID(bytes=random(16), version=4)))
+    document, master, recovery_kit = new_keyring(
+        passphrase, repository_id=repository_id, random=random, cost=cost
+    )
+    home.files.write(keyring_name(1), encode_keyring(document))
+    home.files.write(_MASTER_KEY, master.secret.reveal())
+    identity = Identity(
+        computer_name=computer_name,
+        repository_id=repository_id,
+        signing_public_key=document.signing_public_key,
+    )
+    home.save_identity(identity)
+    return identity, recovery_kit
+
+
+def load_keys(home: AgentHome) -> Keys:
+    """Return the keys that `initialise` stored.
+
+    Raises:
+        AgentNotInitialised: There are none.
+        KeyringCorrupt: They do not fit one another.
+    """
+    home.identity()
+    name, document = newest_keyring(home)
+    stored = home.files.read(_MASTER_KEY)
+    if len(stored) != _KEY_BYTES:
+        raise RefusedError(f"{_MASTER_KEY} is damaged; restore it with the passphrase and {name}")
+    master = MasterKey(Secret(stored))
+    return Keys(master, signing_key(document, master), document)
+
+
+def newest_keyring(home: AgentHome) -> tuple[ObjectName, KeyringDocument]:
+    """Return the keyring's newest generation and its object name."""
+    names = [info.name for info in home.files.names("keys/")]
+    if not names:
+        raise ObjectAbsent("keys")
+    return ObjectName(names[-1]), decode_keyring(home.files.read(names[-1]), name=names[-1])
+
+
+def parse_vault_credentials(data: bytes, *, now: datetime) -> VaultCredentials:
+    """Return what a vault credentials file says.
+
+    Raises:
+        RefusedError: It is no such file.
+        NotAuthorised: It has expired; the message says where to get another.
+    """
+    try:
+        credentials = msgspec.json.decode(data, type=VaultCredentials)
+        expires_at = datetime.fromisoformat(credentials.expires_at)
+    except (msgspec.DecodeError, ValueError):
+        raise RefusedError(
+            "this is no vault credentials file; get one with `overland cloud vault-credentials`"
+        ) from None
+    if expires_at <= now:
+        raise NotAuthorised(
+            f"these vault credentials expired at {credentials.expires_at}; they are valid for "
+            "ten days: get new ones with `overland cloud vault-credentials`"
+        )
+    return credentials
+
+
+def register(home: AgentHome, credentials: VaultCredentials, *, http: Http) -> Registration:
+    """Register this computer with the vault that `credentials` name.
+
+    `http` carries the credentials' token.  Doing it again replaces the agent's token.
+
+    Raises:
+        RefusedError: The computer belongs to another vault, or the vault refuses it.
+    """
+    identity = home.identity()
+    if home.is_registered() and home.registration().vault_id != credentials.vault_id:
+        raise RefusedError(
+            f"this computer is registered with vault {home.registration().vault_name!r}; "
+            "its open seeds would be orphaned in another one"
+        )
+    answer = Connection(http).register(
+        name=identity.computer_name,
+        repository_id=identity.repository_id,
+        signing_public_key=identity.signing_public_key,
+    )
+    registration = Registration(
+        url=credentials.url,
+        object_url=credentials.object_url,
+        ca_pem=credentials.ca_pem,
+        vault_id=credentials.vault_id,
+        vault_name=credentials.vault_name,
+        source_computer_id=answer.source_computer_id,
+        token=answer.token,
+    )
+    home.save_registration(registration)
+    return registration
+
+
+def store_keyring(home: AgentHome, vault: Objects) -> None:
+    """Put every generation of the keyring into the vault, so that the passphrase suffices there.
+
+    The keyring is useless without the passphrase or the recovery kit.  Doing it again changes
+    nothing.
+    """
+    for info in home.files.names("keys/"):
+        data = home.files.read(info.name)
+        digest = hashlib.sha256(data).hexdigest()
+        vault.put(info.name, [data], size_bytes=len(data), sha256=digest)

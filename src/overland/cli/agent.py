@@ -1,0 +1,144 @@
+"""`overland agent`: the keys, the registration and the state of this source computer."""
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+import click
+
+from overland.agent.home import AgentNotRegistered, Identity
+from overland.agent.setup import initialise, parse_vault_credentials, register, store_keyring
+from overland.cli.machine import AgentMachine, http_to, open_agent
+from overland.cli.outcome import Commands, is_interactive, json_option, note, show
+from overland.cli.secrets import read_passphrase
+from overland.errors import OverlandError, RefusedError
+
+__all__ = ["agent"]
+
+
+@click.group(cls=Commands)
+def agent() -> None:
+    """Keys, registration and state of this source computer."""
+
+
+@agent.command()
+@click.option("--name", help="This computer's name in the vault; its host name by default.")
+@click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    help="File whose first line is the passphrase, of at least 16 characters; asked for if absent.",
+)
+@click.option(
+    "--recovery-kit",
+    "kit_file",
+    type=click.Path(path_type=Path),
+    help="Where to write the recovery kit; print it, lock it away, and delete the file.",
+)
+@json_option
+def init(
+    *, name: str | None, passphrase_file: Path | None, kit_file: Path | None, as_json: bool
+) -> None:
+    """Make this computer's keys.
+
+    Whoever restores needs the passphrase or the recovery kit.  Nobody can help who has lost both:
+    the cloud never sees either.
+    """
+    if kit_file is None and not is_interactive():
+        raise click.UsageError("give --recovery-kit FILE: the kit is shown once and kept nowhere")
+    if kit_file is not None and kit_file.exists():
+        raise RefusedError(f"{kit_file} exists already; the recovery kit needs a new file")
+    with open_agent(exclusive=True) as machine:
+        if machine.home.is_initialised():
+            raise RefusedError("this computer already has keys; see `overland agent status`")
+        passphrase = read_passphrase(passphrase_file, twice=True)
+        identity, kit = initialise(
+            machine.home,
+            computer_name=name or socket.gethostname(),
+            passphrase=passphrase,
+            random=secrets.token_bytes,
+        )
+    if kit_file is None:
+        note(f"\nRecovery kit, shown once. Write it down and lock it away:\n\n{kit}\n")
+    else:
+        _write_private(kit_file, kit + "\n")
+    show(
+        identity,
+        f"{identity.computer_name}: keys made for repository {identity.repository_id}\n"
+        f"Next: overland agent register --vault-credentials FILE",
+        as_json=as_json,
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@agent.command("register")
+@click.option(
+    "--vault-credentials",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="The file that the vault's owner downloaded; valid for ten days.",
+)
+@json_option
+def register_command(*, file: Path, as_json: bool) -> None:
+    """Register this computer with a vault."""
+    with open_agent(exclusive=True) as machine:
+        credentials = parse_vault_credentials(file.read_bytes(), now=machine.clock.now())
+        http = http_to(
+            credentials.url, token=credentials.registration_token, ca_pem=credentials.ca_pem
+        )
+        registration = register(machine.home, credentials, http=http)
+        store_keyring(machine.home, machine.vault())
+        name = machine.home.identity().computer_name
+    show(
+        {
+            "computer": name,
+            "vault": registration.vault_name,
+            "source_computer_id": registration.source_computer_id,
+        },
+        f"{name} is registered with vault {registration.vault_name}\n"
+        "Next: overland policy create NAME --source PATH --offline …",
+        as_json=as_json,
+    )
+
+
+@agent.command()
+@json_option
+def status(*, as_json: bool) -> None:
+    """Show who this computer is, its vault, whether the vault answers, and its policies."""
+    with open_agent() as machine:
+        identity = machine.home.identity()
+        rows = [*_identity_rows(identity), *_vault_rows(machine)]
+        for name in machine.policies.names():
+            progress = machine.policies.progress(name)
+            rows.append((f"policy {name}", f"{progress.phase}  {progress.last_outcome}"))
+    text = "\n".join(f"{label:<18} {value}" for label, value in rows)
+    show(dict(rows), text, as_json=as_json)
+
+
+def _identity_rows(identity: Identity) -> list[tuple[str, str]]:
+    return [
+        ("computer", identity.computer_name),
+        ("repository", identity.repository_id),
+        ("signing key", identity.signing_public_key),
+    ]
+
+
+def _vault_rows(machine: AgentMachine) -> list[tuple[str, str]]:
+    try:
+        registration = machine.registration()
+    except AgentNotRegistered as absent:
+        return [("vault", f"not registered: {absent}")]
+    rows = [("vault", registration.vault_name), ("cloud", registration.url)]
+    try:
+        points = machine.connection().points()
+    except OverlandError as error:
+        return [*rows, ("cloud answers", f"no: {error} [{error.code}]")]
+    return [*rows, ("cloud answers", "yes"), ("recovery points", str(len(points)))]

@@ -1,0 +1,159 @@
+"""The source computer, composed: its home folder, clock, connection and data path.
+
+`OVERLAND_HOME` names the home folder; without it the agent lives where the system keeps programs'
+data.  The folder is readable by its owner only.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from overland.adapters.clock import SystemClock
+from overland.adapters.folderobjects import FolderObjects
+from overland.adapters.http import UrllibHttp
+from overland.adapters.httpobjects import HttpObjects
+from overland.adapters.posix import PosixFiles
+from overland.adapters.progress import RichProgress
+from overland.agent.connection import Connection, Grant
+from overland.agent.data import LocalDataPath
+from overland.agent.home import AgentHome, Registration
+from overland.agent.policy import Policies
+from overland.agent.run import PolicyRun
+from overland.agent.setup import Keys, load_keys
+from overland.errors import RefusedError, TransientError
+from overland.ports.http import Http
+from overland.ports.objects import Objects
+
+__all__ = ["AgentMachine", "Busy", "folder_objects", "http_to", "open_agent", "overland_home"]
+
+_LOCK: Final = ".lock"
+
+
+class Busy(TransientError):
+    """Another command is at work in this home folder."""
+
+    code = "agent-busy"
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(f"another overland command is at work in {home}; wait for it to end")
+
+
+def overland_home() -> Path:
+    """Return the home folder of this machine's programs."""
+    named = os.environ.get("OVERLAND_HOME")
+    return Path(named) if named else Path(platformdirs.user_data_dir("overland"))
+
+
+def private_folder(path: Path) -> Path:
+    """Return `path`, made if absent, as a folder that only its owner can enter."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def folder_objects(path: Path) -> Objects:
+    """Return the objects in a folder that exists."""
+    if not path.is_dir():
+        raise RefusedError(f"{path} is not a folder")
+    return FolderObjects(PosixFiles(path))
+
+
+def http_to(url: str, *, token: str, ca_pem: str) -> Http:
+    """Return an authenticated conversation with the cloud at `url`."""
+    return UrllibHttp(url, token=token, ca_pem=ca_pem)
+
+
+class AgentMachine:
+    """What the commands of the source computer work with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = PosixFiles(folder)
+        self.home = AgentHome(self.files)
+        self.policies = Policies(self.files)
+        self.clock = SystemClock()
+        self.meter = RichProgress()
+
+    def local_now(self) -> datetime:
+        """Return the present instant in the zone that schedules are read in."""
+        return self.clock.now().astimezone()
+
+    def registration(self) -> Registration:
+        """Return the vault that this computer belongs to."""
+        return self.home.registration()
+
+    def connection(self) -> Connection:
+        """Return the requests that this computer may make."""
+        registered = self.registration()
+        return Connection(http_to(registered.url, token=registered.token, ca_pem=registered.ca_pem))
+
+    def keys(self) -> Keys:
+        """Return this computer's keys, opened."""
+        return load_keys(self.home)
+
+    def open_grant(self, grant: Grant, *, renew: Callable[[], Grant] | None = None) -> Objects:
+        """Return the objects that a grant gives leave to."""
+        return HttpObjects(
+            endpoint=grant.endpoint,
+            space=grant.space,
+            prefix=grant.prefix,
+            token=grant.token,
+            ca_pem=self.registration().ca_pem,
+            renew=(lambda: renew().token) if renew else None,
+        )
+
+    def vault(self) -> Objects:
+        """Return this computer's objects in the vault; the grant is renewed when it expires."""
+        connection = self.connection()
+        return self.open_grant(connection.vault_grant(), renew=connection.vault_grant)
+
+    def data_path(self) -> LocalDataPath:
+        """Return the data path of this computer."""
+        return LocalDataPath(
+            home=self.home,
+            keys=self.keys(),
+            state_folder=private_folder(self.folder / "repository"),
+            files_of=lambda path: PosixFiles(Path(path)),
+            clock=self.clock,
+            meter=self.meter,
+        )
+
+    def runner(self) -> PolicyRun:
+        """Return what runs policies."""
+        connection = self.connection()
+        return PolicyRun(
+            policies=self.policies,
+            connection=connection,
+            data=self.data_path(),
+            open_grant=lambda grant: self.open_grant(grant, renew=connection.vault_grant),
+            clock=self.clock,
+            meter=self.meter,
+        )
+
+
+@contextmanager
+def open_agent(*, exclusive: bool = False) -> Iterator[AgentMachine]:
+    """Give the source computer's parts; with `exclusive` to one command at a time.
+
+    Raises:
+        Busy: Another exclusive command is at work.
+    """
+    folder = private_folder(overland_home() / "agent")
+    if not exclusive:
+        yield AgentMachine(folder)
+        return
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(folder) from None
+        yield AgentMachine(folder)
+    finally:
+        os.close(lock)

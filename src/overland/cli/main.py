@@ -1,0 +1,74 @@
+"""The `overland` program: one group of commands per machine, each loaded when it is used."""
+
+import importlib
+from typing import Final
+
+import click
+from typing_extensions import override
+
+from overland import __version__
+from overland.cli.outcome import Commands
+
+__all__ = ["main", "overland"]
+
+_EPILOG: Final = """
+\b
+The journey of a first backup, and who types what:
+  provider         overland cloud init, serve          the vault and the import service
+  source computer  overland agent init, register       keys; a vault to belong to
+                   overland policy create --offline    what, when, and the six offline fields
+                   overland backup now                 first copy to the staging location
+  copy computer    overland disk prepare, ship         drives, import job, parcel
+  datacenter       overland station receive, ingest    verify and upload, then return the drives
+  source computer  overland backup run-schedule        adopts the seed, then incrementals
+                   overland points list, restore       any point, at any time, from the first day
+"""
+
+_COMMANDS: Final = {
+    "agent": ("overland.cli.agent", "agent", "Keys, registration and state of this computer."),
+    "backup": ("overland.cli.backup", "backup", "Back up now, or when the schedule says so."),
+    "cloud": ("overland.cli.cloud", "cloud", "Serve and administer vaults and import jobs."),
+    "completion": ("overland.cli.completion", "completion", "Print shell completion."),
+    "disk": ("overland.cli.disk", "disk", "Prepare and ship drives on the copy computer."),
+    "points": ("overland.cli.restore", "points", "List recovery points and what is in them."),
+    "policy": ("overland.cli.policy", "policy", "What is protected, when, and how it starts."),
+    "restore": ("overland.cli.restore", "restore", "Bring files back from a recovery point."),
+    "seed": ("overland.cli.backup", "seed", "Watch, repair or abandon a seed under way."),
+    "station": ("overland.cli.station", "station", "Receive, import and return drives."),
+}
+
+
+class _LazyGroup(Commands):
+    """A group whose commands' modules are imported only when they run or are completed."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, _COMMANDS[name][2]) for name in sorted(_COMMANDS)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(
+    cls=_LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="overland")
+def overland() -> None:
+    """Back up over land: the first backup travels on drives, every later one over the network."""
+
+
+def main() -> None:
+    """Run the program; the exit code says how it ended (`docs/reference/exit-codes.md`)."""
+    overland()

@@ -1,0 +1,229 @@
+"""How every command ends: its result, its one-line error, its exit code.
+
+A result goes to standard output, as text for people or, with `--json`, as one JSON document.
+Questions, progress and errors go to standard error.  An error is one line,
+`error: <message> [code]`, and with `--json` also one document on standard output,
+`{"error": {"code": …, "message": …}}`; `docs/reference/exit-codes.md` has the exit codes.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+import msgspec
+from typing_extensions import override
+
+from overland.errors import IntegrityError, OverlandError, RefusedError, TransientError
+
+__all__ = [
+    "SIZE",
+    "Commands",
+    "Exit",
+    "InputMissing",
+    "SizeType",
+    "ask",
+    "confirm",
+    "count_text",
+    "exit_for",
+    "is_interactive",
+    "json_option",
+    "note",
+    "rate_text",
+    "run",
+    "show",
+    "size_text",
+]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
+
+
+class Exit(IntEnum):
+    """The exit codes of `overland`; scripts may rely on them."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    REFUSED = 3
+    INTEGRITY = 4
+    TRY_AGAIN = 5
+
+
+class InputMissing(click.UsageError):
+    """A question had to be asked, and nobody is there to answer it."""
+
+    def __init__(self, question: str, *, option: str) -> None:
+        super().__init__(f"{question}: give {option}, or run this at a terminal")
+
+
+def exit_for(error: Exception) -> Exit:
+    """Return the exit code of an error family."""
+    match error:
+        case RefusedError():
+            return Exit.REFUSED
+        case IntegrityError():
+            return Exit.INTEGRITY
+        case TransientError():
+            return Exit.TRY_AGAIN
+        case click.UsageError():
+            return Exit.USAGE
+        case _:
+            return Exit.ERROR
+
+
+class Commands(click.Group):
+    """A group of commands that ends as this module promises, however deep the command is.
+
+    Our own families, wrong usage, and what the operating system refused become a line and a
+    code.  A defect keeps its traceback, and ends with 1 as well.
+    """
+
+    @override
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,  # settings of click's context
+    ) -> Any:  # what the command returned
+        """Run a command and exit with its code; return its value when not `standalone_mode`."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        words = sys.argv[1:] if args is None else list(args)
+        end = _End(as_json="--json" in words)
+        try:
+            code = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as usage:
+            click.echo(usage.format_message(), err=True)
+            sys.exit(Exit.USAGE)
+        except click.ClickException as error:
+            name = "usage" if isinstance(error, click.UsageError) else "command"
+            end.fail(error.format_message(), code=name, status=error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            end.fail("stopped; run the same command again to go on", code="stopped")
+        except OverlandError as error:
+            end.fail(str(error), code=error.code, status=exit_for(error))
+        except BrokenPipeError:
+            sys.exit(Exit.ERROR)
+        except OSError as error:
+            end.fail(str(error), code="operating-system")
+        sys.exit(code if isinstance(code, int) else Exit.OK)
+
+
+class _End:
+    """Prints how a command failed, and ends the program."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def fail(self, message: str, *, code: str, status: int = Exit.ERROR) -> NoReturn:
+        line = " ".join(message.split())
+        if self._as_json:
+            show({"error": {"code": code, "message": line}}, "", as_json=True)
+        click.echo(f"error: {line} [{code}]", err=True)
+        sys.exit(int(status))
+
+
+def json_option(function: _Function) -> _Function:
+    """Add `--json` to a command; it arrives as `as_json` and goes to `show`."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
+    )(function)
+
+
+def show(value: object, text: str, *, as_json: bool) -> None:
+    """Print a command's one result: `value` as JSON, or `text` for people."""
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+    elif text:
+        click.echo(text)
+
+
+def note(text: str) -> None:
+    """Tell the operator something that is not the result."""
+    click.echo(text, err=True)
+
+
+def is_interactive() -> bool:
+    """Return whether somebody can answer a question."""
+    return sys.stdin.isatty()
+
+
+def ask(question: str, *, option: str, default: str | None = None) -> str:
+    """Return the operator's answer, without surrounding blanks.
+
+    Raises:
+        InputMissing: Nobody is at the terminal; `option` names what to give instead.
+    """
+    if not is_interactive():
+        raise InputMissing(question, option=option)
+    return str(click.prompt(question, default=default, err=True)).strip()
+
+
+def confirm(question: str, *, option: str = "--yes") -> bool:
+    """Return whether the operator typed `yes`, in any case; nothing shorter counts.
+
+    Raises:
+        InputMissing: Nobody is at the terminal.
+    """
+    if not is_interactive():
+        raise InputMissing(question, option=option)
+    answer = click.prompt(f"{question} Type yes to go on", default="no", err=True)
+    return str(answer).strip().lower() == "yes"
+
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size for people, such as `1.5 GiB`."""
+    size, unit = float(size_bytes), 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size_bytes} bytes" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
+
+
+def rate_text(size_bytes: int, *, seconds: float) -> str:
+    """Return a speed for people, such as `212.0 MiB/s`."""
+    return f"{size_text(round(size_bytes / max(seconds, 0.001)))}/s"
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return a count with its noun, such as `1 drive` or `3 drives`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)(b|bytes?)?", re.IGNORECASE)
+
+
+class SizeType(click.ParamType[int]):
+    """A size on the command line: `40MiB` is 40 x 1024², `10TB` is 10 x 1000⁴, `512` is bytes."""
+
+    name = "size"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the size in bytes, or fail as wrong usage."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a size such as 40MiB or 10TB", param, ctx)
+        number, prefix, binary = match.group(1), match.group(2), match.group(3)
+        power = "kmgtp".find(prefix.lower()) + 1 if prefix else 0
+        return round(float(number) * int((1024 if binary else 1000) ** power))
+
+
+SIZE: Final = SizeType()
+
+
+def run(commands: Commands, arguments: Sequence[str]) -> int:
+    """Run a command line in this process and return its exit code; for `demo` and tests."""
+    try:
+        commands.main(list(arguments), prog_name="overland")
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    raise AssertionError("main always exits in standalone mode")

@@ -1,0 +1,41 @@
+"""Passphrases, from a file or a hidden prompt; never from an argument."""
+
+from pathlib import Path
+
+import click
+
+from overland.cli.outcome import is_interactive
+from overland.errors import RefusedError
+
+__all__ = ["read_passphrase"]
+
+_FILE_BYTES_MAX = 4096
+
+
+def read_passphrase(file: Path | None, *, twice: bool) -> str:
+    """Return the first line of `file`, or what the operator types unseen.
+
+    Raises:
+        RefusedError: The file cannot be read or holds no passphrase.
+        click.UsageError: There is neither a file nor a terminal.
+    """
+    if file is not None:
+        return _first_line(file)
+    if not is_interactive():
+        raise click.UsageError("give --passphrase-file FILE, or run this at a terminal")
+    return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True))
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_FILE_BYTES_MAX)
+    except OSError as error:
+        raise RefusedError(f"the passphrase file {file} cannot be read: {error.strerror}") from None
+    try:
+        lines = data.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise RefusedError(f"the passphrase file {file} is not UTF-8 text") from None
+    if not lines or not lines[0]:
+        raise RefusedError(f"the first line of {file} is empty; it has to hold the passphrase")
+    return lines[0]

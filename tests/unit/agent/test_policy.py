@@ -1,0 +1,134 @@
+"""Policies: every rule of the offline page at its border, and the schedule."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.simdisk import SimDisk
+
+from overland.agent.policy import (
+    OfflineSettings,
+    Policies,
+    Policy,
+    PolicyInvalid,
+    Progress,
+    Schedule,
+    SeedPhase,
+    next_run,
+)
+from overland.errors import RefusedError
+
+SIX = {
+    "staging_location": "/mnt/staging",
+    "publish_settings": "/home/admin/x.publishsettings",
+    "job_name": "harbour-import-07",
+    "subscription_id": "11111111-2222-3333-4444-555555555555",
+    "storage_account": "harbourdata",
+    "container": "seeds",
+}
+
+
+def offline_policy(**changes: str) -> Policy:
+    return Policy(
+        name="files",
+        sources=("/srv",),
+        first_copy="offline",
+        offline=OfflineSettings(**(SIX | changes)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("job_name", ["ab", "a" * 64, "a-_9"], ["a", "a" * 65, "9ab", "Ab", "a b", "-a"]),
+        ("storage_account", ["abc", "a" * 24, "0ab"], ["ab", "a" * 25, "Abc", "a-b", "a_b"]),
+        (
+            "container",
+            ["abc", "a" * 63, "0-a"],
+            ["ab", "a" * 64, "a--b", "-ab", "ab-", "Abc", "a_b"],
+        ),
+        ("subscription_id", [SIX["subscription_id"]], ["", "x", "11111111-2222-3333-4444"]),
+        ("staging_location", ["/mnt"], ["mnt", ""]),
+        ("publish_settings", ["/x"], ["x", ""]),
+    ],
+)
+def test_each_field_of_the_offline_page_keeps_its_rule(
+    field: str, good: list[str], bad: list[str]
+) -> None:
+    for value in good:
+        offline_policy(**{field: value}).checked()
+    for value in bad:
+        with pytest.raises(PolicyInvalid) as refused:
+            offline_policy(**{field: value}).checked()
+        assert refused.value.field == field, value
+
+
+@pytest.mark.parametrize("left_out", sorted(SIX))
+def test_offline_needs_all_six_fields(left_out: str) -> None:
+    stored = msgspec.json.encode({key: value for key, value in SIX.items() if key != left_out})
+    with pytest.raises(msgspec.ValidationError, match=left_out):
+        msgspec.json.decode(stored, type=OfflineSettings)
+
+
+def test_an_offline_first_copy_without_its_page_is_refused() -> None:
+    with pytest.raises(PolicyInvalid, match="all six"):
+        Policy(name="files", sources=("/srv",), first_copy="offline").checked()
+
+
+@pytest.mark.parametrize(
+    "times", [(), ("22:15",), ("24:00",), ("9:00",), ("01:00", "02:00", "03:00", "04:00")]
+)
+def test_a_schedule_has_one_to_three_full_or_half_hours(times: tuple[str, ...]) -> None:
+    with pytest.raises(PolicyInvalid) as refused:
+        msgspec.structs.replace(offline_policy(), schedule=Schedule(times=times)).checked()
+    assert refused.value.field == "schedule"
+
+
+@pytest.mark.parametrize("sources", [(), ("srv",), ("/srv/\udcff",)])
+def test_sources_are_absolute_and_utf8(sources: tuple[str, ...]) -> None:
+    with pytest.raises(PolicyInvalid):
+        msgspec.structs.replace(offline_policy(), sources=sources).checked()
+
+
+@given(
+    at=st.datetimes(
+        min_value=datetime(2020, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
+        max_value=datetime(2030, 1, 1),  # noqa: DTZ001
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=9, minutes=30))]),
+    ),
+    times=st.lists(
+        st.sampled_from(["00:00", "09:30", "22:00", "23:30"]), min_size=1, max_size=3, unique=True
+    ),
+    days=st.lists(st.sampled_from(["mon", "wed", "fri", "sat", "sun"]), min_size=1, unique=True),
+)
+def test_the_next_run_is_the_first_half_hour_that_the_schedule_names(
+    at: datetime, times: list[str], days: list[str]
+) -> None:
+    schedule = msgspec.convert({"times": times, "days": days}, Schedule)
+    names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    slow = at.replace(minute=0, second=0, microsecond=0)
+    while not (slow > at and slow.strftime("%H:%M") in times and names[slow.weekday()] in days):
+        slow += timedelta(minutes=30)
+    assert next_run(schedule, after=at) == slow
+
+
+def test_policies_come_back_as_they_were_saved() -> None:
+    policies = Policies(SimDisk())
+    policies.save(offline_policy())
+    assert policies.names() == ["files"]
+    assert policies.load("files") == offline_policy()
+    assert policies.progress("files") == Progress(phase=SeedPhase.CONFIGURED)
+    policies.record("files", Progress(phase=SeedPhase.ONLINE, last_point_id="x"))
+    assert policies.progress("files").last_point_id == "x"
+    policies.delete("files")
+    assert policies.names() == []
+    with pytest.raises(RefusedError, match="no policy"):
+        policies.load("files")
+
+
+@pytest.mark.parametrize("name", ["../x", "", "A", "a/b", "a" * 65])
+def test_a_name_that_could_leave_the_folder_is_refused(name: str) -> None:
+    with pytest.raises(PolicyInvalid):
+        Policies(SimDisk()).load(name)

@@ -1,0 +1,309 @@
+"""A policy's runs, phase by phase, against a cloud and a data path made of plain values."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Literal
+
+import msgspec
+import pytest
+from tests.support.simdisk import PowerCut, SimDisk
+from tests.unit.agent.test_policy import offline_policy
+from typing_extensions import override
+
+from overland.agent.connection import (
+    AdoptionReport,
+    Connection,
+    Grant,
+    JobReport,
+    MissingObject,
+    SeedReport,
+    VaultPoint,
+)
+from overland.agent.policy import Policies, Policy, SeedPhase
+from overland.agent.run import WAITING, Made, PolicyRun, SeedUnknown, Staged
+from overland.errors import ObjectAbsent, RefusedError, Unreachable
+from overland.ports.objects import Objects
+from overland.ports.progress import NullProgress
+from overland.values import PointId, SeedId
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.instant = datetime(2027, 3, 14, 9, 30, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        self.instant += timedelta(seconds=1)
+        return self.instant
+
+    def monotonic_s(self) -> float:
+        return self.instant.timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        self.instant += timedelta(seconds=seconds)
+
+
+@dataclass
+class _World:
+    """What exists outside the agent; survives its crashes."""
+
+    seeds: set[str] = field(default_factory=set)
+    manifests: dict[str, bytes] = field(default_factory=dict)
+    staged: dict[str, str] = field(default_factory=dict)
+    staged_times: int = 0
+    points: list[tuple[str, str | None]] = field(default_factory=list)
+    catalog: list[str] = field(default_factory=list)
+    landed: bool = False
+    missing: tuple[str, ...] = ()
+    adopted: set[str] = field(default_factory=set)
+    reachable: bool = True
+
+
+class _Cloud(Connection):
+    def __init__(self, world: _World) -> None:
+        self._world = world
+
+    def _check(self) -> None:
+        if not self._world.reachable:
+            raise Unreachable("no answer")
+
+    @override
+    def create_seed(
+        self,
+        *,
+        seed_id: SeedId,
+        job_name: str,
+        policy: str,
+        subscription_id: str,
+        storage_account: str,
+        container: str,
+    ) -> SeedReport:
+        self._check()
+        self._world.seeds.add(seed_id)
+        return SeedReport(seed_id=seed_id, state="Configured", job_name=job_name)
+
+    @override
+    def put_manifest(self, seed_id: SeedId, manifest: bytes) -> None:
+        self._check()
+        self._world.manifests[seed_id] = manifest
+
+    @override
+    def seed(self, seed_id: SeedId) -> SeedReport:
+        self._check()
+        if seed_id not in self._world.seeds:
+            raise ObjectAbsent("seed")
+        landed = self._world.landed
+        return SeedReport(
+            seed_id=seed_id,
+            state="AwaitingImport",
+            job_name="harbour-import-07",
+            job=JobReport(name="harbour-import-07", state="Packaging" if landed else "Shipping"),
+            ready_to_adopt=landed,
+        )
+
+    @override
+    def start_adoption(self, seed_id: SeedId) -> AdoptionReport:
+        return AdoptionReport(state="running", total_objects=3)
+
+    @override
+    def adoption(self, seed_id: SeedId) -> AdoptionReport:
+        self._check()
+        missing = tuple(MissingObject(name=name, size_bytes=7) for name in self._world.missing)
+        state: Literal["done", "incomplete"] = "incomplete" if missing else "done"
+        if state == "done":
+            self._world.adopted.add(seed_id)
+        return AdoptionReport(state=state, total_objects=3, done_objects=3, missing=missing)
+
+    @override
+    def abandon_seed(self, seed_id: SeedId) -> None:
+        self._check()
+
+    @override
+    def vault_grant(self) -> Grant:
+        self._check()
+        return Grant(endpoint="", space="", prefix="", token="", expires_at="")
+
+    @override
+    def publish_point(self, point_id: PointId) -> VaultPoint:
+        self._check()
+        self._world.catalog.append(point_id)
+        return VaultPoint(point_id=point_id, created_at="", kind="incremental", state="available")
+
+
+class _Data:
+    def __init__(self, world: _World) -> None:
+        self._world = world
+        self._ids = (f"point-{number}" for number in itertools.count(len(world.points)))
+
+    def _made(self, point_id: str) -> Made:
+        return Made(point_id=PointId(point_id), statistics=SimpleNamespace(), skipped=0, changed=0)
+
+    def stage(self, policy: Policy, *, seed_id: SeedId, point_id: PointId) -> Staged:
+        if seed_id not in self._world.staged:
+            self._world.staged[seed_id] = point_id
+            self._world.staged_times += 1
+        assert self._world.staged[seed_id] == point_id, "the same point at every try"
+        return Staged(made=self._made(point_id), manifest=b"manifest", folder="/mnt/staging/s")
+
+    def staged_manifest(self, policy: Policy, *, seed_id: SeedId) -> bytes:
+        if seed_id not in self._world.staged:
+            raise ObjectAbsent("manifest.json")
+        return b"manifest"
+
+    def send(
+        self, policy: Policy, *, base: PointId | None, seed_id: SeedId | None, vault: Objects
+    ) -> Made:
+        point_id = next(self._ids)
+        self._world.points.append((point_id, base))
+        return self._made(point_id)
+
+    def send_missing(
+        self, policy: Policy, *, seed_id: SeedId, names: Iterable[str], vault: Objects
+    ) -> int:
+        if seed_id not in self._world.staged:
+            raise ObjectAbsent(next(iter(names)))
+        assert set(names) == set(self._world.missing), "exactly the missing objects are sent"
+        self._world.missing = ()
+        return 7
+
+
+def runner(disk: SimDisk, world: _World) -> PolicyRun:
+    return PolicyRun(
+        policies=Policies(disk),
+        connection=_Cloud(world),
+        data=_Data(world),
+        open_grant=lambda _: SimpleNamespace(),
+        clock=_Clock(),
+        meter=NullProgress(),
+    )
+
+
+@pytest.fixture
+def disk() -> SimDisk:
+    disk = SimDisk()
+    Policies(disk).save(offline_policy())
+    return disk
+
+
+def phase(disk: SimDisk) -> SeedPhase:
+    return Policies(disk).progress("files").phase
+
+
+def test_the_journey_goes_phase_by_phase(disk: SimDisk) -> None:
+    world = _World()
+    run = runner(disk, world)
+    assert run.run("files", trigger="manual").result == "staged"
+    assert list(world.manifests.values()) == [b"manifest"]
+    waiting = run.run("files", trigger="schedule")
+    assert waiting.result == "waiting"
+    assert waiting.messages[0] == WAITING
+    assert world.points == [("point-0", next(iter(world.staged.values())))]
+    assert world.catalog == ["point-0"], "protected while the drives are in the mail"
+    world.landed = True
+    adopted = run.run("files", trigger="schedule")
+    assert (adopted.result, phase(disk)) == ("adopted", SeedPhase.ONLINE)
+    assert len(world.points) == 1, "the adopting run transfers nothing"
+    assert run.run("files", trigger="schedule").result == "point"
+    assert world.points[-1] == ("point-1", "point-0"), (
+        "the first incremental follows the last point"
+    )
+    assert world.staged_times == 1, "no second full copy, ever"
+
+
+def test_the_waiting_text_is_the_original_letter_for_letter() -> None:
+    assert WAITING == (
+        "Waiting for Azure Import Job to complete. Please check on Azure Management portal "
+        "for more information on job status"
+    )
+
+
+def test_a_policy_that_only_waits_sends_nothing(disk: SimDisk) -> None:
+    Policies(disk).save(msgspec.structs.replace(offline_policy(), in_transit="wait"))
+    world = _World()
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    assert run.run("files", trigger="schedule").messages[0] == WAITING
+    assert world.points == []
+
+
+def test_a_schedule_names_what_is_missing_and_only_backup_now_sends_it(disk: SimDisk) -> None:
+    world = _World(landed=True, missing=("packs/aa/x.pack",))
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    incomplete = run.run("files", trigger="schedule")
+    assert incomplete.result == "incomplete"
+    assert any("packs/aa/x.pack" in message for message in incomplete.messages)
+    assert run.run("files", trigger="schedule").result == "incomplete"
+    finished = run.run("files", trigger="manual")
+    assert (finished.result, finished.sent_bytes) == ("adopted", 7)
+
+
+def test_missing_objects_without_staging_are_refused_with_the_way_out(disk: SimDisk) -> None:
+    world = _World(landed=True, missing=("packs/aa/x.pack",))
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    world.staged.clear()
+    with pytest.raises(RefusedError, match="prepare a drive"):
+        run.run("files", trigger="manual")
+    assert phase(disk) is SeedPhase.ADOPTING
+
+
+def test_a_seed_that_the_cloud_does_not_know_is_not_called_waiting(disk: SimDisk) -> None:
+    world = _World()
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    world.seeds.clear()
+    with pytest.raises(SeedUnknown):
+        run.run("files", trigger="schedule")
+    assert Policies(disk).progress("files").last_outcome == "failed: seed-unknown"
+
+
+def test_a_cloud_out_of_reach_is_not_called_waiting(disk: SimDisk) -> None:
+    world = _World()
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    world.reachable = False
+    with pytest.raises(Unreachable):
+        run.run("files", trigger="schedule")
+    assert phase(disk) is SeedPhase.AWAITING_IMPORT
+
+
+def test_an_abandoned_seed_runs_no_more(disk: SimDisk) -> None:
+    world = _World()
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    run.abandon("files")
+    with pytest.raises(RefusedError, match="abandoned"):
+        run.run("files", trigger="schedule")
+
+
+@pytest.mark.crash
+def test_power_cut_at_every_step_of_the_journey_ends_in_the_same_place() -> None:
+    for step in itertools.count():
+        disk, world = SimDisk(cut_at=step), _World()
+        finished = _journey_until_cut(disk, world)
+        if not finished:
+            disk = disk.restart()
+            assert _journey_until_cut(disk, world)
+        assert phase(disk) is SeedPhase.ONLINE, f"cut at step {step}"
+        assert len(world.seeds) == 1, f"one seed, whatever happens (cut at step {step})"
+        assert world.staged_times == 1, f"one full copy, whatever happens (cut at step {step})"
+        if finished:
+            break
+
+
+def _journey_until_cut(disk: SimDisk, world: _World) -> bool:
+    try:
+        if "files" not in Policies(disk).names():
+            Policies(disk).save(offline_policy())
+        run = runner(disk, world)
+        for _ in range(2):
+            run.run("files", trigger="schedule")
+        world.landed = True
+        for _ in range(3):
+            run.run("files", trigger="schedule")
+    except PowerCut:
+        return False
+    return True
