@@ -104,6 +104,14 @@ class Files(Protocol):
         """Yield published files whose name starts with `prefix`, sorted by name."""
         ...
 
+    def settle(self, name: str) -> None:
+        """Make a visible file durable: who published it may have been killed before the last sync.
+
+        Raises:
+            ObjectAbsent: There is no such file.
+        """
+        ...
+
     def delete(self, name: str) -> None:
         """Remove the file, durably; do nothing if it is absent."""
         ...

@@ -1,0 +1,1 @@
+"""The ports, for real; only the commands and the server's composition import these modules."""

@@ -1,0 +1,163 @@
+"""Objects, and all stores of an installation, as durable files in one folder."""
+
+import contextlib
+import hashlib
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from overland.adapters.posix import PosixFiles
+from overland.errors import ObjectAbsent, ObjectCorrupt, ObjectExists
+from overland.ports.files import Files, name_parts
+from overland.ports.objects import Objects
+from overland.values import ObjectInfo
+
+__all__ = ["FolderObjects", "FolderSpaces"]
+
+_LOCKS: Final = 64  # more than the puts that one server runs at a time
+_SPACE: Final = re.compile(
+    r"accounts/[a-z0-9]{3,24}/[a-z0-9](-?[a-z0-9]){0,62}"
+    r"|vaults/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+)
+
+
+class _Locks:
+    """Enough locks that two names seldom share one."""
+
+    def __init__(self) -> None:
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    def of(self, name: str) -> threading.Lock:
+        return self._locks[hash(name) % _LOCKS]
+
+
+class FolderObjects:
+    """`Objects` as files.  One process at a time may put into a folder; any number may read."""
+
+    def __init__(self, files: Files, *, prefix: str = "") -> None:
+        """Keep objects in `files` under `prefix`, which is empty or ends with a slash."""
+        self._files, self._prefix, self._locks = files, prefix, _Locks()
+        assert not prefix or prefix.endswith("/"), "a prefix names a folder"
+
+    def put(
+        self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
+    ) -> None:
+        """Store an object durably, checked while it is written; see the port.
+
+        The content is not asked for when the same object is there already.
+        """
+        name_parts(name)
+        if self._is_there(name, size_bytes=size_bytes, sha256=sha256):
+            return
+        new = self._files.create()
+        try:
+            digest = hashlib.sha256()
+            written_bytes = 0
+            for block in content:
+                written_bytes += memoryview(block).nbytes
+                if written_bytes > size_bytes:
+                    raise ObjectCorrupt(name, check="longer than announced")
+                new.write(block)
+                digest.update(block)
+            if written_bytes < size_bytes:
+                raise ObjectCorrupt(name, check="shorter than announced")
+            if digest.hexdigest() != sha256:
+                raise ObjectCorrupt(name, check="SHA-256 differs")
+            # Files replace, objects do not: between the look above and now somebody else may
+            # have put another object under this name.
+            with self._locks.of(name):
+                if not self._is_there(name, size_bytes=size_bytes, sha256=sha256):
+                    new.publish(self._prefix + name)
+        finally:
+            new.abandon()
+
+    def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; see the port."""
+        with _named(name):
+            return self._files.read_range(self._path(name), offset=offset, length=length)
+
+    def read(self, name: str) -> bytes:
+        """Return a whole object; see the port."""
+        with _named(name):
+            return self._files.read(self._path(name))
+
+    def blocks(self, name: str) -> Iterator[memoryview]:
+        """Yield the content in order; see the port."""
+        with _named(name):
+            yield from self._files.blocks(self._path(name))
+
+    def head(self, name: str) -> ObjectInfo:
+        """Return the object's size; see the port."""
+        with _named(name):
+            size_bytes = self._files.size_bytes(self._path(name))
+        return ObjectInfo(name=name, size_bytes=size_bytes)
+
+    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose name starts with `prefix`, sorted by name."""
+        for info in self._files.names(self._prefix + prefix):
+            yield ObjectInfo(name=info.name.removeprefix(self._prefix), size_bytes=info.size_bytes)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; do nothing if it is absent."""
+        self._files.delete(self._path(name))
+
+    def _path(self, name: str) -> str:
+        name_parts(name)
+        return self._prefix + name
+
+    def _is_there(self, name: str, *, size_bytes: int, sha256: str) -> bool:
+        """Return whether this object is stored, durably.
+
+        Raises:
+            ObjectExists: Another one has its name.
+        """
+        path = self._path(name)
+        try:
+            if self._files.size_bytes(path) != size_bytes:
+                raise ObjectExists(name)
+            digest = hashlib.sha256()
+            for block in self._files.blocks(path):
+                digest.update(block)
+            if digest.hexdigest() != sha256:
+                raise ObjectExists(name)
+            self._files.settle(path)
+        except ObjectAbsent:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Report an absent object by the name that was asked for, without the prefix."""
+    try:
+        yield
+    except ObjectAbsent:
+        raise ObjectAbsent(name) from None
+
+
+class FolderSpaces:
+    """All stores of an installation below one folder; one process at a time may put into it."""
+
+    def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
+        """Use the existing folder `root`, and leave `reserve_bytes` of its file system free."""
+        self._files = PosixFiles(root, reserve_bytes=reserve_bytes)
+        self._open: dict[str, Objects] = {}
+        self._lock = threading.Lock()
+
+    def open(self, space: str) -> Objects:
+        """Return the store `space`: `accounts/<account>/<container>` or `vaults/<uuid>`.
+
+        Raises:
+            ValueError: The name has another form.
+        """
+        if _SPACE.fullmatch(space) is None:
+            raise ValueError(f"{space!r} is not the name of a space")
+        # One instance per space, so that two puts of one name meet at one lock.
+        with self._lock:
+            return self._open.setdefault(space, FolderObjects(self._files, prefix=f"{space}/"))
+
+    def sweep(self) -> int:
+        """Remove what interrupted puts left behind; return how many files that were."""
+        return self._files.sweep()

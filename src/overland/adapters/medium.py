@@ -1,0 +1,169 @@
+"""Bytes between files and memory, past the page cache where the file system allows it.
+
+O_DIRECT writes without filling memory, so that what is read back to verify comes from the medium
+and a third of the processor's time is spent.  It asks for aligned memory, offsets and
+lengths; where a file system refuses it, or the end of a file is odd, the usual way is taken.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+__all__ = ["BUFFER_BYTES", "BufferPool", "Writer", "read_at", "read_blocks"]
+
+BUFFER_BYTES: Final = 4 << 20
+"""What goes to the device at a time; larger ones gained nothing."""
+
+_ALIGNMENT: Final = 4096  # O_DIRECT asks for the device's block size, which is this or less
+_POOLED_BUFFERS: Final = 4
+
+
+class BufferPool:
+    """Aligned buffers for reuse; fresh memory costs the kernel a page fault for every page."""
+
+    def __init__(self) -> None:
+        self._buffers: list[mmap.mmap] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> mmap.mmap:
+        """Return a buffer of `BUFFER_BYTES`, with arbitrary content."""
+        with self._lock:
+            return self._buffers.pop() if self._buffers else mmap.mmap(-1, BUFFER_BYTES)
+
+    def give(self, buffer: mmap.mmap) -> None:
+        """Take a buffer back; a few are kept."""
+        with self._lock:
+            if len(self._buffers) < _POOLED_BUFFERS:
+                self._buffers.append(buffer)
+
+
+class Writer:
+    """Appends to an open file through one buffer; nothing is durable before the file is synced.
+
+    Short files are written the usual way; from the first full buffer on the page cache is left
+    out.
+    """
+
+    def __init__(self, fd: int, buffer: mmap.mmap) -> None:
+        """Append to `fd`, which stays the caller's, as does the buffer."""
+        assert len(buffer) % _ALIGNMENT == 0, "the device takes whole blocks"
+        self._fd, self._buffer = fd, buffer
+        self._filled = 0
+        self._may_be_direct = True
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How much `flush` has still to write."""
+        return self._filled
+
+    def append(self, view: memoryview) -> None:
+        """Append; `view` may be reused on return.
+
+        Raises:
+            OSError: The device failed or is full; the file has an unknown part of the data.
+        """
+        position = 0
+        while position < len(view):
+            rest = view[position:]
+            if self._filled == 0 and len(rest) >= BUFFER_BYTES and _is_aligned(rest):
+                # Whole blocks in aligned memory need no copy on their way.
+                taken = len(rest) // _ALIGNMENT * _ALIGNMENT
+                self._write(rest[:taken], direct=True)
+            else:
+                taken = min(len(self._buffer) - self._filled, len(rest))
+                self._buffer[self._filled : self._filled + taken] = rest[:taken]
+                self._filled += taken
+            position += taken
+            if self._filled == len(self._buffer):
+                self._write(memoryview(self._buffer), direct=True)
+                self._filled = 0
+
+    def flush(self) -> None:
+        """Write what is in the buffer; the last call before the file is synced.
+
+        Raises:
+            OSError: The device failed or is full.
+        """
+        self._write(memoryview(self._buffer)[: self._filled], direct=False)
+        self._filled = 0
+
+    def _write(self, view: memoryview, *, direct: bool) -> None:
+        position = 0
+        while position < len(view):
+            # After a short write the rest may be unaligned: only the usual way takes that.
+            past_cache = direct and self._may_be_direct and position % _ALIGNMENT == 0
+            if not _set_direct(self._fd, on=past_cache):
+                self._may_be_direct = past_cache = False
+            try:
+                position += os.write(self._fd, view[position:])
+            except OSError as error:
+                if error.errno != errno.EINVAL or not past_cache:
+                    raise
+                self._may_be_direct = False  # accepted at `fcntl`, refused at the first write
+
+
+def read_at(fd: int, *, offset: int, length: int) -> bytes:
+    """Return up to `length` bytes, fewer only at the end; short answers are asked again."""
+    data = os.pread(fd, length, offset)
+    if len(data) in {0, length}:
+        return data
+    pieces = [data]
+    have = len(data)
+    while have < length and (data := os.pread(fd, length - have, offset + have)):
+        pieces.append(data)
+        have += len(data)
+    return b"".join(pieces)
+
+
+def read_blocks(fd: int, *, block_bytes: int) -> Iterator[memoryview]:
+    """Yield the rest of a file out of one reused buffer, from the medium where possible.
+
+    Blocks have `block_bytes`, rounded up to what the device takes; only the last may be shorter,
+    or one after a short answer of the system.
+    """
+    left = os.fstat(fd).st_size
+    if not _set_direct(fd, on=True):
+        # Only clean pages go; what was published has been synced and is clean.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    # Never closed by hand: a caller may still hold a part of the last view.
+    view = memoryview(mmap.mmap(-1, -(-block_bytes // _ALIGNMENT) * _ALIGNMENT))
+    while left > 0 and (count := _fill(fd, view)):
+        left -= count
+        yield view[:count].toreadonly()
+
+
+def _fill(fd: int, view: memoryview) -> int:
+    try:
+        return os.readv(fd, [view])
+    except OSError as error:
+        # Accepted at `fcntl`, refused at the read: an odd offset after a short read, or a device
+        # with larger blocks.
+        if error.errno != errno.EINVAL or not _set_direct(fd, on=False):
+            raise
+        return os.readv(fd, [view])
+
+
+def _set_direct(fd: int, *, on: bool) -> bool:
+    """Switch O_DIRECT; return whether the file system has done as asked."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    wanted = flags | os.O_DIRECT if on else flags & ~os.O_DIRECT
+    if wanted == flags:
+        return True
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, wanted)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
+
+
+def _is_aligned(view: memoryview) -> bool:
+    address: int = np.frombuffer(view, dtype=np.uint8).__array_interface__["data"][0]
+    return address % _ALIGNMENT == 0

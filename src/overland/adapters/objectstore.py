@@ -1,0 +1,191 @@
+"""Objects in Azure Blob Storage, S3, or anything else that obstore speaks.
+
+What is durable, and when, is the service's promise; Azure and S3 give it with their answer.
+The library's own `LocalStore` gives none: it never syncs, and has no conditional replacement.
+A folder on this computer is therefore a `FolderObjects`; `LocalStore` is for trying out.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import LocalStore, ObjectStore
+
+from overland.errors import (
+    NotAuthorised,
+    ObjectAbsent,
+    ObjectCorrupt,
+    ObjectExists,
+    Unreachable,
+)
+from overland.ports.files import name_parts
+from overland.values import ObjectInfo
+
+__all__ = ["ObstoreObjects"]
+
+_BLOCK_BYTES: Final = 4 << 20
+_ONE_REQUEST_BYTES: Final = 128 << 20  # a pack of 64 MiB twice; what a put may hold in memory
+_LISTED: Final = 1000  # a page of S3; Azure's are larger
+
+
+class ObstoreObjects:
+    """`Objects` below one prefix of a store."""
+
+    def __init__(self, store: ObjectStore, prefix: str = "") -> None:
+        """Keep objects in `store` under `prefix`, which is empty or ends with a slash.
+
+        Args:
+            store: Such as `obstore.store.from_url("s3://bucket")`; give it a `retry_config` that
+                fits who waits: its own patience is three minutes.
+            prefix: Names in calls and answers are without it.
+        """
+        assert not prefix or prefix.endswith("/"), "a prefix names a folder"
+        self._store, self._prefix = store, prefix
+
+    def put(
+        self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
+    ) -> None:
+        """Store an object durably; see the port.
+
+        Up to 128 MiB the object is held in memory, and sent in one request that the service
+        refuses if the name is taken.  Longer ones go in parts; if two writers put different long
+        objects under one new name at the same time, the later one stays.  Our long objects are
+        packs, whose names are their digests.
+        """
+        path = self._path(name)
+        if self._is_there(name, size_bytes=size_bytes, sha256=sha256):
+            return
+        pieces = _checked(name, content, size_bytes=size_bytes, sha256=sha256)
+        with self._mapped(name):
+            if size_bytes > _ONE_REQUEST_BYTES:
+                obstore.put(self._store, path, pieces, use_multipart=True)
+                return
+            try:
+                obstore.put(self._store, path, b"".join(pieces), mode="create")
+            except AlreadyExistsError:
+                there = self._is_there(name, size_bytes=size_bytes, sha256=sha256)
+                assert there, "an object that was there is gone; objects are deleted by nobody else"
+
+    def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; see the port."""
+        assert offset >= 0, "a range starts in the object"
+        path = self._path(name)
+        with self._mapped(name):
+            if length <= 0:
+                obstore.head(self._store, path)
+                return b""
+            try:
+                return bytes(obstore.get_range(self._store, path, start=offset, length=length))
+            except GenericError:
+                # A range behind the end has no answer of its own.
+                if offset >= obstore.head(self._store, path)["size"]:
+                    return b""
+                raise
+
+    def read(self, name: str) -> bytes:
+        """Return a whole object; see the port."""
+        path = self._path(name)
+        with self._mapped(name):
+            return bytes(obstore.get(self._store, path).bytes())
+
+    def blocks(self, name: str) -> Iterator[memoryview]:
+        """Yield the content in order; see the port."""
+        path = self._path(name)
+        with self._mapped(name):
+            for block in obstore.get(self._store, path).stream(min_chunk_size=_BLOCK_BYTES):
+                if len(block):
+                    yield memoryview(block)
+
+    def head(self, name: str) -> ObjectInfo:
+        """Return the object's size; see the port."""
+        path = self._path(name)
+        with self._mapped(name):
+            return ObjectInfo(name=name, size_bytes=obstore.head(self._store, path)["size"])
+
+    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose name starts with `prefix`, sorted by name."""
+        if isinstance(self._store, LocalStore):  # lists in the order of the file system
+            return iter(sorted(self._names(prefix), key=lambda info: info.name))
+        return self._names(prefix)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; do nothing if it is absent."""
+        path = self._path(name)
+        with contextlib.suppress(ObjectAbsent), self._mapped(name):
+            obstore.delete(self._store, path)
+
+    def _names(self, prefix: str) -> Iterator[ObjectInfo]:
+        # The library compares whole parts of names, the port texts.
+        folder = (self._prefix + prefix).rpartition("/")[0] or None
+        with self._mapped(prefix):
+            for page in obstore.list(self._store, folder, chunk_size=_LISTED):
+                for found in page:
+                    if not found["path"].startswith(self._prefix + prefix):
+                        continue
+                    name = found["path"].removeprefix(self._prefix)
+                    yield ObjectInfo(name=name, size_bytes=found["size"])
+
+    def _path(self, name: str) -> str:
+        name_parts(name)
+        return self._prefix + name
+
+    def _is_there(self, name: str, *, size_bytes: int, sha256: str) -> bool:
+        """Return whether this object is stored.
+
+        Raises:
+            ObjectExists: Another one has its name.
+        """
+        try:
+            if self.head(name).size_bytes != size_bytes:
+                raise ObjectExists(name)
+            digest = hashlib.sha256()
+            for block in self.blocks(name):
+                digest.update(block)
+        except ObjectAbsent:
+            return False
+        if digest.hexdigest() != sha256:
+            raise ObjectExists(name)
+        return True
+
+    @contextlib.contextmanager
+    def _mapped(self, name: str) -> Iterator[None]:
+        """Turn the library's errors into ours; their texts name keys, so they stay behind."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise ObjectAbsent(name) from None
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise NotAuthorised("the object store does not allow it; check its key") from error
+        except BaseError as error:
+            raise Unreachable(
+                f"the object store failed ({type(error).__name__}); try again later"
+            ) from error
+
+
+def _checked(
+    name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
+) -> Iterator[bytes]:
+    """Yield the content; raise before its end when it is not what was announced."""
+    digest = hashlib.sha256()
+    sent_bytes = 0
+    for piece in content:
+        # The library sends several parts at once, and the sender reuses its buffer: hence a copy.
+        block = bytes(piece)
+        sent_bytes += len(block)
+        if sent_bytes > size_bytes:
+            raise ObjectCorrupt(name, check="longer than announced")
+        digest.update(block)
+        yield block
+    if sent_bytes < size_bytes:
+        raise ObjectCorrupt(name, check="shorter than announced")
+    if digest.hexdigest() != sha256:
+        raise ObjectCorrupt(name, check="SHA-256 differs")

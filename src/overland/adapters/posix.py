@@ -1,0 +1,366 @@
+"""A folder of a POSIX file system as `Files`: the one module that renames and syncs files.
+
+Nothing outside the root is ever reached: every folder on the way is opened by its last part alone,
+from the folder above it, and no symbolic link is followed.  Only the root itself may be reached
+through links, because the operator named it.
+
+What is durable when (`NewFile.publish`): `fsync` of the file, `fsync` of every folder that leads to
+the name, rename, `fsync` of the folder that shows the new name and of the one that showed the
+temporary name.  A folder that exists already may have been made by somebody who was killed
+before the sync; each instance therefore syncs each folder's entry once before it relies on it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from overland.adapters import medium
+from overland.errors import ObjectAbsent, OutOfSpace, RefusedError
+from overland.ports.files import TEMPORARY_PREFIX, NewFile, name_parts
+from overland.values import ObjectInfo
+
+__all__ = ["LeavesFolder", "PosixFiles", "remove_tree"]
+
+_KNOWN_FOLDERS: Final = 4096
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: a fifo of that name must not hold us up.
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class LeavesFolder(RefusedError):
+    """A symbolic link lies where a folder or a file of ours was expected; it was not followed."""
+
+    code = "leaves-folder"
+
+    def __init__(self, root: Path, name: str) -> None:
+        super().__init__(
+            f"{name} in {root} is, or goes through, a symbolic link; remove the link and run again"
+        )
+        self.root, self.name = root, name
+
+
+class PosixFiles:
+    """The files below a root; many threads, and many processes, may use one root."""
+
+    def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
+        """Use the existing folder `root`, and leave `reserve_bytes` of its file system free."""
+        assert reserve_bytes >= 0, "a reserve cannot be owed"
+        self._root = _Root(root, reserve_bytes)
+
+    def create(self) -> NewFile:
+        """Begin a new file; see the port."""
+        return _PosixNewFile(self._root)
+
+    def write(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        """Create and publish a file in one step; see the port."""
+        name_parts(name)
+        new = self.create()
+        try:
+            new.write(data)
+            new.publish(name)
+        finally:
+            new.abandon()
+
+    def read(self, name: str) -> bytes:
+        """Return the whole content; see the port."""
+        with self._root.opened(name) as fd:
+            return medium.read_at(fd, offset=0, length=os.fstat(fd).st_size)
+
+    def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; see the port."""
+        assert offset >= 0, "a range starts in the file"
+        assert length >= 0, "a range has a length"
+        with self._root.opened(name) as fd:
+            return medium.read_at(fd, offset=offset, length=length)
+
+    def blocks(self, name: str, *, block_bytes: int = medium.BUFFER_BYTES) -> Iterator[memoryview]:
+        """Yield the content in order, past the page cache where the file system allows it."""
+        assert block_bytes > 0, "a block holds something"
+        with self._root.opened(name) as fd:
+            yield from medium.read_blocks(fd, block_bytes=block_bytes)
+
+    def size_bytes(self, name: str) -> int:
+        """Return the file's length; see the port."""
+        with self._root.opened(name) as fd:
+            return os.fstat(fd).st_size
+
+    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield published files, sorted by name; folders, links and devices are left out."""
+        return self._names((), prefix)
+
+    def settle(self, name: str) -> None:
+        """Make a visible file durable; see the port."""
+        parts = name_parts(name)
+        with self._root.opened(name) as fd:
+            os.fsync(fd)
+        self._root.make_folders(parts[:-1], name)
+        with self._root.folder(parts[:-1], name) as folder:
+            os.fsync(folder)
+
+    def delete(self, name: str) -> None:
+        """Remove the file, durably; see the port."""
+        parts = name_parts(name)
+        try:
+            with self._root.folder(parts[:-1], name) as folder:
+                with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                    os.unlink(parts[-1], dir_fd=folder)
+                # Also when it is absent: who removed it may have been killed before the sync.
+                os.fsync(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+    def free_bytes(self) -> int:
+        """Return how much can still be written, without the reserve."""
+        return self._root.free_bytes()
+
+    def sweep(self) -> int:
+        """Remove what interrupted writers left; files that a live process writes stay."""
+        with self._root.folder((), "") as folder:
+            with os.scandir(folder) as entries:
+                names = [e.name for e in entries if e.name.startswith(TEMPORARY_PREFIX)]
+            swept = sum(_sweep(folder, name) for name in names)
+            os.fsync(folder)
+        return swept
+
+    def _names(self, above: tuple[str, ...], prefix: str) -> Iterator[ObjectInfo]:
+        path = "".join(f"{part}/" for part in above)
+        for name, size_bytes in self._root.listing(above):
+            full = path + name
+            if size_bytes is None:  # a folder; its name ends with a slash
+                if full.startswith(prefix) or prefix.startswith(full):
+                    yield from self._names((*above, name[:-1]), prefix)
+            elif full.startswith(prefix):
+                yield ObjectInfo(name=full, size_bytes=size_bytes)
+
+
+class _PosixNewFile:
+    """A temporary file in the root, locked for as long as its writer lives."""
+
+    def __init__(self, root: "_Root") -> None:
+        self._root = root
+        with root.full_is_refused(0):
+            self._temporary, self._fd = _create(root)
+        self._buffer = root.pool.take()
+        self._writer: medium.Writer | None = medium.Writer(self._fd, self._buffer)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data`; see the port."""
+        assert self._writer is not None, "the file was published or abandoned before"
+        with memoryview(data) as whole, whole.cast("B") as view:
+            self._root.keep_the_reserve(len(view))
+            with self._root.full_is_refused(len(view)):
+                self._writer.append(view)
+
+    def publish(self, name: str) -> None:
+        """Give the file its final name, durably; see the port."""
+        assert self._writer is not None, "the file was published or abandoned before"
+        parts = name_parts(name)
+        with self._root.full_is_refused(self._writer.buffered_bytes):
+            self._writer.flush()
+            os.fsync(self._fd)
+            self._root.make_folders(parts[:-1], name)
+            self._rename(parts, name)
+        self._close()
+
+    def abandon(self) -> None:
+        """Forget the file; see the port."""
+        if self._writer is None:
+            return
+        with self._root.folder((), "") as root, contextlib.suppress(FileNotFoundError):
+            os.unlink(self._temporary, dir_fd=root)
+        self._close()
+
+    def _rename(self, parts: tuple[str, ...], name: str) -> None:
+        with self._root.folder((), name) as root, self._root.folder(parts[:-1], name) as folder:
+            os.rename(self._temporary, parts[-1], src_dir_fd=root, dst_dir_fd=folder)
+            os.fsync(folder)
+            if len(parts) > 1:
+                # Where no journal does both at once, the old name must not come back: with it
+                # `sweep` would remove the content of the new one.
+                os.fsync(root)
+
+    def _close(self) -> None:
+        self._writer = None
+        os.close(self._fd)
+        self._root.pool.give(self._buffer)
+
+
+class _Root:
+    """The way from the root to a file, one folder at a time."""
+
+    def __init__(self, path: Path, reserve_bytes: int) -> None:
+        self.pool = medium.BufferPool()
+        self._path, self._reserve_bytes = path, reserve_bytes
+        self._synced: set[tuple[str, ...]] = set()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def folder(self, parts: tuple[str, ...], name: str) -> Iterator[int]:
+        """Open a folder below the root; `name` is for errors."""
+        fd = os.open(self._path, _FOLDER)
+        try:
+            for part in parts:
+                below = self._open(part, _FOLDER | os.O_NOFOLLOW, fd, name)
+                os.close(fd)
+                fd = below
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[int]:
+        """Open a published file for reading."""
+        parts = name_parts(name)
+        try:
+            with self.folder(parts[:-1], name) as folder:
+                fd = self._open(parts[-1], _READ, folder, name)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ObjectAbsent(name) from None
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ObjectAbsent(name)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def listing(self, parts: tuple[str, ...]) -> list[tuple[str, int | None]]:
+        """Return files with sizes, and folders with a slash: sorted as full names are."""
+        try:
+            with self.folder(parts, "/".join(parts)) as folder, os.scandir(folder) as entries:
+                return sorted(found for entry in entries if (found := _listed(entry)))
+        except (FileNotFoundError, NotADirectoryError):
+            if not parts:
+                raise
+            return []
+
+    def make_folders(self, parts: tuple[str, ...], name: str) -> None:
+        """Make the folders that lead to a name, durably."""
+        for depth in range(1, len(parts) + 1):
+            if parts[:depth] in self._synced:
+                continue
+            with self.folder(parts[: depth - 1], name) as folder:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(parts[depth - 1], dir_fd=folder)
+                os.fsync(folder)
+            with self._lock:
+                if len(self._synced) >= _KNOWN_FOLDERS:
+                    self._synced.clear()
+                self._synced.add(parts[:depth])
+
+    def free_bytes(self) -> int:
+        """Return what the file system has free beyond the reserve."""
+        free = os.statvfs(self._path)
+        return max(0, free.f_bavail * free.f_frsize - self._reserve_bytes)
+
+    def keep_the_reserve(self, needed_bytes: int) -> None:
+        """Refuse to write what only the reserve has room for."""
+        if self._reserve_bytes and needed_bytes > (free_bytes := self.free_bytes()):
+            where = str(self._path)
+            raise OutOfSpace(where, needed_bytes=needed_bytes, free_bytes=free_bytes)
+
+    @contextlib.contextmanager
+    def full_is_refused(self, needed_bytes: int) -> Iterator[None]:
+        """Turn the system's answers for a full medium into ours."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            where, free_bytes = str(self._path), self.free_bytes()
+            raise OutOfSpace(where, needed_bytes=needed_bytes, free_bytes=free_bytes) from error
+
+    def _open(self, part: str, flags: int, folder: int, name: str) -> int:
+        try:
+            return os.open(part, flags, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.ENOTDIR} or not _is_link(part, folder):
+                raise
+            raise LeavesFolder(self._path, name) from error
+
+
+def remove_tree(root: Path, *, keep: frozenset[str]) -> None:
+    """Remove everything below `root`, durably, but for what `keep` names directly in it.
+
+    No link is followed.  What survives a power cut: any part of the tree; run it again.
+
+    Raises:
+        OSError: Something could not be removed.
+    """
+    fd = os.open(root, _FOLDER)
+    try:
+        _remove_entries(fd, keep)
+    finally:
+        os.close(fd)
+
+
+def _remove_entries(folder: int, keep: frozenset[str]) -> None:
+    with os.scandir(folder) as entries:
+        found = [(e.name, e.is_dir(follow_symlinks=False)) for e in entries if e.name not in keep]
+    for name, is_folder in found:
+        if is_folder:
+            below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+            try:
+                _remove_entries(below, frozenset())
+            finally:
+                os.close(below)
+            os.rmdir(name, dir_fd=folder)
+        else:
+            os.unlink(name, dir_fd=folder)
+    os.fsync(folder)
+
+
+def _create(root: _Root) -> tuple[str, int]:
+    """Make a locked temporary file; return its name and the open file."""
+    while True:
+        temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
+        with root.folder((), "") as folder:
+            fd = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+        # Between `open` and `flock` a sweep takes the file for an abandoned one.
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink > 0:
+                return temporary, fd
+        os.close(fd)
+
+
+def _sweep(folder: int, name: str) -> bool:
+    """Remove a temporary file whose writer is gone; return whether it was."""
+    try:
+        fd = os.open(name, _READ, dir_fd=folder)
+    except OSError:  # published or removed meanwhile, or nothing of ours
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name, dir_fd=folder)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _listed(entry: os.DirEntry[str]) -> tuple[str, int | None] | None:
+    if entry.name.startswith(TEMPORARY_PREFIX):
+        return None
+    if entry.is_dir(follow_symlinks=False):
+        return f"{entry.name}/", None
+    if entry.is_file(follow_symlinks=False):
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            return entry.name, entry.stat(follow_symlinks=False).st_size
+    return None
+
+
+def _is_link(part: str, folder: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,42 @@
+"""A dock's cloud behind real sockets, and its drives as folders, for the commands of a station."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tests.support.dataplane import serving_app
+from tests.support.docked import Dock
+
+from overland.adapters.volumes import create_folder_volume
+from overland.cloud.services import Endpoints
+from overland.crypto import sign
+from overland.server.api import create_app
+from overland.server.objects_app import create_objects_app
+
+__all__ = ["drive_folders", "served"]
+
+
+@contextmanager
+def served(dock: Dock) -> Iterator[str]:
+    """Serve the dock's cloud and its objects at 127.0.0.1; the value is the API's address."""
+    cloud = dock.cloud
+    objects = create_objects_app(
+        cloud.spaces, public_key=sign.public_key(cloud.grant_key), clock=cloud.clock
+    )
+    with serving_app(objects, None) as object_url:
+        endpoints = Endpoints(url="http://127.0.0.1", object_url=object_url, ca_pem="")
+        api = create_app(replace(cloud.services, endpoints=endpoints))
+        with serving_app(api, None) as url:
+            yield url
+
+
+def drive_folders(dock: Dock, folder: Path) -> dict[str, Path]:
+    """Copy the dock's drives into folders that serve as drives."""
+    made = {}
+    for serial, drive in dock.drives.items():
+        made[serial] = folder / serial
+        volume = create_folder_volume(made[serial], serial=serial, capacity_bytes=1 << 40)
+        for info in drive.disk.names():
+            volume.files().write(info.name, drive.disk.read(info.name))
+    return made
