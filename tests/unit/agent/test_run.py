@@ -138,7 +138,7 @@ class _Data:
         self._ids = (f"point-{number}" for number in itertools.count(len(world.points)))
 
     def _made(self, point_id: str) -> Made:
-        return Made(point_id=PointId(point_id), statistics=SimpleNamespace(), skipped=0, changed=0)
+        return Made(point_id=PointId(point_id), statistics={}, skipped=0, changed=0)
 
     def stage(self, policy: Policy, *, seed_id: SeedId, point_id: PointId) -> Staged:
         if seed_id not in self._world.staged:

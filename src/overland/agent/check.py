@@ -1,0 +1,254 @@
+"""Checks a store: is everything there, and is it what was written?
+
+Without keys it is what any machine can do: digests, layouts, signatures, and whether the objects
+that a recovery point names are there.  With the keys every segment is opened, every chunk's id
+computed, and every point's tree walked to its last chunk.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from overland.agent.check_content import check_pack_content
+from overland.agent.check_trees import TreeCheck
+from overland.agent.points import ReadKeys, open_point
+from overland.agent.points_chunks import ChunkStore, read_index_file
+from overland.agent.sources import LayeredObjects, named_digest
+from overland.crypto.keyring import decode_keyring
+from overland.crypto.sign import verify
+from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt
+from overland.format.index import PackDirectory
+from overland.format.pack import TRAILER_BYTES, decode_trailer
+from overland.format.point import SIGNATURE_PURPOSE, PointPublic, parse
+from overland.ports.objects import Objects
+from overland.ports.progress import Progress
+from overland.values import ObjectInfo, PackId, PointId, is_object_name, pack_name, point_name
+
+__all__ = ["CheckReport", "Finding", "check"]
+
+_IN_FLIGHT: Final = 4
+"""Objects checked at a time for each worker: enough to keep it busy, and memory is bounded."""
+
+FindingKind = Literal["missing", "corrupt", "foreign"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is not right: an object's name, what is wrong, and what it costs.
+
+    `missing`: a recovery point needs it and it is not there; `corrupt`: its bytes are not what
+    was written; `foreign`: no object of a repository has such a name.
+    """
+
+    name: str
+    kind: FindingKind
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class CheckReport:
+    """What was checked, and what was found; `restorable` says it for each recovery point.
+
+    Without keys, a point is restorable as far as can be seen: all its objects are there and whole.
+    """
+
+    with_keys: bool
+    objects: int = 0
+    size_bytes: int = 0
+    chunks: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    restorable: dict[PointId, bool] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every recovery point can be restored in full, and nothing is damaged."""
+        return all(finding.kind == "foreign" for finding in self.findings) and all(
+            self.restorable.values()
+        )
+
+
+def check(
+    objects: Objects,
+    *,
+    progress: Progress,
+    keys: ReadKeys | None = None,
+    signing_public_key: bytes | None = None,
+    workers: int = 2,
+) -> CheckReport:
+    """Read every object of a store once, and report what is missing or corrupt, by name.
+
+    Args:
+        objects: One store; not several in layers, because each copy is to be whole.
+        progress: Is told of bytes and objects.
+        keys: None checks without them.
+        signing_public_key: Whose recovery points are genuine, where that is known without keys.
+        workers: Threads.
+
+    Raises:
+        Unreachable: The store did not answer.
+        NotAuthorised: The store did not let us read.
+        OSError: The store's device failed.
+    """
+    if keys is not None:
+        signing_public_key = keys.signing_public_key
+    run = _Check(objects, keys, signing_public_key, progress)
+    infos = list(objects.names())
+    progress.start("checking", sum(info.size_bytes for info in infos), len(infos))
+    with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
+        run.read_all(infos, pool, limit=workers * _IN_FLIGHT)
+    run.check_points()
+    progress.finish()
+    return run.report
+
+
+class _Check:
+    """One check of one store."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        keys: ReadKeys | None,
+        signing_public_key: bytes | None,
+        progress: Progress,
+    ) -> None:
+        self._objects, self._keys, self._progress = objects, keys, progress
+        self._layers = LayeredObjects([("store", objects)])
+        self._store = ChunkStore(self._layers, keys) if keys is not None else None
+        self._signing_public_key = signing_public_key
+        self._sizes: dict[str, int] = {}
+        self._points: dict[PointId, PointPublic] = {}
+        self._bad: set[str] = set()
+        self.report = CheckReport(with_keys=keys is not None)
+
+    # -- every object ---------------------------------------------------------------------------
+
+    def read_all(self, infos: list[ObjectInfo], pool: ThreadPoolExecutor, *, limit: int) -> None:
+        running: list[tuple[ObjectInfo, Future[int]]] = []
+        for info in infos:
+            if not is_object_name(info.name):
+                self._find(info.name, "foreign", "no object of a repository has this name")
+                continue
+            self._sizes[info.name] = info.size_bytes
+            running.append((info, pool.submit(self._read, info)))
+            if len(running) >= limit:
+                self._take(*running.pop(0))
+        for info, future in running:
+            self._take(info, future)
+
+    def _take(self, info: ObjectInfo, future: Future[int]) -> None:
+        self.report.objects += 1
+        self.report.size_bytes += info.size_bytes
+        try:
+            self.report.chunks += future.result()
+        except IntegrityError as error:
+            self._find(info.name, "corrupt", str(error))
+        except ObjectAbsent:
+            self._find(info.name, "missing", "it was listed, and is gone now")
+        self._progress.advance(info.size_bytes, 1)
+
+    def _read(self, info: ObjectInfo) -> int:
+        """Check one object; return how many chunks were proven."""
+        folder = info.name.partition("/")[0]
+        if folder == "points":
+            self._read_point(info.name)
+        elif folder == "keys":
+            decode_keyring(self._objects.read(info.name), name=info.name)
+        elif folder == "packs" and self._store is not None:
+            return check_pack_content(self._objects, info, self._store)
+        else:
+            self._read_named_by_digest(info)
+        return 0
+
+    def _read_named_by_digest(self, info: ObjectInfo) -> None:
+        digest, tail = hashlib.sha256(), b""
+        for block in self._objects.blocks(info.name):
+            digest.update(block)
+            tail = (tail + bytes(block[-TRAILER_BYTES:]))[-TRAILER_BYTES:]
+        if digest.hexdigest() != named_digest(info.name):
+            raise ObjectCorrupt(info.name, check="SHA-256 differs from the name")
+        if info.name.startswith("packs/"):
+            decode_trailer(tail, name=info.name, pack_bytes=info.size_bytes)
+
+    def _read_point(self, name: str) -> None:
+        parsed = parse(self._objects.read(name), name=name)
+        if self._signing_public_key is not None:
+            verify(
+                self._signing_public_key, SIGNATURE_PURPOSE, parsed.signed_bytes, parsed.signature
+            )
+        if name != point_name(parsed.public.point_id):
+            raise ObjectCorrupt(name, check="it has the name of another recovery point")
+        self._points[parsed.public.point_id] = parsed.public
+
+    # -- every recovery point -------------------------------------------------------------------
+
+    def check_points(self) -> None:
+        if self._store is not None:
+            for directory in self._directories():
+                if pack_name(directory.pack_id) in self._sizes:
+                    self._store.index.add(directory)
+        for point_id, public in sorted(self._points.items()):
+            whole = self._has_objects(public)
+            self.report.restorable[point_id] = self._has_tree(point_id, whole=whole)
+
+    def _directories(self) -> Iterator[PackDirectory]:
+        assert self._keys is not None, "only with keys"
+        for name in sorted(self._sizes.keys() - self._bad):
+            if not name.startswith("index/"):
+                continue
+            try:
+                yield from self._sized(name, read_index_file(self._layers, self._keys, name))
+            except IntegrityError as error:
+                self._find(name, "corrupt", str(error))
+
+    def _sized(self, name: str, packs: Iterable[PackDirectory]) -> Iterator[PackDirectory]:
+        for pack in packs:
+            size_bytes = self._sizes.get(pack_name(pack.pack_id), pack.pack_bytes)
+            if size_bytes != pack.pack_bytes:
+                raise ObjectCorrupt(name, check=f"another length for pack {pack.pack_id}")
+            yield pack
+
+    def _has_objects(self, public: PointPublic) -> bool:
+        """Return whether all objects of a point, and of those it builds on, are there and whole."""
+        whole, seen, last = True, set[PointId](), public
+        while last.point_id not in seen:
+            seen.add(last.point_id)
+            for ref in last.objects:
+                whole = self._has(ref.name, ref.size_bytes, ref.sha256) and whole
+            if last.base is None:
+                break
+            if last.base not in self._points:
+                self._find(point_name(last.base), "missing", f"{last.point_id} builds on it")
+                return False
+            last = self._points[last.base]
+        return whole
+
+    def _has(self, name: str, size_bytes: int, sha256: str) -> bool:
+        if name not in self._sizes:
+            self._find(name, "missing", "a recovery point needs it")
+        elif self._sizes[name] != size_bytes or named_digest(name) not in {None, sha256}:
+            self._find(name, "corrupt", "it is not the object that a recovery point names")
+        return name in self._sizes and name not in self._bad
+
+    def _has_tree(self, point_id: PointId, *, whole: bool) -> bool:
+        if self._store is None or self._keys is None:
+            return whole
+        try:
+            point = open_point(self._layers, self._keys, point_id)
+        except IntegrityError as error:
+            self._find(point_name(point_id), "corrupt", str(error))
+            return False
+        bad = {PackId(name[9:-5]) for name in self._bad if name.startswith("packs/")}
+        problems = TreeCheck(point, self._store, bad).problems()
+        if problems:
+            self._find(point_name(point_id), "missing", "; ".join(problems), is_bad=False)
+        return not problems
+
+    def _find(self, name: str, kind: FindingKind, reason: str, *, is_bad: bool = True) -> None:
+        finding = Finding(name=name, kind=kind, reason=reason)
+        if is_bad and name in self._bad:
+            return
+        if is_bad:
+            self._bad.add(name)
+        self.report.findings.append(finding)

@@ -1,0 +1,238 @@
+"""Files to restore, gathered until there are enough to read the packs in their own order.
+
+A batch is what bounds memory: a number of files and of chunks, whatever the size of the point.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overland.agent.points_chunks import ChunkStore, Job, Wanted
+from overland.agent.restore_target import Folder
+from overland.format.tree import Entry, TreeCorrupt
+from overland.packing.index import Ids
+from overland.packing.reader import ChunkAbsent
+
+__all__ = ["Batch", "FileTask", "Piece", "Prepared", "Wish"]
+
+_MAX_CHUNKS: Final = 1 << 17
+_MAX_FILES: Final = 1 << 14
+
+
+class FileTask:
+    """One file on its way to the target.
+
+    Attributes:
+        remaining: Chunks of started batches still to be written, and one more while the file goes
+            on in a later batch.  Whoever brings it to 0 finishes the file.
+        position: How far the file's data is located, without holes.
+        error: Why the file will not be complete.
+        earlier: The error of the first try, in the second.
+        packs: Packs that could not be read for it.
+        is_present: It was there already; its content is only verified.
+    """
+
+    __slots__ = (
+        "_starts",
+        "earlier",
+        "entry",
+        "error",
+        "folder",
+        "is_created",
+        "is_done",
+        "is_held",
+        "is_present",
+        "name",
+        "packs",
+        "path",
+        "position",
+        "remaining",
+        "replace",
+        "unfinished",
+    )
+
+    def __init__(
+        self,
+        *,
+        folder: Folder,
+        name: bytes,
+        unfinished: bytes,
+        path: bytes,
+        entry: Entry,
+        replace: bool,
+    ) -> None:
+        self.folder, self.name, self.unfinished = folder, name, unfinished
+        self.path, self.entry, self.replace = path, entry, replace
+        self.remaining = 0
+        self.position = 0
+        self.error: Exception | None = None
+        self.earlier: Exception | None = None
+        self.packs: set[str] = set()
+        self.is_created = self.is_done = self.is_held = self.is_present = False
+        extents = entry.extents
+        self._starts = (
+            [0, *accumulate(length for _, length in extents)] if extents is not None else None
+        )
+
+    @property
+    def cause(self) -> Exception:
+        """Why there is no file: that no other pack has a chunk says less than the first error."""
+        assert self.error is not None, "asked for what failed"
+        is_search = isinstance(self.error, ChunkAbsent)
+        return self.earlier if is_search and self.earlier is not None else self.error
+
+    @property
+    def data_bytes(self) -> int:
+        """How long the file's data is, without holes."""
+        return self.entry.size_bytes if self._starts is None else self._starts[-1]
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the file has holes."""
+        return self._starts is not None
+
+    def ranges(self, position: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Yield where data goes: offset in the data given, offset in the file, length."""
+        if self._starts is None:
+            yield 0, position, length
+            return
+        assert self.entry.extents is not None, "starts are made of extents"
+        number, done = bisect_right(self._starts, position) - 1, 0
+        while done < length:
+            offset, extent_length = self.entry.extents[number]
+            inside = position + done - self._starts[number]
+            size = min(extent_length - inside, length - done)
+            yield done, offset + inside, size
+            done += size
+            number += 1
+
+
+class Wish(NamedTuple):
+    """An entry that is no folder, and its place; a link, where its file is restored already."""
+
+    folder: Folder
+    name: bytes
+    path: bytes
+    entry: Entry
+    replace: bool
+
+
+class Piece(NamedTuple):
+    """A run of a file's chunks; a very large file has many."""
+
+    task: FileTask
+    ids: Ids
+    is_last: bool
+
+
+class Batch:
+    """What is planned until it is time to read; afterwards come links, then folders' metadata."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+        self.links: list[Wish] = []
+        self.finals: list[tuple[Folder, Entry | None, bytes]] = []
+        self._chunks = 0
+
+    def add(self, piece: Piece) -> None:
+        """Plan to restore a run of a file's chunks."""
+        self.pieces.append(piece)
+        self._chunks += len(piece.ids)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to read."""
+        return (
+            self._chunks >= _MAX_CHUNKS
+            or len(self.pieces) >= _MAX_FILES
+            or len(self.links) >= _MAX_FILES
+            or len(self.finals) >= _MAX_FILES
+        )
+
+
+class Prepared:
+    """A batch whose chunks are located: jobs for the packs, and runs of bytes for the files.
+
+    A run is a stretch of one raw segment that goes to one file in one piece.
+    """
+
+    def __init__(self, batch: Batch, store: ChunkStore) -> None:
+        self.pieces = batch.pieces
+        self.tasks = [piece.task for piece in batch.pieces]
+        self.counts = np.array([len(piece.ids) for piece in batch.pieces], np.int64)
+        self.ids: Ids = np.concatenate(
+            [np.empty((0, 32), np.uint8), *(piece.ids for piece in batch.pieces)]
+        )
+        owner = np.repeat(np.arange(len(self.pieces)), self.counts)
+        rows = store.locate(self.ids)
+        self._note_absent(rows, owner)
+        known = np.flatnonzero(rows >= 0)
+        places = store.index.places(rows[known])
+        self.lengths = np.zeros(len(rows), np.int64)
+        self.lengths[known] = places["length"]
+        self.positions = self._positions()
+        wanted = np.array([t.error is None and not t.is_present for t in self.tasks], bool)
+        kept = wanted[owner[known]]
+        self.wanted = Wanted(self.ids[known[kept]], places[kept])
+        chosen = known[kept][self.wanted.order]
+        self._is_wanted = wanted.tolist()
+        self._make_runs(owner[chosen], self.positions[chosen])
+        self.jobs: list[Job] = list(store.jobs(self.wanted))
+
+    def begin(self) -> None:
+        """Count what is to be written, before any thread begins to."""
+        for piece, is_wanted in zip(self.pieces, self._is_wanted, strict=True):
+            task = piece.task
+            if is_wanted:
+                task.remaining += len(piece.ids)
+            if piece.is_last == task.is_held:
+                task.remaining += -1 if task.is_held else 1
+                task.is_held = not task.is_held
+
+    def _note_absent(self, rows: NDArray[np.int64], owner: NDArray[np.int64]) -> None:
+        absent = np.flatnonzero(rows < 0)
+        for number in np.unique(owner[absent]).tolist():
+            mine = absent[owner[absent] == number]
+            task = self.tasks[number]
+            task.error = task.error or ChunkAbsent(self.ids[mine[0]].tobytes(), count=len(mine))
+
+    def _positions(self) -> NDArray[np.int64]:
+        """Return where each chunk begins in its file's data; refuse lists that do not add up."""
+        ends = np.cumsum(self.lengths)
+        borders = np.concatenate([[0], np.cumsum(self.counts)])
+        totals = np.concatenate([[0], ends])[borders]
+        base = np.empty(len(self.pieces), np.int64)
+        for number, piece in enumerate(self.pieces):
+            task = piece.task
+            base[number] = task.position - totals[number]
+            task.position += int(totals[number + 1] - totals[number])
+            too_long = task.position > task.data_bytes
+            if too_long or (piece.is_last and task.position != task.data_bytes):
+                task.error = task.error or TreeCorrupt(
+                    "a file's entry", check="its chunks do not add up to its size"
+                )
+        return ends - self.lengths + np.repeat(base, self.counts)
+
+    def _make_runs(self, owner: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
+        places = self.wanted.places
+        offsets, lengths = places["offset"].astype(np.int64), places["length"].astype(np.int64)
+        begins = np.ones(len(places), bool)
+        begins[1:] = (
+            (np.diff(owner) != 0)
+            | (np.diff(places["pack"].astype(np.int64)) != 0)
+            | (np.diff(places["segment"].astype(np.int64)) != 0)
+            | (offsets[1:] != offsets[:-1] + lengths[:-1])
+            | (positions[1:] != positions[:-1] + lengths[:-1])
+        )
+        first = np.flatnonzero(begins)
+        self.run_of_row = np.append(np.cumsum(begins) - 1, len(first))
+        self.run_task: list[int] = owner[first].tolist()
+        self.run_offset: list[int] = offsets[first].tolist()
+        self.run_position: list[int] = positions[first].tolist()
+        sums = np.add.reduceat(lengths, first) if len(first) else lengths
+        self.run_length: list[int] = sums.tolist()
+        self.run_chunks: list[int] = np.diff(np.append(first, len(places))).tolist()

@@ -1,0 +1,122 @@
+"""What an entry is beside its content: owner, mode, times, attributes; put back, or reported."""
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from typing import Final, Literal
+
+from overland.format.tree import KIND_SYMLINK, Entry
+
+__all__ = ["Describer", "Owners", "has_default_acl"]
+
+Owners = Literal["ids", "names", "none"]
+"""Whose an entry becomes: of the same ids, of the users with the same names, or of who restores."""
+
+_MODE_BITS: Final = 0o7777
+_DEFAULT_ACL: Final = b"system.posix_acl_default"
+_ACLS: Final = {b"system.posix_acl_access", _DEFAULT_ACL}
+
+
+class Describer:
+    """Gives restored entries their metadata; what cannot be given is told to `lacking`.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, owners: Owners, lacking: Callable[[str, bytes, str], None]) -> None:
+        """Prepare.
+
+        Args:
+            owners: How owners are restored.
+            lacking: Called with the kind (`owner`, `mode`, `time`, `attribute NAME`), the path
+                and the reason of each thing that could not be put back.
+        """
+        self._owners, self._lacking = owners, lacking
+        self._users: dict[str, int | None] = {}
+        self._groups: dict[str, int | None] = {}
+        self._is_root = os.geteuid() == 0
+        self._own = (os.geteuid(), os.getegid())
+        self.inherits_acls = False  # set when a folder of the target gives its ACL to new entries
+
+    def describe(self, place: int | bytes, entry: Entry, path: bytes) -> None:
+        """Put back the metadata of what is at `place`, an open descriptor or a path to one.
+
+        The order matters: a change of owner clears setuid bits and capabilities, and a mode
+        without write permission would keep its owner from setting attributes.
+        """
+        if self._owners != "none":
+            self._give(place, entry, path)
+        if self.inherits_acls:
+            _remove_inherited(place, entry)
+        for name, value in entry.xattrs:
+            self._put(f"attribute {os.fsdecode(name)}", path, os.setxattr, place, name, value)
+        if entry.kind != KIND_SYMLINK:  # Linux gives every symlink the mode 0777
+            self._put("mode", path, os.chmod, place, entry.mode & _MODE_BITS)
+        times = (entry.mtime_ns, entry.mtime_ns)
+        self._put("time", path, _set_times, place, times)
+
+    def _give(self, place: int | bytes, entry: Entry, path: bytes) -> None:
+        uid, gid = entry.uid, entry.gid
+        if self._owners == "names":
+            uid = _known(entry.user, uid, self._users, _user_id)
+            gid = _known(entry.group, gid, self._groups, _group_id)
+        if not self._is_root and (uid, gid) == self._own:
+            return
+        self._put("owner", path, os.chown, place, uid, gid)
+
+    def _put(
+        self, kind: str, path: bytes, call: Callable[..., None], place: int | bytes, *values: object
+    ) -> None:
+        try:
+            call(place, *values)
+        except OverflowError:
+            self._lacking(kind, path, "this system cannot express it")
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}:
+                raise
+            self._lacking(kind, path, error.strerror or str(error))
+
+
+def _set_times(place: int | bytes, times: tuple[int, int]) -> None:
+    os.utime(place, ns=times)
+
+
+def _remove_inherited(place: int | bytes, entry: Entry) -> None:
+    own = {name for name, _ in entry.xattrs}
+    for name in _ACLS - own:
+        with contextlib.suppress(OSError):  # most have none, and some file systems never have
+            os.removexattr(place, name)
+
+
+def has_default_acl(fd: int) -> bool:
+    """Return whether what is made in an open folder gets an ACL that nobody asked for."""
+    try:
+        return _DEFAULT_ACL in {os.fsencode(name) for name in os.listxattr(fd)}
+    except OSError:
+        return False
+
+
+def _known(
+    name: str | None, number: int, known: dict[str, int | None], find: Callable[[str], int]
+) -> int:
+    """Return the id that `name` has here; the stored one if the name is unknown here."""
+    if name is None:
+        return number
+    if name not in known:
+        try:
+            known[name] = find(name)
+        except KeyError:
+            known[name] = None
+    found = known[name]
+    return number if found is None else found
+
+
+def _user_id(name: str) -> int:
+    return pwd.getpwnam(name).pw_uid
+
+
+def _group_id(name: str) -> int:
+    return grp.getgrnam(name).gr_gid

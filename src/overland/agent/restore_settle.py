@@ -1,0 +1,280 @@
+"""The batches of a restore, one after the other: read and write, settle, link, describe.
+
+While the writers work on one batch, the next is planned.  A folder gets its metadata when all
+below it is settled, because writing into it changes its time and its mode may forbid it.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Final
+
+from overland.agent.points_chunks import ChunkStore
+from overland.agent.points_tree import UNREADABLE, PointTree
+from overland.agent.restore_batch import Batch, FileTask, Piece, Prepared, Wish
+from overland.agent.restore_metadata import Describer
+from overland.agent.restore_report import Recorder
+from overland.agent.restore_target import Access, Folder, new_token, proc_path
+from overland.agent.restore_work import Writers, WrittenOtherwise
+from overland.format.tree import KIND_FILE, KIND_SYMLINK, Entry
+from overland.packing.index import as_ids
+
+__all__ = ["Batches"]
+
+_NO_IDS: Final = as_ids(b"")
+
+_NO_LINKS: Final = {errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP}
+"""No hard links in this file system, no more of this file, or not into another file system."""
+
+_ABOVE_MODE: Final = 0o755
+"""Of folders above the roots, of which nothing but the name is known."""
+
+
+class Batches:
+    """Takes entries from the walk and sees to it that each is restored, or reported."""
+
+    def __init__(
+        self,
+        *,
+        tree: PointTree,
+        store: ChunkStore,
+        access: Access,
+        writers: Writers,
+        describer: Describer,
+        recorder: Recorder,
+        verify: bool,
+    ) -> None:
+        self._tree, self._store, self._access, self._writers = tree, store, access, writers
+        self._describer, self._recorder, self._verifies = describer, recorder, verify
+        self._token, self._number = new_token(), 0
+        self._batch = Batch()
+        self._running: tuple[Batch, Prepared, list[Future[None]]] | None = None
+        self._links: dict[bytes, FileTask | tuple[Folder, bytes]] = {}
+
+    def add(self, wish: Wish, *, is_present: bool) -> None:
+        """Restore an entry that is no folder; one that `is_present` is only verified, if asked."""
+        group = wish.entry.link
+        if is_present and not (self._verifies and wish.entry.content):
+            self._recorder.count("already_there")
+            if group:
+                self._links.setdefault(group, (wish.folder, wish.name))
+        elif group and group in self._links:
+            self._batch.links.append(wish)
+        else:
+            self._plan(self._task(wish, is_present=is_present))
+        if self._batch.is_full:
+            self._turn()
+
+    def add_final(self, folder: Folder, entry: Entry | None, path: bytes) -> None:
+        """Give a folder its metadata, when all that was added before is restored."""
+        self._batch.finals.append((folder, entry, path))
+        if self._batch.is_full:
+            self._turn()
+
+    def finish(self) -> None:
+        """Return when everything that was added is restored, or reported."""
+        self._turn()
+        self._settle_running()
+
+    def abandon(self) -> None:
+        """Remove what is unfinished; the writers have stopped."""
+        for prepared in [self._running[1]] if self._running else []:
+            for task in prepared.tasks:
+                with contextlib.suppress(OSError):
+                    self._remove_unfinished(task)
+
+    def _task(self, wish: Wish, *, is_present: bool = False) -> FileTask:
+        self._number += 1
+        task = FileTask(
+            folder=wish.folder,
+            name=wish.name,
+            unfinished=b".overland-%s-%d.part" % (self._token, self._number),
+            path=wish.path,
+            entry=wish.entry,
+            replace=wish.replace,
+        )
+        task.is_present = is_present
+        if wish.entry.link:
+            self._links[wish.entry.link] = task
+        return task
+
+    def _plan(self, task: FileTask) -> None:
+        """Restore an entry at once if it has no data; otherwise with its batch."""
+        if not task.entry.content:
+            self._at_once(task)
+            return
+        for piece in self._pieces(task):
+            self._batch.add(piece)
+            if self._batch.is_full and not piece.is_last:
+                self._turn()
+
+    def _at_once(self, task: FileTask) -> None:
+        try:
+            if task.entry.kind == KIND_FILE:
+                self._writers.write_without_data(self._access, task)
+            else:
+                self._make_special(task)
+        except OSError as error:
+            self._writers.raise_if_fatal(error)
+            task.error = error
+            with contextlib.suppress(OSError):
+                self._remove_unfinished(task)
+        self._settled(task)
+
+    def _make_special(self, task: FileTask) -> None:
+        fd = self._access.fd(task.folder)
+        if task.entry.kind == KIND_SYMLINK:
+            os.symlink(task.entry.target, task.unfinished, dir_fd=fd)
+        else:
+            os.mkfifo(task.unfinished, 0o600, dir_fd=fd)
+        task.is_created = True
+        with self._access.holding(task.folder, task.unfinished) as held:
+            self._describer.describe(proc_path(held), task.entry, task.path)
+        self._access.publish(task.folder, task.unfinished, task.name, replace=task.replace)
+        task.is_done = True
+
+    def _pieces(self, task: FileTask) -> Iterator[Piece]:
+        """Yield a file's chunks; where their list cannot be read, the file has an error."""
+        ids = _NO_IDS
+        try:
+            for piece in self._tree.content_ids(task.entry):
+                if len(ids):
+                    yield Piece(task, ids, is_last=False)
+                ids = piece
+        except UNREADABLE as error:
+            task.error = task.error or error
+        yield Piece(task, ids, is_last=True)
+
+    # -- one batch after the other --------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Hand the batch to the writers, when they have finished the one before it."""
+        batch, self._batch = self._batch, Batch()
+        prepared = Prepared(batch, self._store)
+        self._settle_running()
+        self._running = (batch, prepared, self._writers.start(prepared))
+
+    def _settle_running(self) -> None:
+        if self._running is None:
+            return
+        batch, prepared, futures = self._running
+        self._writers.finish(futures)
+        again = self._settle(prepared)
+        self._running = None
+        self._again(again)
+        for link in batch.links:
+            self._link(link)
+        for folder, entry, path in batch.finals:
+            self._finish_folder(folder, entry, path)
+
+    def _settle(self, prepared: Prepared) -> list[FileTask]:
+        """Count what is restored; return what deserves another try."""
+        if self._verifies:
+            for task in self._writers.verify(prepared):
+                task.error = task.error or WrittenOtherwise()
+        again: list[FileTask] = []
+        for task in (piece.task for piece in prepared.pieces if piece.is_last):
+            if task.error is not None:
+                self._undo(task)
+                if task.is_present or (task.earlier is None and task.packs):
+                    again.append(task)
+                    continue
+            self._settled(task)
+        return again
+
+    def _settled(self, task: FileTask) -> None:
+        if task.error is not None:
+            self._recorder.problem(task.path, task.cause, task.packs)
+            return
+        assert task.is_done or task.is_present, "all chunks were written, so the file has its name"
+        if task.is_present:
+            self._recorder.count("already_there")
+        else:
+            self._recorder.count_entry(task.entry)
+        if task.entry.link:
+            self._links[task.entry.link] = (task.folder, task.name)
+
+    def _undo(self, task: FileTask) -> None:
+        """Leave no name that shows other bytes than were backed up."""
+        with contextlib.suppress(OSError):
+            if task.is_done:
+                self._access.remove(task.folder, task.name)
+            self._remove_unfinished(task)
+
+    def _remove_unfinished(self, task: FileTask) -> None:
+        if task.is_created and not task.is_done:
+            self._access.remove(task.folder, task.unfinished)
+
+    def _again(self, tasks: list[FileTask]) -> None:
+        """Try once more, at once: other packs may have the chunks that could not be read."""
+        if not tasks:
+            return
+        batch = Batch()
+        for old in tasks:
+            wish = Wish(old.folder, old.name, old.path, old.entry, old.replace)
+            task = self._task(wish)
+            task.earlier, task.packs = old.error, set(old.packs)
+            for piece in self._pieces(task):
+                batch.add(piece)
+                if batch.is_full:
+                    self._now(batch)
+                    batch = Batch()
+        self._now(batch)
+
+    def _now(self, batch: Batch) -> None:
+        lost = {pack for piece in batch.pieces for pack in piece.task.packs}
+        store = self._store.without(lost) if lost else self._store
+        prepared = Prepared(batch, store)
+        self._writers.finish(self._writers.start(prepared))
+        again = self._settle(prepared)
+        assert not again, "a second failure is final"
+
+    # -- when the files of a batch are there ----------------------------------------------------
+
+    def _link(self, link: Wish) -> None:
+        source = self._links[link.entry.link]
+        if isinstance(source, FileTask):  # it failed, so this name is the group's first
+            self._alone(link, source.packs)
+            return
+        try:
+            self._link_to(source, link)
+        except OSError as error:
+            self._writers.raise_if_fatal(error)
+            if error.errno not in _NO_LINKS:
+                self._recorder.problem(link.path, error)
+                return
+            self._recorder.lacking("hard link", link.path, error.strerror or str(error))
+            self._alone(link, set())
+
+    def _alone(self, link: Wish, lost: set[str]) -> None:
+        """Restore another name of a file as a file of its own."""
+        task = self._task(link)
+        task.packs = set(lost)
+        if task.entry.content:
+            self._again([task])
+        else:
+            self._at_once(task)
+
+    def _link_to(self, source: tuple[Folder, bytes], link: Wish) -> None:
+        if not link.replace:
+            self._access.link(*source, link.folder, link.name)
+        elif not self._access.is_same(*source, link.folder, link.name):
+            self._number += 1
+            unfinished = b".overland-%s-%d.part" % (self._token, self._number)
+            self._access.link(*source, link.folder, unfinished)
+            self._access.publish(link.folder, unfinished, link.name, replace=True)
+        self._recorder.count("hard_links")
+
+    def _finish_folder(self, folder: Folder, entry: Entry | None, path: bytes) -> None:
+        try:
+            fd = self._access.fd(folder)
+            if entry is None:
+                os.fchmod(fd, _ABOVE_MODE)
+            else:
+                self._describer.describe(fd, entry, path)
+        except OSError as error:
+            self._writers.raise_if_fatal(error)
+            self._recorder.lacking("metadata of the folder", path, error.strerror or str(error))
+        self._access.forget(folder)

@@ -1,0 +1,1 @@
+"""Runs where drives arrive: books them in, verifies and uploads them, and sends them back."""

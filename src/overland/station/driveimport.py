@@ -1,0 +1,295 @@
+"""The import of one drive as durable work: plan, steps, finish.
+
+| part | does | may run again, because |
+|---|---|---|
+| plan | checks the manifests, stores the list of objects, says `started` | lists once |
+| step | imports a batch of objects, and keeps how each went | settled objects are left out |
+| finish | leaves the logs, says how the drive ended | logs and event are the same again |
+
+What is known of every object lies in the station's tables, so that a kill at any instant costs at
+most the object that was on its way.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from overland.errors import ObjectAbsent, OverlandError, RefusedError, TransientError
+from overland.ports.clock import Clock
+from overland.ports.engine import Engine
+from overland.ports.files import Files
+from overland.ports.objects import Objects
+from overland.ports.volume import Volumes
+from overland.station.connection import (
+    Connection,
+    DriveEventName,
+    DriveReport,
+    Grant,
+    StationDrive,
+    StationJob,
+)
+from overland.station.items import DriveKey, Item
+from overland.station.logs import DriveLogs
+from overland.station.opening import DriveRejected, check_drive, open_at
+from overland.station.records import Failure, Import, Records
+from overland.station.transfer import Transfer
+
+__all__ = ["WORK", "DriveGone", "DriveImport", "Interrupted", "OpenGrant", "batches"]
+
+WORK: Final = "ingest"
+
+_BATCH_OBJECTS: Final = 500
+_BATCH_BYTES: Final = 8 << 30  # minutes, at the speed of a drive
+_REPORT_EVERY_S: Final = 5.0
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class OpenGrant(Protocol):
+    """Opens a corner of a container with a grant."""
+
+    def __call__(self, grant: Grant, *, prefix: str, renew: Callable[[], str]) -> Objects:
+        """Return the objects below `prefix`; `renew` gives a new token when this one is over."""
+        ...
+
+
+class DriveGone(TransientError):
+    """A drive that was being read is not there any more; nothing is held against it."""
+
+    code = "drive-gone"
+
+    def __init__(self, serial: str, *, path: str) -> None:
+        super().__init__(
+            f"drive {serial} at {path} went away while it was read; attach it again and run "
+            f"again, or give it up with `overland station give-up {serial}`"
+        )
+        self.serial, self.path = serial, path
+
+
+class Interrupted(TransientError):
+    """The operator stopped the import; what landed stays."""
+
+    code = "interrupted"
+
+    def __init__(self, serial: str) -> None:
+        super().__init__(f"the import of drive {serial} was stopped; run again to go on")
+        self.serial = serial
+
+
+class _Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """The argument of a step: objects `first` to `last` of a drive."""
+
+    job_id: str
+    serial: str
+    first: int
+    last: int
+
+
+class DriveImport:
+    """Imports drives for an engine, which may run several of them at a time."""
+
+    def __init__(
+        self,
+        *,
+        connection: Connection,
+        volumes: Volumes,
+        records: Records,
+        transfer: Transfer,
+        open_grant: OpenGrant,
+        drafts: Files,
+        clock: Clock,
+    ) -> None:
+        """Compose the work; logs lie in `drafts` until they are uploaded."""
+        self._connection, self._volumes, self._records = connection, volumes, records
+        self._transfer, self._open_grant = transfer, open_grant
+        self._drafts, self._clock = drafts, clock
+        self._told: dict[DriveKey, float] = {}
+        self._stores: dict[tuple[str, str], tuple[Objects, str]] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+
+    def register(self, engine: Engine) -> None:
+        """Define the work, before the engine is launched."""
+        engine.register(WORK, plan=self.plan, step=self.step, finish=self.finish)
+
+    def interrupt(self) -> None:
+        """Let running steps end after the object that they are at."""
+        self._stopping.set()
+
+    def plan(self, argument: str) -> list[str]:
+        """Check a drive and list its objects; return the batches, none if it is rejected."""
+        key = msgspec.json.decode(argument, type=DriveKey)
+        with self._noting_stop(key):
+            known = self._known(key)
+            job, drive = self._listed(key)
+            files = open_at(self._volumes, known.path, serial=key.serial).files()
+            try:
+                checked = check_drive(files, job=job, drive=drive)
+                stored = self._records.list_items(
+                    key,
+                    checked.items,
+                    manifest_bytes=checked.manifest_bytes,
+                    manifest_sha256=checked.manifest_sha256,
+                )
+            except DriveRejected as error:
+                log.info("drive.rejected", job=key.job_id, drive=key.serial, why=error.why)
+                self._records.fail(key, Failure(status=error.status, reason=error.why))
+                return []
+            self._connection.report(key.job_id, key.serial, "started", DriveReport())
+            log.info("drive.opened", drive=key.serial, objects=stored.total_objects)
+            sizes = [item.size_bytes for item in self._records.items(key)]
+            return [_encode(key, first, last) for first, last in batches(sizes)]
+
+    def step(self, argument: str) -> str:
+        """Import the objects of a batch that are still open."""
+        batch = msgspec.json.decode(argument, type=_Batch)
+        key = DriveKey(job_id=batch.job_id, serial=batch.serial)
+        with self._noting_stop(key):
+            known = self._known(key)
+            items = self._records.open_items(key, first=batch.first, last=batch.last)
+            if items:
+                self._import(known, items)
+        return "{}"
+
+    def finish(self, argument: str) -> str:
+        """Leave the drive's logs and tell the cloud how its import ended."""
+        key = msgspec.json.decode(argument, type=DriveKey)
+        with self._noting_stop(key):
+            self._records.set_end(key, at=self._clock.now())
+            known = self._known(key)
+            job, _ = self._listed(key)
+            report = self._logs(job).leave(job, known, medium=self._medium_or_none(known))
+            counts = self._records.counts(key)
+            event = _ending(known, damaged=counts.damaged)
+            self._connection.report(key.job_id, key.serial, event, report)
+            self._records.end(key)
+            log.info("drive.ended", drive=key.serial, how=event, damaged=counts.damaged)
+        return "{}"
+
+    def _import(self, known: Import, items: Sequence[Item]) -> None:
+        key = known.key
+        medium = open_at(self._volumes, known.path, serial=key.serial).files()
+        container = self._container(key.job_id)
+        for item in items:
+            if self._stopping.is_set():
+                raise Interrupted(key.serial)
+            verdict = self._transfer.move(
+                item, medium=medium, name=item.blob.file_name, container=container
+            )
+            if not verdict.landed:
+                # A drive that was pulled out has no object, and that is not its fault.
+                self._check_presence(known)
+                log.info("object.damaged", object=item.name, status=verdict.status.value)
+            self._records.settle(key, item.number, verdict)
+            self._tell(known)
+
+    def _check_presence(self, known: Import) -> None:
+        try:
+            volume = open_at(self._volumes, known.path, serial=known.key.serial)
+            is_there = volume.content() == "overland"
+        except (RefusedError, ObjectAbsent, OSError):
+            is_there = False
+        if not is_there:
+            raise DriveGone(known.key.serial, path=known.path)
+
+    def _tell(self, known: Import) -> None:
+        """Tell the cloud how far the drive is, every few seconds; it may miss some of it."""
+        key, now_s = known.key, self._clock.monotonic_s()
+        with self._lock:
+            told_s = self._told.get(key)
+            if told_s is not None and now_s - told_s < _REPORT_EVERY_S:
+                return
+            self._told[key] = now_s
+        landed_bytes = self._records.counts(key).landed_bytes
+        percent = min(99, landed_bytes * 100 // max(1, known.total_bytes))
+        report = DriveReport(
+            percent=percent, bytes_succeeded=landed_bytes, copy_status="InProgress"
+        )
+        try:
+            self._connection.report(key.job_id, key.serial, "progressed", report)
+        except TransientError as error:
+            log.info("progress.not_told", drive=key.serial, why=str(error))
+
+    def _known(self, key: DriveKey) -> Import:
+        found = self._records.find_import(key)
+        assert found is not None, "an import is opened before its work is started"
+        return found
+
+    def _listed(self, key: DriveKey) -> tuple[StationJob, StationDrive]:
+        job = self._connection.job(key.job_id)
+        drive = job.drive(key.serial)
+        assert drive is not None, "the drive was chosen from this job's list"
+        return job, drive
+
+    def _medium_or_none(self, known: Import) -> Files | None:
+        try:
+            return open_at(self._volumes, known.path, serial=known.key.serial).files()
+        except (RefusedError, OSError):
+            return None  # only the copy of its manifest is lost
+
+    def _container(self, job_id: str) -> Objects:
+        return self._store(job_id, diagnostics=None)[0]
+
+    def _logs(self, job: StationJob) -> DriveLogs:
+        container, base_uri = self._store(job.job_id, diagnostics=job.diagnostics_path)
+        return DriveLogs(
+            records=self._records, drafts=self._drafts, container=container, base_uri=base_uri
+        )
+
+    def _store(self, job_id: str, *, diagnostics: str | None) -> tuple[Objects, str]:
+        """Open the job's seed folder, or its folder for logs; each once."""
+        with self._lock:
+            known = self._stores.get((job_id, diagnostics or ""))
+            if known is None:
+                grant = self._connection.import_grant(job_id)
+                prefix = grant.prefix if diagnostics is None else _folder(diagnostics)
+                objects = self._open_grant(
+                    grant,
+                    prefix=prefix,
+                    renew=lambda: self._connection.import_grant(job_id).token,
+                )
+                known = (objects, f"{grant.endpoint.rstrip('/')}/{grant.space}/{prefix}")
+                self._stores[job_id, diagnostics or ""] = known
+            return known
+
+    @contextmanager
+    def _noting_stop(self, key: DriveKey) -> Iterator[None]:
+        """Keep why the import stands still, for the operator, and pass the error on."""
+        try:
+            yield
+        except (OverlandError, OSError) as error:
+            log.info("drive.stopped", job=key.job_id, drive=key.serial, why=str(error))
+            self._records.stop(key, error)
+            raise
+
+
+def batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield first and last number of each batch: a few hundred objects, and not too many bytes."""
+    first, batch_bytes = 0, 0
+    for number, size_bytes in enumerate(sizes):
+        is_full = number - first == _BATCH_OBJECTS or batch_bytes + size_bytes > _BATCH_BYTES
+        if is_full and number > first:
+            yield first, number - 1
+            first, batch_bytes = number, 0
+        batch_bytes += size_bytes
+    if first < len(sizes):
+        yield first, len(sizes) - 1
+
+
+def _ending(known: Import, *, damaged: int) -> DriveEventName:
+    if known.failure is not None:
+        return "failed"
+    return "completed_more_info" if damaged else "completed"
+
+
+def _encode(key: DriveKey, first: int, last: int) -> str:
+    batch = _Batch(job_id=key.job_id, serial=key.serial, first=first, last=last)
+    return msgspec.json.encode(batch).decode()
+
+
+def _folder(path: str) -> str:
+    return "/".join(part for part in path.split("/") if part) + "/"

@@ -1,0 +1,494 @@
+"""What a backup keeps of a source, and what it says about the rest."""
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from overland.agent import backup_large
+from overland.agent.backup import BackupPlan, BackupResult, RootUnreadable, back_up
+from overland.agent.backup_walk import Walk
+from overland.errors import OutOfSpace
+from overland.format.tree import Entry
+from overland.ports.progress import NullProgress
+from overland.source import reader
+from overland.source.rules import PatternInvalid
+from overland.values import PackId
+from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
+from tests.support.faulty import FaultyFiles
+from tests.support.simdisk import SimDisk
+
+
+class World:
+    """A source, a place for objects and a place for hints."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.source = tmp_path / "source"
+        self.source.mkdir()
+        self.out = SimDisk()
+        self.state = SimDisk()
+
+    def write(self, path: str, content: bytes) -> Path:
+        file = self.source / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        return file
+
+    def plan(self, *, number: int = 1, **changes: object) -> BackupPlan:
+        return make_plan(self.source, number=number, **changes)
+
+    def back_up(self, *, number: int = 1, **changes: object) -> BackupResult:
+        plan = self.plan(number=number, **changes)
+        return run(plan, repository=make_repository(self.state), out=self.out, stored=[self.out])
+
+    def tree(self, number: int = 1) -> Tree:
+        return Tree(self.out, make_repository(SimDisk()), point_id(number))
+
+    def entry(self, path: str, number: int = 1) -> Entry:
+        return self.tree(number).entries[os.fsencode(self.source / path)]
+
+    def content(self, path: str, number: int = 1) -> bytes:
+        return self.tree(number).contents[os.fsencode(self.source / path)]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_files_of_all_lengths_come_back_as_they_were(world: World) -> None:
+    lengths = [0, 1, 4095, 4096, 4097, 70_000, (4 << 20) - 1, (4 << 20) + 1, 20 << 20]
+    for length in lengths:
+        world.write(f"folder-{length % 3}/{length}", os.urandom(length))
+    result = world.back_up(workers=2)
+    tree = world.tree()
+    for length in lengths:
+        path = world.source / f"folder-{length % 3}/{length}"
+        assert tree.contents[os.fsencode(path)] == path.read_bytes()
+    assert result.statistics.files == len(lengths)
+    assert result.statistics.source_bytes == sum(lengths)
+    assert result.skipped == ()
+
+
+def test_metadata_comes_back(world: World) -> None:
+    file = world.write("f", b"x")
+    file.chmod(0o4751)
+    os.utime(file, ns=(1, 1_234_567_890_123_456_789))
+    (world.source / "link").symlink_to("nowhere/\udcff")
+    os.mkfifo(world.source / "pipe", 0o600)
+    (world.source / "empty").mkdir(mode=0o1777)
+    world.back_up()
+    entry = world.entry("f")
+    assert (entry.mode, entry.mtime_ns, entry.uid) == (
+        0o4751,
+        1_234_567_890_123_456_789,
+        os.getuid(),
+    )
+    assert world.entry("link").target == b"nowhere/\xff"
+    assert world.entry("pipe").kind == "fifo"
+    assert world.entry("empty").kind == "folder"
+
+
+def test_names_are_bytes(world: World) -> None:
+    names = [b"\xff\xfe", b"two\nlines", b"n" * 255, b" ", b"\x01"]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(world.source) + b"/" + name)).write_bytes(name)
+    world.back_up()
+    tree = world.tree()
+    for name in names:
+        assert tree.contents[os.fsencode(world.source) + b"/" + name] == name
+
+
+def test_all_names_of_a_file_are_linked(world: World) -> None:
+    world.write("a", b"x" * 100)
+    (world.source / "b").hardlink_to(world.source / "a")
+    world.write("c", b"x" * 100)
+    world.back_up()
+    assert world.entry("a").link == world.entry("b").link != b""
+    assert world.entry("c").link == b""
+    world.write("d", b"new: the folder is looked through again")
+    world.back_up(number=2)
+    assert world.entry("a", 2).link == world.entry("b", 2).link != b""
+
+
+def test_holes_are_kept_as_holes(world: World) -> None:
+    with (world.source / "sparse").open("wb") as file:
+        file.truncate(64 << 20)
+        file.seek(10 << 20)
+        file.write(b"data" * 1024)
+    result = world.back_up()
+    entry = world.entry("sparse")
+    if entry.extents is None:
+        pytest.skip("the file system of the tests has no holes")
+    assert entry.size_bytes == 64 << 20
+    assert result.statistics.new_bytes < 1 << 20
+
+
+def test_paths_longer_than_the_system_allows_are_kept(world: World) -> None:
+    name = b"d" * 200
+    fd = os.open(world.source, os.O_RDONLY)
+    for _ in range(100):
+        os.mkdir(name, dir_fd=fd)
+        fd, above = os.open(name, os.O_RDONLY, dir_fd=fd), fd
+        os.close(above)
+    leaf = os.open(b"leaf", os.O_CREAT | os.O_WRONLY, dir_fd=fd)
+    os.write(leaf, b"deep")
+    os.close(leaf)
+    os.close(fd)
+    result = world.back_up()
+    path = os.fsencode(world.source) + (b"/" + name) * 100 + b"/leaf"
+    assert len(path) > 20_000
+    assert world.tree().contents[path] == b"deep"
+    assert result.skipped == ()
+
+
+def test_many_folders_above_and_beside_do_not_use_up_descriptors(world: World) -> None:
+    path = world.source
+    for depth in range(150):
+        path = path / "d"
+        world.write(f"{path.relative_to(world.source)}/file-{depth}", b"%d" % depth)
+        (path / "z-later").mkdir()
+        (path / "z-later/f").write_bytes(b"l%d" % depth)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    world.back_up()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    contents = world.tree().contents
+    assert contents[os.fsencode(path / "z-later/f")] == b"l149"
+    assert len(contents) == 300
+
+
+def test_what_has_no_content_is_named_with_a_reason(world: World) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(world.source / "s"))
+    result = world.back_up()
+    path = os.fsencode(world.source / "s")
+    assert [(s.path, s.reason) for s in result.skipped] == [
+        (path, "a socket has no content to back up")
+    ]
+    assert path not in world.tree().entries
+    assert world.tree().root.skipped == list(result.skipped)
+
+
+def test_what_may_not_be_read_is_named_and_the_rest_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write("denied", b"secret")
+    world.write("fine", b"fine")
+    real = reader.open_file
+
+    def deny(name: bytes, *, parent_fd: int) -> int:
+        if name == b"denied":
+            raise PermissionError(13, "denied")
+        return real(name, parent_fd=parent_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reader, "open_file", deny)
+        result = world.back_up()
+    assert [(s.path, s.reason) for s in result.skipped] == [
+        (os.fsencode(world.source / "denied"), "permission denied")
+    ]
+    assert list(world.tree().contents.values()) == [b"fine"]
+    assert world.back_up(number=2).skipped == ()
+    assert world.content("denied", 2) == b"secret", "it is tried again in every run"
+
+
+def test_a_file_that_vanishes_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("small", "large"):
+        world.write(name, b"x" * (5 << 20 if name == "large" else 10))
+    real = Walk._begin_entries
+
+    def vanish(walk: Walk, folder: object, old: object) -> None:
+        for path in world.source.iterdir():
+            path.unlink()
+        real(walk, folder, old)  # type: ignore[arg-type]  # handed through
+
+    monkeypatch.setattr(Walk, "_begin_entries", vanish)
+    result = world.back_up()
+    assert sorted((s.path.rpartition(b"/")[2], s.reason) for s in result.skipped) == [
+        (b"large", "vanished while the backup ran"),
+        (b"small", "vanished while the backup ran"),
+    ]
+
+
+@pytest.mark.parametrize("size", [10, 5 << 20])
+def test_a_file_that_changes_while_it_is_read_is_flagged_and_read_again_next_time(
+    world: World, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    path = world.write("f", b"a" * size)
+    readings = 0
+
+    def change(_fd: int) -> tuple[()]:
+        nonlocal readings
+        readings += 1
+        with path.open("ab") as file:
+            file.write(b"b")
+        return ()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reader, "read_xattrs", change)
+        patched.setattr(backup_large, "read_xattrs", change)
+        patched.setattr("overland.agent.backup_large.os.fstat", _fstat_after(change, os.fstat))
+        result = world.back_up()
+    assert result.changed == (os.fsencode(path),)
+    assert result.statistics.changed_while_read == 1
+    entry = world.entry("f")
+    assert entry.changed
+    assert len(world.content("f")) == entry.size_bytes
+    assert world.content("f") == path.read_bytes()[: entry.size_bytes]
+    world.back_up(number=2)
+    assert not world.entry("f", 2).changed
+    assert world.content("f", 2) == path.read_bytes()
+
+
+def _fstat_after(
+    change: Callable[[int], object], fstat: Callable[[int], os.stat_result]
+) -> Callable[[int], os.stat_result]:
+    """Make every look at a large file follow a change; of folders it tells the truth."""
+
+    def look(fd: int) -> os.stat_result:
+        state = fstat(fd)
+        if state.st_size > 4 << 20:
+            change(fd)
+            return fstat(fd)
+        return state
+
+    return look
+
+
+def test_a_small_file_that_outgrew_its_buffer_is_read_in_pieces(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = world.write("f", b"a")
+    real = reader.open_file
+
+    def grow(name: bytes, *, parent_fd: int) -> int:
+        path.write_bytes(os.urandom(6 << 20))
+        return real(name, parent_fd=parent_fd)
+
+    monkeypatch.setattr(reader, "open_file", grow)
+    monkeypatch.setattr(reader, "is_same", lambda _before, _after: False)
+    result = world.back_up()
+    assert world.content("f") == path.read_bytes()
+    assert result.changed == ()
+
+
+def test_an_unchanged_source_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        world.write(f"{number % 5}/{number}", os.urandom(number * 200))
+    world.back_up()
+    monkeypatch.setattr(reader, "open_file", _never)
+    result = world.back_up(number=2)
+    assert result.statistics.new_chunks == 0
+    assert [found.name[:7] for found in result.objects] == ["points/"]
+    assert result.statistics.files == 50
+    assert result.statistics.source_bytes == sum(number * 200 for number in range(50))
+    assert world.tree(2).contents == world.tree(1).contents
+
+
+def test_only_what_changed_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        world.write(f"{number % 5}/{number}", b"old %d" % number)
+    world.back_up()
+    world.write("3/13", b"new content")
+    (world.source / "4/14").unlink()
+    world.write("0/new", b"new file")
+    opened: list[bytes] = []
+    real = reader.open_file
+
+    def watch(name: bytes, *, parent_fd: int) -> int:
+        opened.append(name)
+        return real(name, parent_fd=parent_fd)
+
+    monkeypatch.setattr(reader, "open_file", watch)
+    world.back_up(number=2)
+    assert sorted(opened) == [b"13", b"new"]
+    contents = world.tree(2).contents
+    assert contents[os.fsencode(world.source / "3/13")] == b"new content"
+    assert os.fsencode(world.source / "4/14") not in contents
+    assert len(contents) == 20
+    assert len(world.tree(1).contents) == 20, "the older point is what it was"
+
+
+def test_metadata_alone_changes_without_reading(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write("a/f", b"x")
+    world.write("b/f", b"y")
+    world.back_up()
+    (world.source / "a").chmod(0o700)
+    monkeypatch.setattr(reader, "open_file", _never)
+    world.back_up(number=2)
+    assert world.entry("a", 2).mode == 0o700
+    assert world.content("a/f", 2) == b"x"
+
+
+def test_a_file_as_young_as_the_scan_is_read_again(world: World) -> None:
+    """The racy-clean problem: the second change is within the same tick, with the same size."""
+    path = world.write("f", b"one")
+    times = path.stat()
+
+    def go(number: int) -> None:
+        back_up(
+            world.plan(number=number),
+            repository=make_repository(world.state),
+            out=world.out,
+            clock=FixedClock(ahead=timedelta(0)),
+            progress=NullProgress(),
+            stored=[world.out],
+        )
+
+    go(1)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    go(2)
+    assert world.content("f", 2) == b"two"
+
+
+def test_lost_packs_are_stored_again_though_nothing_changed(world: World) -> None:
+    for number in range(30):
+        world.write(f"{number % 3}/{number}", os.urandom(3000))
+    first = world.back_up()
+    packs = [found.name for found in first.objects if found.name.startswith("packs/")]
+    repository = make_repository(world.state)
+    assert repository.forget_packs("test", [PackId(name[9:-5]) for name in packs]) == len(packs)
+    for name in packs:
+        world.out.delete(name)
+    result = world.back_up(number=2)
+    assert result.statistics.new_chunks > 0
+    assert len(world.tree(2).contents) == 30
+    for path, content in world.tree(2).contents.items():
+        assert Path(os.fsdecode(path)).read_bytes() == content
+
+
+def test_lost_hints_cost_reading_and_store_nothing_twice(world: World) -> None:
+    for number in range(30):
+        world.write(f"{number % 3}/{number}", os.urandom(3000))
+    world.back_up()
+    world.state = SimDisk()
+    result = world.back_up(number=2)
+    assert result.statistics.new_chunks == 0
+    assert world.tree(2).contents == world.tree(1).contents
+
+
+def test_hints_of_another_chain_are_not_relied_upon(world: World) -> None:
+    world.write("f", os.urandom(3000))
+    world.back_up()
+    other = SimDisk()
+    full = make_plan(world.source, number=5, kind="full", base=None)
+    run(full, repository=make_repository(world.state), out=other)
+    tree = Tree(other, make_repository(SimDisk()), point_id(5))
+    assert tree.contents[os.fsencode(world.source / "f")] == (world.source / "f").read_bytes()
+
+
+def test_the_same_content_is_stored_once(world: World) -> None:
+    for number in range(20):
+        world.write(f"copy-{number}", b"the same" * 100)
+    result = world.back_up(workers=2)
+    assert result.statistics.new_bytes < 20_000
+
+
+def test_rules_decide_what_is_kept(world: World) -> None:
+    for path in ("keep/a.doc", "keep/a.tmp", "cache/a.doc", "other/b.txt"):
+        world.write(path, b"x")
+    world.back_up(include=("*.doc",), exclude=("cache/",))
+    kept = {path.removeprefix(os.fsencode(world.source)) for path in world.tree().entries}
+    assert kept == {b"", b"/keep", b"/keep/a.doc", b"/other"}
+
+
+def test_changed_rules_count_at_once(world: World) -> None:
+    world.write("a.doc", b"x")
+    world.write("a.tmp", b"y")
+    world.back_up()
+    world.back_up(number=2, exclude=("*.tmp",))
+    assert list(world.tree(2).contents.values()) == [b"x"]
+
+
+def test_our_own_folders_are_never_entered(world: World) -> None:
+    world.write("data", b"x")
+    world.write("staging/seed/pack", b"y")
+    result = world.back_up(never_enter=(world.source / "staging", world.source / "none"))
+    assert list(world.tree().contents.values()) == [b"x"]
+    assert [(s.path, s.reason) for s in result.skipped] == [
+        (os.fsencode(world.source / "staging"), "Overland's own folder")
+    ]
+
+
+def test_a_root_that_is_no_folder_is_refused_before_anything_is_written(world: World) -> None:
+    file = world.write("f", b"x")
+    for root in (file, world.source / "missing"):
+        with pytest.raises(RootUnreadable) as refused:
+            run(make_plan(root), repository=make_repository(world.state), out=world.out)
+        assert refused.value.path == str(root)
+    assert world.out.steps == world.state.steps == 0
+
+
+def test_a_pattern_that_cannot_be_understood_is_refused_before_anything_is_written(
+    world: World,
+) -> None:
+    with pytest.raises(PatternInvalid):
+        world.back_up(exclude=("a[b",))
+    assert world.out.steps == world.state.steps == 0
+
+
+def test_several_roots_come_in_the_order_of_the_plan(world: World) -> None:
+    world.write("b/f", b"1")
+    world.write("a/f", b"2")
+    roots = [world.source / "b", world.source / "a"]
+    run(make_plan(roots), repository=make_repository(world.state), out=world.out)
+    assert [root.path for root in world.tree().root.roots] == [os.fsencode(root) for root in roots]
+    assert len(world.tree().contents) == 2
+
+
+def test_a_full_staging_location_keeps_finished_packs_for_the_next_run(world: World) -> None:
+    for number in range(60):
+        world.write(f"f{number:02d}", os.urandom(100_000))
+    full = FaultyFiles(world.out, full_after_bytes=4_000_000)
+    plan = world.plan(pack_bytes=1 << 20)
+    with pytest.raises(OutOfSpace):
+        run(plan, repository=make_repository(world.state), out=full)
+    kept = {info.name for info in world.out.names()}
+    assert kept
+    assert all(name.startswith("packs/") for name in kept)
+    result = world.back_up(pack_bytes=1 << 20)
+    assert kept <= {found.name for found in result.objects}
+    assert result.statistics.new_bytes < 60 * 100_000 - len(kept) * 900_000
+    assert len(world.tree().contents) == 60
+
+
+def test_a_seeds_objects_carry_both_digests_and_the_point_comes_last(world: World) -> None:
+    world.write("f", os.urandom(1000))
+    result = world.back_up()
+    kinds = [found.name.partition("/")[0] for found in result.objects]
+    assert kinds == sorted(kinds, key=("packs", "index", "points").index)
+    assert kinds[-1] == "points"
+    assert all(found.md5 and found.size_bytes % 512 == 0 for found in result.objects)
+    named = {ref.name for ref in world.tree().parsed.public.objects}
+    assert named == {found.name for found in result.objects[:-1]}
+
+
+def test_an_incremental_needs_only_its_chain(world: World) -> None:
+    for number in range(1, 4):
+        world.write(f"f{number}", os.urandom(5000))
+        world.back_up(number=number)
+    needed: set[str] = set()
+    for number in range(1, 4):
+        needed |= {ref.name for ref in world.tree(number).parsed.public.objects}
+    for info in list(world.out.names("packs/")):
+        assert info.name in needed
+    assert len(world.tree(3).contents) == 3
+
+
+def test_a_long_list_of_chunks_becomes_chunks_itself(world: World) -> None:
+    world.write("f", os.urandom(12 << 20))
+    world.back_up()
+    assert world.entry("f").levels == 1
+    assert world.content("f") == (world.source / "f").read_bytes()
+    world.state = SimDisk()
+    assert world.back_up(number=2).statistics.new_chunks == 0
+
+
+def _never(*_args: object, **_more: object) -> int:
+    raise AssertionError("nothing is read")

@@ -1,0 +1,212 @@
+"""Over the network: what is published leaves the spool, in order, and a kill costs little."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from overland.agent.backup import BackupResult
+from overland.agent.backup_lanes import Published
+from overland.agent.backup_upload import Uploader
+from overland.errors import NotAuthorised, Unreachable
+from overland.ports.files import Files
+from overland.values import ObjectInfo
+from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
+from tests.support.simdisk import SimDisk
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Vault:
+    """Objects in memory, that checks digests, and fails as it is told."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.failures: list[BaseException] = []
+        self._disk = SimDisk()
+        self.read = self._disk.read
+        self.read_range = self._disk.read_range
+        self.names = self._disk.names
+
+    def put(
+        self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
+    ) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        data = b"".join(bytes(block) for block in content)
+        assert name not in self.order, "a vault never replaces an object"
+        assert len(data) == size_bytes
+        assert hashlib.sha256(data).hexdigest() == sha256
+        self.order.append(name)
+        self._disk.write(name, data)
+
+    def blocks(self, name: str) -> Iterator[memoryview]:
+        return self._disk.blocks(name)
+
+    def head(self, name: str) -> ObjectInfo:
+        return ObjectInfo(name=name, size_bytes=self._disk.size_bytes(name))
+
+    def delete(self, name: str) -> None:
+        self._disk.delete(name)
+
+
+class World:
+    def __init__(self, tmp_path: Path) -> None:
+        self.source = tmp_path / "source"
+        self.source.mkdir()
+        self.vault, self.spool, self.state = Vault(), SimDisk(), SimDisk()
+
+    def fill(self, count: int, *, prefix: str = "f") -> None:
+        for number in range(count):
+            (self.source / f"{prefix}{number:03d}").write_bytes(os.urandom(100_000))
+
+    def send(self, number: int, *, base: int | None = None) -> BackupResult:
+        plan = make_plan(
+            self.source,
+            number=number,
+            kind="incremental" if base else "full",
+            base=point_id(base) if base else None,
+            seed_id=None,
+            pack_bytes=1 << 20,
+        )
+        with Uploader(self.vault, self.spool, clock=FixedClock()) as uploader:
+            uploader.resume()
+            return run(
+                plan,
+                repository=make_repository(self.state),
+                out=self.spool,
+                stored=[self.vault],
+                on_published=uploader.submit,
+                acknowledge=uploader.drain,
+            )
+
+    def contents(self, number: int) -> dict[bytes, bytes]:
+        return Tree(self.vault, make_repository(SimDisk()), point_id(number)).contents
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_everything_arrives_in_order_and_the_spool_is_empty(world: World) -> None:
+    world.fill(30)
+    result = world.send(1)
+    assert world.vault.order == [found.name for found in result.objects]
+    kinds = [name.partition("/")[0] for name in world.vault.order]
+    assert kinds == sorted(kinds, key=("packs", "index", "points").index)
+    assert list(world.spool.names()) == []
+    assert len(world.contents(1)) == 30
+
+
+def test_a_store_that_does_not_answer_is_asked_again(world: World) -> None:
+    world.fill(5)
+    world.vault.failures = [Unreachable("no answer"), Unreachable("no answer")]
+    world.send(1)
+    assert len(world.contents(1)) == 5
+
+
+def test_a_refusal_ends_the_run_and_keeps_what_was_not_sent(world: World) -> None:
+    world.fill(30)
+    world.vault.failures = [NotAuthorised("the grant is over")]
+    with pytest.raises(NotAuthorised):
+        world.send(1)
+    assert not any(name.startswith("points/") for name in world.vault.order)
+    left = [info.name for info in world.spool.names()]
+    assert left
+    result = world.send(2)
+    assert set(left) <= set(world.vault.order), "what was finished is sent first"
+    assert {found.name for found in result.objects} >= {
+        name for name in left if name.startswith("packs/")
+    }
+    assert len(world.contents(2)) == 30
+
+
+def test_hints_are_saved_only_when_the_store_has_the_point(world: World) -> None:
+    world.fill(3)
+    world.vault.failures = [NotAuthorised("no")]
+    with pytest.raises(NotAuthorised):
+        world.send(1)
+    names = [info.name for info in world.state.names()]
+    assert not any(name.startswith(("chunks/", "changes/")) for name in names)
+    assert any(name.startswith("unfinished/") for name in names)
+    world.send(2)
+    names = [info.name for info in world.state.names()]
+    assert any(name.startswith("chunks/") for name in names)
+    assert not any(name.startswith("unfinished/") for name in names)
+
+
+@pytest.mark.parametrize("after", range(10))
+def test_a_run_killed_after_any_upload_sends_nothing_twice(world: World, after: int) -> None:
+    world.fill(5)
+    world.send(1)
+    world.fill(30, prefix="new")
+    before = len(world.vault.order)
+    with pytest.raises(Killed):
+        _send_and_die(world, after=after)
+    result = world.send(3, base=1)
+    sent = world.vault.order[before:]
+    stored = sum(info.size_bytes for info in world.vault.names("packs/") if info.name in sent)
+    assert stored < 30 * 100_000 * 1.35, "at most what was not finished is stored again"
+    contents = world.contents(3)
+    assert len(contents) == 35
+    assert all(Path(os.fsdecode(path)).read_bytes() == data for path, data in contents.items())
+    named = {found.name for found in result.objects}
+    for name in sent:
+        if name.startswith("packs/"):
+            assert name in named, "the point names all packs that it may rely upon"
+
+
+def test_objects_of_other_policies_in_the_vault_are_left_to_them(world: World) -> None:
+    world.fill(3)
+    world.send(1)
+    other = make_plan(world.source, number=9, kind="full", base=None, seed_id=None, policy="other")
+    with Uploader(world.vault, world.spool, clock=FixedClock()) as uploader:
+        result = run(
+            other,
+            repository=make_repository(world.state),
+            out=world.spool,
+            stored=[world.vault],
+            on_published=uploader.submit,
+            acknowledge=uploader.drain,
+        )
+    assert any(found.name.startswith("packs/") for found in result.objects)
+
+
+def _send_and_die(world: World, *, after: int) -> None:
+    plan = make_plan(world.source, number=2, pack_bytes=1 << 20)
+    count = 0
+
+    def die(published: Published) -> None:
+        nonlocal count
+        if count == after:
+            raise Killed
+        count += 1
+        _carry(world.vault, world.spool, published)
+
+    run(
+        plan,
+        repository=make_repository(world.state),
+        out=world.spool,
+        stored=[world.vault],
+        on_published=die,
+        acknowledge=_die,
+    )
+
+
+def _die() -> None:
+    raise Killed
+
+
+def _carry(vault: Vault, spool: Files, published: Published) -> None:
+    vault.put(
+        published.name,
+        spool.blocks(published.name),
+        size_bytes=published.size_bytes,
+        sha256=published.sha256,
+    )
+    spool.delete(published.name)

@@ -1,0 +1,179 @@
+"""One object's pass: parts of any size and place are checked, and nothing wrong is sent whole."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.docked import ITEM_PATH as NAME
+from tests.support.docked import an_item
+from tests.support.faulty import FaultyFiles
+from tests.support.simdisk import SimDisk
+from typing_extensions import override
+
+from overland.adapters.folderobjects import FolderObjects
+from overland.errors import ObjectCorrupt, Unreachable
+from overland.format.copy_log import BlobStatus, PartStatus
+from overland.ports.progress import NullProgress
+from overland.station.driveimport import batches
+from overland.station.items import pack_blob, unpack_blob
+from overland.station.transfer import Transfer, UploadChanged, examine
+
+
+@st.composite
+def objects_with_parts(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, int]]]:
+    content = draw(st.binary(min_size=1, max_size=300))
+    cuts = sorted(draw(st.sets(st.integers(0, len(content)), max_size=8)))
+    spans = [(a, b - a) for a, b in itertools.pairwise(cuts)]
+    kept = draw(st.lists(st.booleans(), min_size=len(spans), max_size=len(spans)))
+    return content, [span for span, keep in zip(spans, kept, strict=True) if keep]
+
+
+class TornFiles(FaultyFiles):
+    """Reads in blocks of another size than is asked for."""
+
+    block_bytes = 7
+
+    @override
+    def blocks(self, name: str, *, block_bytes: int = 4 << 20) -> Iterator[memoryview]:
+        return super().blocks(name, block_bytes=self.block_bytes)
+
+
+@given(case=objects_with_parts(), block_bytes=st.integers(1, 64))
+def test_a_good_object_lands_however_it_is_cut(
+    case: tuple[bytes, list[tuple[int, int]]], block_bytes: int
+) -> None:
+    content, parts = case
+    disk, store = SimDisk(), SimDisk()
+    disk.write(NAME, content)
+    medium = TornFiles(disk)
+    medium.block_bytes = block_bytes
+
+    with Transfer(NullProgress(), drives_at_once=1) as transfer:
+        verdict = transfer.move(
+            an_item(content, parts), medium=medium, name=NAME, container=FolderObjects(store)
+        )
+
+    assert verdict.landed
+    assert store.read("packs/a.pack") == content
+
+
+@given(case=objects_with_parts(), position=st.integers(0, 299), block_bytes=st.integers(1, 64))
+def test_a_flipped_bit_never_lands_and_the_fast_way_agrees_with_the_slow_one(
+    case: tuple[bytes, list[tuple[int, int]]], position: int, block_bytes: int
+) -> None:
+    content, parts = case
+    position %= len(content)
+    disk, store = SimDisk(), SimDisk()
+    disk.write(NAME, content)
+    disk.damage(NAME, offset=position)
+    medium = TornFiles(disk)
+    medium.block_bytes = block_bytes
+    item = an_item(content, parts)
+
+    with Transfer(NullProgress(), drives_at_once=1) as transfer:
+        verdict = transfer.move(item, medium=medium, name=NAME, container=FolderObjects(store))
+
+    assert not verdict.landed
+    assert list(store.names()) == []
+    hit = any(start <= position < start + size for start, size in parts)
+    if hit:
+        assert verdict.parts == examine(item, medium=medium, name=NAME)
+        assert list(verdict.parts).count(PartStatus.CORRUPTED) == 1
+    else:
+        assert verdict.status is BlobStatus.FAILED, "its parts are good, the whole is not"
+
+
+def test_bytes_after_the_end_of_an_object_are_not_sent() -> None:
+    disk, store = SimDisk(), SimDisk()
+    disk.write(NAME, b"object" + b"more")
+    item = an_item(b"object", [(0, 6)])
+
+    with Transfer(NullProgress(), drives_at_once=1) as transfer:
+        verdict = transfer.move(item, medium=disk, name=NAME, container=FolderObjects(store))
+
+    assert verdict.landed
+    assert store.read("packs/a.pack") == b"object"
+
+
+class _Store(FolderObjects):
+    """A store that fails as it is told to."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(SimDisk())
+        self._error = error
+
+    @override
+    def put(
+        self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
+    ) -> None:
+        for _ in content:
+            pass
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Unreachable("no answer"), Unreachable),
+        (ObjectCorrupt("x", check="SHA-256 differs"), UploadChanged),
+        (OSError(5, "the store's own"), OSError),
+    ],
+)
+def test_a_fault_of_the_store_is_not_held_against_the_drive(
+    fault: Exception, expected: type[Exception]
+) -> None:
+    disk = SimDisk()
+    disk.write(NAME, b"object")
+
+    item = an_item(b"object", [(0, 6)])
+    with Transfer(NullProgress(), drives_at_once=1) as transfer, pytest.raises(expected):
+        transfer.move(item, medium=disk, name=NAME, container=_Store(fault))
+
+
+class _Meter(NullProgress):
+    def __init__(self) -> None:
+        self.bytes = self.count = 0
+
+    @override
+    def advance(self, bytes: int = 0, count: int = 0) -> None:
+        self.bytes += bytes
+        self.count += count
+
+
+def test_progress_counts_a_second_reading_once() -> None:
+    disk, meter = SimDisk(), _Meter()
+    disk.write(NAME, bytes(1000))
+    faults = FaultyFiles(disk)
+    faults.flipped[NAME] = {900}
+
+    def heal(operation: str, _name: str) -> None:
+        if operation == "read_range":
+            faults.flipped.clear()
+
+    faults._on_call = heal
+    with Transfer(meter, drives_at_once=1) as transfer:
+        item = an_item(bytes(1000), [(0, 512), (512, 488)])
+        transfer.move(item, medium=faults, name=NAME, container=FolderObjects(SimDisk()))
+
+    assert (meter.bytes, meter.count) == (1000, 1)
+
+
+@given(case=objects_with_parts())
+def test_a_packed_blob_unpacks_to_the_same(case: tuple[bytes, list[tuple[int, int]]]) -> None:
+    content, parts = case
+    blob = an_item(content, parts).blob
+
+    assert unpack_blob(pack_blob(blob), size_bytes=len(content)) == blob
+
+
+@given(sizes=st.lists(st.integers(1, 1 << 30), max_size=2000))
+def test_batches_cover_every_object_once_and_stay_bounded(sizes: list[int]) -> None:
+    found = list(batches(sizes))
+
+    covered = [number for first, last in found for number in range(first, last + 1)]
+    assert covered == list(range(len(sizes)))
+    for first, last in found:
+        assert last - first < 500
+        assert first == last or sum(sizes[first : last + 1]) <= 8 << 30
