@@ -114,12 +114,13 @@ def _outcome_text(outcome: Outcome, seconds: float) -> str:
         lines += [
             f"recovery point {made.point_id}",
             (
-                f"  {count_text(counted.files, 'file')}, {size_text(counted.source_bytes)} in "
-                f"{seconds:.1f} s ({rate_text(counted.source_bytes, seconds=seconds)})"
+                f"  {count_text(counted['files'], 'file')}, "
+                f"{size_text(counted['source_bytes'])} in {seconds:.1f} s "
+                f"({rate_text(counted['source_bytes'], seconds=seconds)})"
             ),
             (
-                f"  {size_text(counted.new_bytes)} new, "
-                f"{size_text(counted.stored_bytes)} stored after compression"
+                f"  {size_text(counted['new_bytes'])} new, "
+                f"{size_text(counted['stored_bytes'])} stored after compression"
             ),
         ]
         if made.skipped:

@@ -7,6 +7,7 @@ import click
 from typing_extensions import override
 
 from overland import __version__
+from overland.cli.log import configure_logging
 from overland.cli.outcome import Commands
 
 __all__ = ["main", "overland"]
@@ -71,4 +72,5 @@ def overland() -> None:
 
 def main() -> None:
     """Run the program; the exit code says how it ended (`docs/reference/exit-codes.md`)."""
+    configure_logging(default="warning")
     overland()

@@ -32,7 +32,6 @@ __all__ = [
     "json_option",
     "note",
     "rate_text",
-    "run",
     "show",
     "size_text",
 ]
@@ -218,12 +217,3 @@ class SizeType(click.ParamType[int]):
 
 
 SIZE: Final = SizeType()
-
-
-def run(commands: Commands, arguments: Sequence[str]) -> int:
-    """Run a command line in this process and return its exit code; for `demo` and tests."""
-    try:
-        commands.main(list(arguments), prog_name="overland")
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    raise AssertionError("main always exits in standalone mode")

@@ -1,0 +1,334 @@
+"""`overland cloud`: serve vaults and import jobs, and administer them over the API."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import click
+import msgspec
+
+import overland
+from overland.cli.cloudcomputer import (
+    ApiClient,
+    cloud_folder,
+    in_subscription,
+    init_cloud,
+    keep_secret,
+    lines_text,
+    subscription_option,
+    with_api,
+)
+from overland.cli.cloudjobs import job
+from overland.cli.outcome import Commands, json_option, note, show
+from overland.cloud.home import ROOT_TOKEN_FILE
+from overland.cloud.locations import dock_from_text
+from overland.errors import RefusedError
+
+__all__ = ["cloud"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
+
+_DEFAULT_GROUP: Final = "overland"
+_DEFAULT_LOCATION: Final = "westeurope"
+_ACCOUNTS: Final = "/providers/Microsoft.Storage/storageAccounts"
+_VAULTS: Final = "/providers/Microsoft.RecoveryServices/vaults"
+
+
+@click.group(cls=Commands)
+def cloud() -> None:
+    """Serve vaults and import jobs, and administer them."""
+
+
+cloud.add_command(job)
+
+
+def _place_options(function: _Function) -> _Function:
+    for option in (
+        click.option("--location", default=_DEFAULT_LOCATION, show_default=True),
+        click.option("--group", default=_DEFAULT_GROUP, show_default=True, help="Resource group."),
+    ):
+        function = option(function)
+    return subscription_option(function)
+
+
+def _secret_option(what: str) -> Callable[[_Function], _Function]:
+    return click.option(
+        "--out",
+        type=click.Path(dir_okay=False),
+        help=f"Keep the {what} in this new file, for its owner only, instead of printing it.",
+    )
+
+
+@cloud.command()
+@click.option("--home", type=click.Path(file_okay=False), help="Home folder.")
+@click.option("--dock", help="`recipient; street; city; postal code; country[; phone]`.")
+@click.option("--new-root-token", is_flag=True, help="End the root token and make another.")
+@json_option
+def init(*, home: str | None, dock: str | None, new_root_token: bool, as_json: bool) -> None:
+    """Make a cloud in the home folder; its root token goes into a file there."""
+    folder = cloud_folder(home)
+    address = None if dock is None else dock_from_text(dock)
+    is_new = init_cloud(folder, dock=address, new_root_token=new_root_token)
+    token_file = str(folder / ROOT_TOKEN_FILE)
+    result = {"folder": str(folder), "root_token_file": token_file, "is_new": is_new}
+    done = "made" if is_new else "changed"
+    show(result, f"cloud {done} in {folder}; its root token is in {token_file}", as_json=as_json)
+    if is_new and address is None:
+        note("no dock address is set; give --dock, so that customers know where to ship")
+
+
+@cloud.command()
+@click.option("--home", type=click.Path(file_okay=False), help="Home folder.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8443, show_default=True, help="Of the API; 0 is any free one.")
+@click.option("--object-port", default=None, type=int, help="Of the data plane; default port + 1.")
+@click.option("--public-name", help="How clients call this computer, if not by the address.")
+def serve(
+    *, home: str | None, host: str, port: int, object_port: int | None, public_name: str | None
+) -> None:
+    """Serve until SIGTERM; `endpoints.json` in the home folder says where."""
+    chosen = object_port if object_port is not None else (port + 1 if port else 0)
+    words = [
+        *(sys.executable, "-m", "overland.server"),
+        *("--folder", str(cloud_folder(home))),
+        *("--host", host, "--port", str(port), "--object-port", str(chosen)),
+        *(() if public_name is None else ("--public-name", public_name)),
+    ]
+    # The server becomes this process, so that signals and the exit code are its own.
+    path = [str(Path(overland.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+    os.execve(words[0], words, environment)  # noqa: S606 - our own interpreter and module
+
+
+@cloud.group()
+def tenant() -> None:
+    """Tenants; needs the root token."""
+
+
+@tenant.command("create")
+@click.argument("name")
+@_secret_option("administrator's token")
+@with_api
+def create_tenant(*, api: ApiClient, name: str, out: str | None, as_json: bool) -> None:
+    """Make a tenant and its administrator's first token."""
+    made = api.ask("POST", "/v1/tenants", "a tenant", json={"name": name})
+    _show_secret(made, "token", out, f"tenant {made['tenant_id']}", as_json=as_json)
+
+
+@cloud.group()
+def subscription() -> None:
+    """Subscriptions of a tenant."""
+
+
+@subscription.command("create")
+@click.argument("name")
+@with_api
+def create_subscription(*, api: ApiClient, name: str, as_json: bool) -> None:
+    """Make a subscription."""
+    made = api.ask("POST", "/v1/subscriptions", "a subscription", json={"name": name})
+    show(made, f"subscription {made['subscription_id']}", as_json=as_json)
+
+
+@subscription.command("list")
+@with_api
+def list_subscriptions(*, api: ApiClient, as_json: bool) -> None:
+    """List the subscriptions that the token reaches."""
+    found = api.ask("GET", "/v1/subscriptions", "subscriptions")
+    show(found, lines_text(found, "subscription_id", "name"), as_json=as_json)
+
+
+@cloud.group("storage-account")
+def storage_account() -> None:
+    """Storage accounts, where drives are imported to."""
+
+
+@storage_account.command("create")
+@click.argument("name")
+@_place_options
+@with_api
+def create_account(
+    *, api: ApiClient, name: str, subscription: str | None, group: str, location: str, as_json: bool
+) -> None:
+    """Make a storage account, and its resource group if there is none."""
+    place = _group(api, subscription, group, location)
+    body = {"location": location, "kind": "StorageV2"}
+    made = api.arm("PUT", f"{place}{_ACCOUNTS}/{quote(name)}", f"account {name}", json=body)
+    show(made, f"storage account {made['id']}", as_json=as_json)
+
+
+@storage_account.command("list")
+@subscription_option
+@with_api
+def list_accounts(*, api: ApiClient, subscription: str | None, as_json: bool) -> None:
+    """List storage accounts."""
+    found = api.arm("GET", f"{in_subscription(api, subscription)}{_ACCOUNTS}", "accounts")["value"]
+    show(found, lines_text(found, "name", "location", "id"), as_json=as_json)
+
+
+@cloud.group()
+def container() -> None:
+    """Containers of a storage account; each seed best has its own."""
+
+
+@container.command("create")
+@click.argument("name")
+@click.option("--storage-account", "account", required=True)
+@subscription_option
+@with_api
+def create_container(
+    *, api: ApiClient, name: str, account: str, subscription: str | None, as_json: bool
+) -> None:
+    """Make a container."""
+    found = api.arm("GET", f"{in_subscription(api, subscription)}{_ACCOUNTS}", "accounts")["value"]
+    ids = [each["id"] for each in found if each["name"] == account]
+    if not ids:
+        raise RefusedError(f"there is no storage account {account} in this subscription")
+    path = f"{ids[0]}/blobServices/default/containers/{quote(name)}"
+    made = api.arm("PUT", path, f"container {name}", json={})
+    show(made, f"container {made['id']}", as_json=as_json)
+
+
+@cloud.group()
+def vault() -> None:
+    """Vaults, where backups rest."""
+
+
+@vault.command("create")
+@click.argument("name")
+@_place_options
+@with_api
+def create_vault(
+    *, api: ApiClient, name: str, subscription: str | None, group: str, location: str, as_json: bool
+) -> None:
+    """Make a vault, and its resource group if there is none."""
+    place = _group(api, subscription, group, location)
+    body = {"location": location}
+    made = api.arm("PUT", f"{place}{_VAULTS}/{quote(name)}", f"vault {name}", json=body)
+    result = {"vault_id": made["properties"]["vaultId"], **made}
+    show(result, f"vault {result['vault_id']}", as_json=as_json)
+
+
+@vault.command("list")
+@subscription_option
+@with_api
+def list_vaults(*, api: ApiClient, subscription: str | None, as_json: bool) -> None:
+    """List vaults."""
+    found = api.arm("GET", f"{in_subscription(api, subscription)}{_VAULTS}", "vaults")["value"]
+    rows = [{"vault_id": each["properties"]["vaultId"], **each} for each in found]
+    show(rows, lines_text(rows, "vault_id", "name", "location"), as_json=as_json)
+
+
+@cloud.command("vault-credentials")
+@click.argument("vault_id")
+@_secret_option("credentials file")
+@with_api
+def vault_credentials(*, api: ApiClient, vault_id: str, out: str | None, as_json: bool) -> None:
+    """Make the file with which source computers register in a vault, for ten days."""
+    path = f"/v1/vaults/{quote(vault_id)}/credentials"
+    made = api.ask("POST", path, f"vault {vault_id}")
+    text = msgspec.json.format(msgspec.json.encode(made)).decode() + "\n"
+    if out is None:
+        show(made, text.rstrip(), as_json=as_json)
+        return
+    keep_secret(text, out)
+    result = {"file": out, "vault_id": made["vault_id"], "expires_at": made["expires_at"]}
+    show(result, f"{out}: good until {made['expires_at']}", as_json=as_json)
+
+
+@cloud.command("publish-settings")
+@subscription_option
+@click.option("--job-name", help="Make it good for one import job only.")
+@_secret_option("publish settings file")
+@with_api
+def publish_settings(
+    *,
+    api: ApiClient,
+    subscription: str | None,
+    job_name: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Make the file with which a copy computer creates and ships import jobs."""
+    path = f"/v1/subscriptions/{quote(api.subscription(subscription))}/publish-settings"
+    made = api.ask("POST", path, "publish settings", json={"job_name": job_name})
+    if out is None:
+        show(made, made["xml"].rstrip(), as_json=as_json)
+        return
+    keep_secret(made["xml"], out)
+    result = {"file": out, "expires_at": made["expires_at"]}
+    show(result, f"{out}: good until {made['expires_at']}", as_json=as_json)
+
+
+@cloud.group()
+def token() -> None:
+    """Tokens of stations, administrators and copy computers."""
+
+
+@token.command("create")
+@click.option("--role", required=True, type=click.Choice(["station", "admin", "diskprep"]))
+@click.option("--days", default=90, show_default=True, type=click.IntRange(1, 366))
+@click.option("--tenant", help="Of an administrator; needs the root token.")
+@click.option("--subscription", help="Of a copy computer.")
+@click.option("--job-name", help="Of a copy computer, for one import job only.")
+@_secret_option("token")
+@with_api
+def create_token(
+    *,
+    api: ApiClient,
+    role: str,
+    days: int,
+    tenant: str | None,
+    subscription: str | None,
+    job_name: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Make a token: root for stations and administrators, these for their own."""
+    body = {
+        "role": role,
+        "expires_in_days": days,
+        "tenant_id": tenant,
+        "subscription_id": subscription,
+        "job_name": job_name,
+    }
+    made = api.ask("POST", "/v1/tokens", "a token", json=body)
+    _show_secret(made, "token", out, f"{role} token until {made['expires_at']}", as_json=as_json)
+
+
+@token.command("list")
+@with_api
+def list_tokens(*, api: ApiClient, as_json: bool) -> None:
+    """List tokens, without their secrets."""
+    found = api.ask("GET", "/v1/tokens", "tokens")
+    show(found, lines_text(found, "token_id", "role", "expires_at", "revoked_at"), as_json=as_json)
+
+
+@token.command("revoke")
+@click.argument("token_id")
+@with_api
+def revoke_token(*, api: ApiClient, token_id: str, as_json: bool) -> None:
+    """End a token now."""
+    api.ask("DELETE", f"/v1/tokens/{quote(token_id)}", f"token {token_id}")
+    show({"token_id": token_id, "revoked": True}, f"token {token_id} revoked", as_json=as_json)
+
+
+def _group(api: ApiClient, subscription: str | None, group: str, location: str) -> str:
+    """Return the path of a resource group, made if there is none."""
+    path = f"{in_subscription(api, subscription)}/resourceGroups/{quote(group)}"
+    api.arm("PUT", path, f"resource group {group}", json={"location": location})
+    return path
+
+
+def _show_secret(
+    made: dict[str, Any], field: str, out: str | None, text: str, *, as_json: bool
+) -> None:  # Any: an answer of JSON
+    """Print what was made; its secret only when it goes into no file."""
+    if out is None:
+        show(made, f"{text}\n{made[field]}", as_json=as_json)
+        return
+    keep_secret(f"{made[field]}\n", out)
+    kept = {name: value for name, value in made.items() if name != field}
+    show({**kept, "file": out}, f"{text}\nits {field} is in {out}", as_json=as_json)

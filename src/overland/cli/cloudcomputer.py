@@ -1,0 +1,207 @@
+"""The cloud's operator and its tenants' administrators, composed: home folder, API, secrets.
+
+`--home` or `OVERLAND_HOME` names the home folder, in which the cloud has `cloud/`; without them it
+lives where the system keeps programs' data.  Commands talk to the API: to the running cloud of
+that folder with its root token, or to the one that `--url`, `--ca-file` and `--token-file` name.
+"""
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import click
+import platformdirs
+
+from overland.adapters.clock import SystemClock
+from overland.adapters.database import open_database
+from overland.adapters.http import UrllibHttp
+from overland.adapters.posix import PosixFiles
+from overland.cli.outcome import json_option
+from overland.cloud.home import CloudHome, CloudInitialised, Settings
+from overland.cloud.locations import Dock
+from overland.errors import RefusedError, Unreachable
+from overland.ports.http import accept
+
+__all__ = [
+    "ApiClient",
+    "cloud_folder",
+    "in_subscription",
+    "init_cloud",
+    "keep_secret",
+    "lines_text",
+    "open_api",
+    "subscription_option",
+    "with_api",
+]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
+
+_MAX_FILE_BYTES = 1 << 20
+API_VERSION = "api-version=2021-01-01"
+
+
+class ApiClient:
+    """Requests to one cloud with one token; errors become those of the four families."""
+
+    def __init__(self, http: UrllibHttp) -> None:
+        self._http = http
+
+    def ask(self, method: str, path: str, what: str, *, json: object = None) -> Any:  # noqa: ANN401
+        """Send a request and return its JSON, of whatever shape: commands print it.
+
+        Raises:
+            ObjectAbsent: There is no such thing.
+            NotAuthorised: The token does not allow it.
+            RefusedByCloud: The cloud refused it; the message says why.
+            Unreachable: The cloud does not answer.
+        """
+        return accept(self._http.request(method, path, json=json), what=what)
+
+    def arm(self, method: str, path: str, what: str, *, json: object = None) -> Any:  # noqa: ANN401
+        """Send a request to the resource manager's part of the API; otherwise as `ask`."""
+        joint = "&" if "?" in path else "?"
+        return self.ask(method, f"{path}{joint}{API_VERSION}", what, json=json)
+
+    def subscription(self, named: str | None) -> str:
+        """Return the named subscription, or the only one that the token reaches.
+
+        Raises:
+            RefusedError: There is none, or more than one to choose from.
+        """
+        if named is not None:
+            return named
+        found = self.ask("GET", "/v1/subscriptions", "subscriptions")
+        if len(found) != 1:
+            raise RefusedError(f"there are {len(found)} subscriptions; give --subscription ID")
+        return str(found[0]["subscription_id"])
+
+
+def _api_options(function: _Function) -> _Function:
+    """Add the options that choose a cloud and a token."""
+    for option in (
+        click.option("--token-file", type=click.Path(dir_okay=False), help="File with the token."),
+        click.option("--ca-file", type=click.Path(dir_okay=False), help="The cloud's authority."),
+        click.option("--url", help="Address of another cloud's API."),
+        click.option("--home", type=click.Path(file_okay=False), help="Home folder."),
+    ):
+        function = option(function)
+    return function
+
+
+def with_api(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the API as `api`, and the options to choose it, and `--json`."""
+
+    @wraps(function)
+    def command(
+        *,
+        home: str | None,
+        url: str | None,
+        ca_file: str | None,
+        token_file: str | None,
+        **rest: Any,  # the command's own options
+    ) -> None:
+        api = open_api(home=home, url=url, ca_file=ca_file, token_file=token_file)
+        function(api=api, **rest)
+
+    return _api_options(json_option(command))
+
+
+def subscription_option(function: _Function) -> _Function:
+    """Add `--subscription` to a command."""
+    return click.option("--subscription", help="Its id; not needed when there is only one.")(
+        function
+    )
+
+
+def in_subscription(api: ApiClient, subscription: str | None) -> str:
+    """Return the path of a subscription, or of the only one."""
+    return f"/subscriptions/{quote(api.subscription(subscription))}"
+
+
+def lines_text(rows: list[dict[str, Any]], *names: str) -> str:  # Any: rows of JSON
+    """Return rows as lines of text, with a dash for what is not there."""
+    return "\n".join("  ".join(str(row.get(name) or "-") for name in names) for row in rows)
+
+
+def open_api(
+    *, home: str | None, url: str | None, ca_file: str | None, token_file: str | None
+) -> ApiClient:
+    """Return a client of the cloud that the options name.
+
+    Raises:
+        Unreachable: The cloud of the home folder does not run.
+        RefusedError: A file cannot be read, or an option is missing.
+    """
+    if url is not None:
+        if token_file is None:
+            raise RefusedError("with --url, give --token-file too")
+        ca_pem = None if ca_file is None else _read(ca_file)
+        return ApiClient(UrllibHttp(url, _read(token_file).strip(), ca_pem))
+    cloud_home = CloudHome(PosixFiles(cloud_folder(home)))
+    cloud_home.settings()
+    endpoints = cloud_home.endpoints()
+    if endpoints is None:
+        raise Unreachable("the cloud does not run; start it with `overland cloud serve`")
+    token = _read(token_file).strip() if token_file else cloud_home.root_token().reveal().decode()
+    return ApiClient(UrllibHttp(endpoints.url, token, _read(endpoints.ca)))
+
+
+def cloud_folder(home: str | None) -> Path:
+    """Return the cloud's folder, made if absent, that only its owner can enter."""
+    named = home or os.environ.get("OVERLAND_HOME")
+    base = Path(named) if named else Path(platformdirs.user_data_dir("overland"))
+    folder = (base / "cloud").absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def init_cloud(folder: Path, *, dock: Dock | None, new_root_token: bool) -> bool:
+    """Make a cloud, or change its dock or its root token; return whether it is new.
+
+    A run that was interrupted is completed by the next one.
+
+    Raises:
+        CloudInitialised: It exists, and nothing is to be changed.
+    """
+    cloud_home = CloudHome(PosixFiles(folder))
+    is_new = not cloud_home.is_initialised()
+    if not (is_new or dock or new_root_token):
+        raise CloudInitialised
+    if is_new or dock:
+        cloud_home.save_settings(Settings() if dock is None else Settings(dock=dock))
+    if is_new or new_root_token:
+        database = open_database(folder / "cloud.db", "cloud")
+        try:
+            with database.begin() as connection:
+                at = SystemClock().now()
+                cloud_home.new_root_token(connection, at=at, random=os.urandom)
+        finally:
+            database.dispose()
+    return is_new
+
+
+def keep_secret(text: str, path: str) -> None:
+    """Write a secret into a new file that only its owner can read.
+
+    Raises:
+        FileExistsError: There is a file of that name; it is left as it is.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_MAX_FILE_BYTES).decode()
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise RefusedError(f"{path} is not a text file") from None

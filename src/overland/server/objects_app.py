@@ -1,0 +1,199 @@
+"""The data plane: objects in and out of spaces, opened by grants.
+
+It runs on its own port, and needs nothing of the control plane but its public key.  Bulk bytes
+pass in bounded blocks; files are read and written in threads, so that the event loop stays free.
+
+| request                                   | answer                                            |
+|-------------------------------------------|---------------------------------------------------|
+| `PUT /SPACE/NAME` with `Content-Length`,  | 201 stored; 200 the same is there already; 409    |
+|   `x-overland-sha256`                     |   other content is there; 422 digest; 507 full    |
+| `GET /SPACE/NAME`, one `Range` of bytes   | 200, 206; 416 outside the object                  |
+| `HEAD /SPACE/NAME`                        | 200 with `Content-Length`                         |
+| `DELETE /SPACE/NAME`                      | 204, also when there was nothing                  |
+| `GET /SPACE?list&prefix=&after=&top=`     | `{"objects": [{"name", "size_bytes"}], "next"}`   |
+| `GET /healthz`                            | 200, without a grant                              |
+
+Every other request has `Authorization: Bearer GRANT`.  Names are those within the space, so they
+begin with one of the grant's prefixes.  A listing is sorted by name; `next` is the `after` of the
+next page, or null.  An answer of 400 or more has the body
+`{"error": {"code", "message", "target", "details"}}`: 400 malformed, 401 no good grant, 403 the
+grant does not allow it, 404 absent, 503 try again.  An interrupted upload leaves nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import dropwhile, islice
+from typing import Final, TypeVar
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from overland.cloud import grants
+from overland.errors import ObjectAbsent
+from overland.ports.clock import Clock
+from overland.ports.objects import Objects, Spaces
+from overland.server import objects_wire as wire
+from overland.server.uploads import Upload
+
+__all__ = ["create_objects_app"]
+
+_BLOCK_BYTES: Final = 1 << 20  # of a download; two of them are held at a time
+_WRITERS: Final = 32  # threads that store; the next upload waits, and its sender with it
+_READERS: Final = 8
+
+T = TypeVar("T")
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One authorised request: what it is about, and the store that it may touch."""
+
+    request: Request
+    space: str
+    name: str
+    store: Objects
+
+
+def create_objects_app(spaces: Spaces, *, public_key: bytes, clock: Clock) -> Starlette:
+    """Return the data plane over `spaces`, for grants whose signer has `public_key`."""
+    plane = _DataPlane(spaces, public_key=public_key, clock=clock)
+    return Starlette(
+        routes=[
+            Route("/healthz", _healthz, methods=["GET"]),
+            Route("/{path:path}", plane.answer, methods=["GET", "HEAD", "PUT", "DELETE"]),
+        ],
+        exception_handlers=wire.HANDLERS,
+    )
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+class _DataPlane:
+    """What all requests share: the stores, the key that checks grants, the threads."""
+
+    def __init__(self, spaces: Spaces, *, public_key: bytes, clock: Clock) -> None:
+        self._spaces, self._public_key, self._clock = spaces, public_key, clock
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects-put")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="objects-get")
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request; what is raised becomes an answer in `wire.HANDLERS`."""
+        return await self._dispatch(self._authorised(request))
+
+    def _authorised(self, request: Request) -> _Call:
+        """Return the request with its store, if its grant allows it; touches no object yet."""
+        token = wire.bearer(request)
+        grant = grants.verify(token, public_key=self._public_key, at=self._clock.now())
+        space, name = wire.target(request)
+        match request.method:
+            case "GET" if not name:
+                prefix = request.query_params.get("prefix", "")
+                grants.require_listing(grant, space=space, prefix=prefix)
+            case "GET" | "HEAD":
+                grants.require(grant, "read", space=space, name=name)
+            case "PUT":
+                grants.require(grant, "create", space=space, name=name)
+            case _:
+                grants.require(grant, "delete", space=space, name=name)
+        return _Call(request=request, space=space, name=name, store=self._spaces.open(space))
+
+    async def _dispatch(self, call: _Call) -> Response:
+        match call.request.method:
+            case "PUT":
+                return await self._put(call)
+            case "DELETE":
+                await self._read(lambda: call.store.delete(call.name))
+                log.info("object.deleted", space=call.space)
+                return Response(status_code=204)
+            case "HEAD":
+                info = await self._read(lambda: call.store.head(call.name))
+                return Response(headers=_headers(info.size_bytes))
+            case _:
+                return await (self._get(call) if call.name else self._list(call))
+
+    async def _put(self, call: _Call) -> Response:
+        size_bytes, sha256 = wire.declared(call.request, space=call.space, name=call.name)
+
+        def store(content: Iterator[bytes]) -> bool:
+            created = not _holds(call.store, call.name)
+            call.store.put(call.name, content, size_bytes=size_bytes, sha256=sha256)
+            return created
+
+        created = await Upload().run(call.request.stream(), store, on=self._writers)
+        log.info("object.stored", space=call.space, size_bytes=size_bytes, created=created)
+        return Response(status_code=201 if created else 200)
+
+    async def _get(self, call: _Call) -> Response:
+        size_bytes = (await self._read(lambda: call.store.head(call.name))).size_bytes
+        span = wire.span(call.request.headers.get("range"), size_bytes)
+        start, stop = span or (0, size_bytes)
+        headers = _headers(stop - start)
+        if span is not None:
+            headers["content-range"] = f"bytes {start}-{stop - 1}/{size_bytes}"
+        status = 200 if span is None else 206
+        content = self._content(call, start, stop)
+        return StreamingResponse(content, status_code=status, headers=headers)
+
+    async def _content(self, call: _Call, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Yield the range in blocks; the next one is read while one is sent."""
+
+        def begin(offset: int) -> asyncio.Future[bytes]:
+            length = min(_BLOCK_BYTES, stop - offset)
+            return self._read(
+                partial(call.store.read_range, call.name, offset=offset, length=length)
+            )
+
+        if start == stop:
+            return
+        pending = begin(start)
+        for offset in range(start, stop, _BLOCK_BYTES):
+            block = await pending
+            assert len(block) == min(_BLOCK_BYTES, stop - offset), "objects never change"
+            if offset + _BLOCK_BYTES < stop:
+                pending = begin(offset + _BLOCK_BYTES)
+            yield block
+
+    async def _list(self, call: _Call) -> Response:
+        query = call.request.query_params
+        prefix, after = query.get("prefix", ""), query.get("after", "")
+        top = wire.page_size(query.get("top"))
+
+        def page() -> list[dict[str, str | int]]:
+            later = dropwhile(lambda info: info.name <= after, call.store.names(prefix))
+            found = islice(later, top + 1)
+            return [{"name": each.name, "size_bytes": each.size_bytes} for each in found]
+
+        found = await self._read(page)
+        more = found[top - 1]["name"] if len(found) > top else None
+        return JSONResponse({"objects": found[:top], "next": more})
+
+    def _read(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Begin file work in a reading thread."""
+        return asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+
+def _headers(size_bytes: int) -> dict[str, str]:
+    return {
+        "content-length": str(size_bytes),
+        "content-type": "application/octet-stream",
+        "accept-ranges": "bytes",
+        "cache-control": "no-store",
+    }
+
+
+def _holds(store: Objects, name: str) -> bool:
+    try:
+        store.head(name)
+    except ObjectAbsent:
+        return False
+    return True

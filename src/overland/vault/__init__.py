@@ -1,0 +1,1 @@
+"""Where data rests: what came by drive is adopted, and every recovery point is in a catalog."""

@@ -1,0 +1,253 @@
+"""Which recovery points a vault has, and which of them can be restored from it alone.
+
+A point is *available* when its own objects and those of every base below it are in the vault;
+*waiting-for-seed* when what lacks travels by drive; *incomplete* when anything else lacks.
+The truth is in the vault: a row can be made again from the point's own file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, get_args
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from overland.errors import ObjectAbsent, ObjectCorrupt
+from overland.format.point import MAX_POINT_BYTES, PointPublic
+from overland.format.seed_manifest import SeedManifest
+from overland.ports.objects import Objects
+from overland.values import PointId, SeedId, point_name
+from overland.vault import presence
+from overland.vault.owner import Owner, open_point
+from overland.vault.tables import points
+
+__all__ = [
+    "MAX_MISSING_NAMED",
+    "CatalogPoint",
+    "Finding",
+    "PointState",
+    "announce_seed",
+    "find_point",
+    "inspect",
+    "list_points",
+    "record",
+]
+
+PointState = Literal["available", "waiting-for-seed", "incomplete"]
+
+MAX_MISSING_NAMED: Final = 1000
+"""So many missing objects are named; the others show when these have arrived."""
+
+_STATES: Final[tuple[PointState, ...]] = get_args(PointState)  # from good to bad
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogPoint:
+    """One recovery point; `created_at` is the instant of its snapshot."""
+
+    point_id: PointId
+    source_computer_id: str
+    kind: Literal["seed", "incremental", "full"]
+    seed_id: SeedId | None
+    base: PointId | None
+    state: PointState
+    missing: tuple[str, ...]
+    object_count: int
+    size_bytes: int
+    created_at: datetime
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A point as the vault holds it: proven to be the owner's, with what it lacks there."""
+
+    owner: Owner
+    public: PointPublic
+    missing: tuple[str, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all its own objects are in the vault; its bases are another question."""
+        return not self.missing
+
+
+def announce_seed(connection: Connection, manifest: SeedManifest, *, owner: Owner) -> CatalogPoint:
+    """Enter a seed that was staged, before its drives arrive; do nothing if it is known.
+
+    From then on, incrementals that are based on it wait for the seed instead of lacking a base.
+    `manifest` was opened with `owner.open_manifest`.
+    """
+    assert manifest.repository_id == owner.repository_id, "opened for this owner"
+    known = find_point(connection, manifest.point_id, source_computer_id=owner.source_computer_id)
+    if known is not None:
+        return known
+    payload = [each for each in manifest.objects if each.name.startswith(("packs/", "index/"))]
+    _upsert(
+        connection,
+        CatalogPoint(
+            point_id=manifest.point_id,
+            source_computer_id=owner.source_computer_id,
+            kind="seed",
+            seed_id=manifest.seed_id,
+            base=None,
+            state="waiting-for-seed",
+            missing=(),
+            object_count=len(payload),
+            size_bytes=sum(each.size_bytes for each in payload),
+            created_at=manifest.snapshot_at,
+            published_at=None,
+        ),
+        is_complete=False,
+    )
+    return _settled(connection, manifest.point_id, owner=owner)
+
+
+def inspect(store: Objects, *, owner: Owner, point_id: PointId) -> Finding:
+    """Open a point whose file is in the vault, and look which of its objects are.
+
+    This is the slow half of `record`, and needs no transaction.
+
+    Args:
+        store: The vault's space.
+        owner: The registered source computer.
+        point_id: Which point.
+
+    Raises:
+        ObjectAbsent: The vault has no such point.
+        SignatureInvalid: Not signed by the owner.
+        Foreign: Of another repository, or filed under another point's id.
+        ObjectCorrupt: Not a recovery point.
+    """
+    public = _open(store, owner=owner, point_id=point_id)
+    wanted = {each.name: each.size_bytes for each in public.objects}
+    missing = presence.absent(store, prefix=owner.prefix, wanted=wanted)
+    return Finding(owner=owner, public=public, missing=tuple(missing))
+
+
+def record(connection: Connection, finding: Finding, *, at: datetime) -> CatalogPoint:
+    """Enter what `inspect` found, and bring the points that are based on it up to date.
+
+    A point that lacked objects is inspected and recorded again when they have arrived.
+    """
+    public, computer = finding.public, finding.owner.source_computer_id
+    known = find_point(connection, public.point_id, source_computer_id=computer)
+    point = CatalogPoint(
+        point_id=public.point_id,
+        source_computer_id=computer,
+        kind=public.kind,
+        seed_id=public.seed_id,
+        base=public.base,
+        state="incomplete",  # until it is settled
+        missing=finding.missing[:MAX_MISSING_NAMED],
+        object_count=len(public.objects),
+        size_bytes=sum(each.size_bytes for each in public.objects),
+        created_at=public.created_at,
+        published_at=(known.published_at if known else None) or at,
+    )
+    _upsert(connection, point, is_complete=finding.is_complete)
+    return _settled(connection, public.point_id, owner=finding.owner)
+
+
+def list_points(connection: Connection, *, source_computer_id: str) -> list[CatalogPoint]:
+    """Return the points of a source computer, oldest snapshot first."""
+    wanted = (
+        select(points)
+        .where(points.c.source_computer_id == source_computer_id)
+        .order_by(points.c.created_at, points.c.point_id)
+    )
+    return [_from_row(row) for row in connection.execute(wanted).mappings()]
+
+
+def find_point(
+    connection: Connection, point_id: PointId, *, source_computer_id: str
+) -> CatalogPoint | None:
+    """Return one point of a source computer, or None if the catalog does not know it."""
+    wanted = select(points).where(
+        points.c.source_computer_id == source_computer_id, points.c.point_id == point_id
+    )
+    row = connection.execute(wanted).mappings().one_or_none()
+    return None if row is None else _from_row(row)
+
+
+def _open(store: Objects, *, owner: Owner, point_id: PointId) -> PointPublic:
+    name = point_name(point_id)
+    size_bytes = presence.size_bytes(store, owner.prefix + name)
+    if size_bytes is None:
+        raise ObjectAbsent(name)
+    if size_bytes > MAX_POINT_BYTES:
+        raise ObjectCorrupt(name, check="it is longer than any recovery point")
+    return open_point(store.read(owner.prefix + name), owner=owner, point_id=point_id)
+
+
+def _upsert(connection: Connection, point: CatalogPoint, *, is_complete: bool) -> None:
+    values = {name: getattr(point, name) for name in CatalogPoint.__dataclass_fields__}
+    values |= {"missing": list(point.missing), "is_complete": is_complete}
+    changed = connection.execute(
+        update(points)
+        .where(
+            points.c.source_computer_id == point.source_computer_id,
+            points.c.point_id == point.point_id,
+        )
+        .values(values)
+    )
+    if changed.rowcount == 0:
+        connection.execute(insert(points).values(values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What decides a point's state: its own, and the base below it."""
+
+    own: PointState
+    base: str | None
+    stored: str
+
+
+def _settled(connection: Connection, point_id: PointId, *, owner: Owner) -> CatalogPoint:
+    """Bring the states of all points of the owner up to date, and return one of them."""
+    computer = owner.source_computer_id
+    rows = connection.execute(select(points).where(points.c.source_computer_id == computer))
+    links = {row["point_id"]: _link(row) for row in rows.mappings()}
+    for each, state in _states(links).items():
+        if state != links[each].stored:
+            changed = points.c.point_id == each
+            connection.execute(
+                update(points)
+                .where(points.c.source_computer_id == computer, changed)
+                .values(state=state)
+            )
+    point = find_point(connection, point_id, source_computer_id=computer)
+    assert point is not None, "it was just written"
+    return point
+
+
+def _link(row: RowMapping) -> _Link:
+    lacking: PointState = "waiting-for-seed" if row["kind"] == "seed" else "incomplete"
+    own = "available" if row["is_complete"] else lacking
+    return _Link(own, row["base"], row["state"])
+
+
+def _states(links: Mapping[str, _Link]) -> dict[str, PointState]:
+    """Return each point's state: the worst of its own and those of its bases.
+
+    A base that the catalog does not know lacks, and so does one in a circle.  Each point is
+    walked once, without recursion: a chain may have thousands of points.
+    """
+    states: dict[str, PointState] = {}
+    for start in links:
+        chain: dict[str, None] = {}
+        each: str | None = start
+        while each is not None and each in links and each not in states and each not in chain:
+            chain[each] = None
+            each = links[each].base
+        state: PointState = "available" if each is None else states.get(each, "incomplete")
+        for above in reversed(chain):
+            state = max(state, links[above].own, key=_STATES.index)
+            states[above] = state
+    return states
+
+
+def _from_row(row: RowMapping) -> CatalogPoint:
+    values = {name: row[name] for name in CatalogPoint.__dataclass_fields__}
+    return CatalogPoint(**(values | {"missing": tuple(row["missing"])}))
