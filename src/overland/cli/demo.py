@@ -305,7 +305,7 @@ def _prepare_and_ship(journey: Journey) -> list[Path]:
         *("--return-account", "000111222", "--yes"),
     )
     journey.say(_COPY, "shipped: FedEx 794600000001")
-    return drives
+    return [Path(drive["path"]) for drive in prepared["drives"]]  # a small source needs only one
 
 
 def _datacenter(journey: Journey, drives: list[Path]) -> None:

@@ -43,7 +43,7 @@ def policy() -> None:
 @click.option("--one-file-system", is_flag=True, help="Do not follow mounts below a source.")
 @click.option("--at", "times", multiple=True, default=("22:00",), show_default=True)
 @click.option("--day", "days", multiple=True, help="mon, tue, …; every day when not given.")
-@click.option("--offline/--network", default=False, help="How the first copy travels.")
+@click.option("--offline/--online", default=False, help="How the first copy travels.")
 @click.option("--staging", help=_SIX["staging"])
 @click.option("--publish-settings", help=_SIX["publish_settings"])
 @click.option("--job-name", help=_SIX["job_name"])

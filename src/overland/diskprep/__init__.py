@@ -1,0 +1,1 @@
+"""What runs on the copy computer: fill drives from the staging location, ship them, watch them."""

@@ -1,0 +1,344 @@
+"""Disk preparation: from a staged seed to finished drives.
+
+Every decision is in the local record before it is acted on, so that the same command, run again
+after a kill at any point, goes on where it was: finished drives stay as they are, a begun one is
+continued, and nothing is asked twice that was answered durably.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from overland.diskprep.filling import DriveFilling, StagedObjectDamaged
+from overland.diskprep.questions import DrivePlan, Questions, Remaining
+from overland.diskprep.record import (
+    DriveRecord,
+    DriveState,
+    Preparation,
+    Preparations,
+    runs_of,
+)
+from overland.diskprep.refusals import (
+    CapacityOverLimit,
+    DriveChanged,
+    DriveHoldsStaging,
+    DriveNotFound,
+    DriveOfSystem,
+    DrivesMissing,
+    DriveUnfinished,
+    EraseDeclined,
+    NoSeedToPrepare,
+    SeedReplaced,
+    TooManyDrives,
+)
+from overland.errors import RefusedError
+from overland.ports.clock import Clock
+from overland.ports.files import Files
+from overland.ports.progress import Progress
+from overland.ports.volume import Volume, Volumes
+from overland.seeding.copying import ObjectCopier
+from overland.seeding.drive import manifest_hash
+from overland.seeding.ledger import Ledger
+from overland.seeding.placement import SmallestDoesNotFit, cost_bytes, fill, fixed_bytes
+from overland.seeding.staging import StagedProblem, StagedSeed, StagingLocation
+from overland.seeding.subfolder import Subfolder
+
+__all__ = [
+    "DEFAULT_DRIVE_LIMIT_BYTES",
+    "MAX_DRIVES",
+    "Workbench",
+    "check_staged",
+    "choose_seed",
+    "prepare_drives",
+    "record_for",
+]
+
+MAX_DRIVES: Final = 10
+"""The most drives that one import job holds (R24)."""
+
+DEFAULT_DRIVE_LIMIT_BYTES: Final = 10 * 1000**4
+"""The largest drive that the datacenter takes unless the operator knows better (R23)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workbench:
+    """What disk preparation works with: the drives, the local record, the operator, the clock."""
+
+    volumes: Volumes
+    preparations: Preparations
+    questions: Questions
+    clock: Clock
+    progress: Progress
+    random: Callable[[int], bytes]
+    operator: str
+    drive_limit_bytes: int = DEFAULT_DRIVE_LIMIT_BYTES
+
+    def local(self, seed_id: str) -> Files:
+        """Return the seed's folder of the local record."""
+        return Subfolder(self.preparations.files, seed_id)
+
+    def ledger(self, seed_id: str) -> Ledger:
+        """Return the custody ledger of a seed's drives."""
+        return Ledger(self.local(seed_id), "custody.jsonl", clock=self.clock)
+
+
+def choose_seed(
+    staging: StagingLocation,
+    questions: Questions,
+    *,
+    job_name: str | None = None,
+    seed_id: str | None = None,
+) -> StagedSeed:
+    """Return the seed that the drives are for: the only complete one, or the operator's choice.
+
+    Raises:
+        NoSeedToPrepare: There is none; incomplete ones are named with the reason.
+        SeedIncomplete: The one that was asked for is not finished.
+        IntegrityError: Its manifest is damaged.
+    """
+    found = [
+        seed
+        for seed in staging.seeds()
+        if seed_id in {None, seed.seed_id}
+        and (job_name is None or (seed.record and seed.record.job_name == job_name))
+    ]
+    ready = [seed for seed in found if seed.why_not is None]
+    match ready, found:
+        case [], []:
+            raise NoSeedToPrepare(staging.path, found="no seed")
+        case [], [only]:
+            return staging.open(only.seed_id)  # raises what is wrong with it
+        case [], _:
+            reasons = "; ".join(f"seed {seed.seed_id}: {seed.why_not}" for seed in found)
+            raise NoSeedToPrepare(staging.path, found=f"no complete seed ({reasons})")
+        case [only], _:
+            return staging.open(only.seed_id)
+        case _:
+            return staging.open(questions.choose_seed(ready))
+
+
+def check_staged(seed: StagedSeed, bench: Workbench) -> list[StagedProblem]:
+    """Return every object of the seed that is not what the manifest says; reads all of it."""
+    size_bytes = sum(item.size_bytes for item in seed.manifest.objects)
+    bench.progress.start("checking", size_bytes, len(seed.manifest.objects))
+    with ObjectCopier(bench.progress) as copier:
+        problems = seed.check_content(copier)
+    bench.progress.finish()
+    return problems
+
+
+def prepare_drives(
+    seed: StagedSeed, bench: Workbench, *, staging: str, replace: str | None = None
+) -> Preparation:
+    """Fill, verify and seal drives until the whole seed is on them; return the record.
+
+    `replace` is the serial of a finished drive that was lost or damaged: its objects, and only
+    they, go on another drive (R133).
+
+    Raises:
+        StagedObjectDamaged: Staging does not hold what its manifest says; the object is named.
+        DrivesMissing: The operator has no further drive; what is finished stays finished.
+        RefusedError: A drive cannot be used, or the operator said no; it was not changed.
+        DriveNotAsWritten: A drive is broken.
+    """
+    for problem in seed.check_sizes():
+        raise StagedObjectDamaged(problem.name, check=problem.check)
+    work = _Work(seed, bench, record_for(seed, bench, staging=staging))
+    if replace is not None:
+        work.give_up(replace)
+    while remaining := work.remaining():
+        path = bench.questions.next_drive(remaining)
+        if path is None:
+            raise DrivesMissing(
+                object_count=remaining.object_count,
+                object_bytes=remaining.object_bytes,
+                finished=remaining.finished_drives,
+            )
+        try:
+            work.fill(path)
+        except RefusedError as refusal:
+            if not bench.questions.try_another(refusal):
+                raise
+    return work.record
+
+
+def record_for(seed: StagedSeed, bench: Workbench, *, staging: str) -> Preparation:
+    """Return the local record of the seed, begun now if there is none.
+
+    Raises:
+        SeedReplaced: The record is of another manifest.
+    """
+    stored = bench.preparations.find(seed.manifest.seed_id)
+    if stored is not None:
+        if stored.seed_manifest_sha256 != seed.sha256:
+            raise SeedReplaced(stored.seed_id, record=stored.seed_id)
+        return msgspec.structs.replace(stored, staging=staging)
+    begun = Preparation(
+        seed_id=seed.manifest.seed_id,
+        job_name=seed.record.job_name,
+        staging=staging,
+        subscription_id=seed.record.subscription_id,
+        storage_account=seed.record.storage_account,
+        container=seed.record.container,
+        seed_manifest_sha256=seed.sha256,
+        object_count=len(seed.manifest.objects),
+        object_bytes=sum(item.size_bytes for item in seed.manifest.objects),
+        started_at=bench.clock.now(),
+    )
+    bench.preparations.save(begun)
+    return begun
+
+
+class _Work:
+    """The record while drives are filled; `record` is what is stored."""
+
+    def __init__(self, seed: StagedSeed, bench: Workbench, record: Preparation) -> None:
+        self._seed, self._bench, self.record = seed, bench, record
+        self._ledger = bench.ledger(record.seed_id)
+
+    def remaining(self) -> Remaining | None:
+        """Return what is not on a finished drive, or None when everything is."""
+        sealed = {number for drive in self.record.sealed() for number in drive.numbers()}
+        objects = self._seed.manifest.objects
+        waiting = [number for number in range(len(objects)) if number not in sealed]
+        if not waiting:
+            return None
+        return Remaining(
+            object_count=len(waiting),
+            object_bytes=sum(objects[number].size_bytes for number in waiting),
+            finished_drives=len(self.record.sealed()),
+        )
+
+    def give_up(self, serial: str) -> None:
+        """Count a finished drive as lost; its objects wait for another one."""
+        drive = self.record.drive(serial)
+        if drive is None:
+            known = [each.serial for each in self.record.sealed()]
+            raise DriveNotFound(serial, known=known)
+        self._ledger.append("given up", drive=serial, by=self._bench.operator, details={})
+        self._save(msgspec.structs.replace(drive, state=DriveState.GIVEN_UP))
+
+    def fill(self, path: str) -> None:
+        """Take the drive at `path` from whatever it is to finished."""
+        volume = self._bench.volumes.open(path)
+        known = self.record.drive(volume.serial)
+        if known is not None and known.state is DriveState.SEALED:
+            self._recognise(volume, known)
+            return
+        self._refuse_unsafe(volume)
+        if known is None or not self._filling(known, volume).was_begun():
+            known = self._begin(volume, known)
+        else:
+            self._bench.questions.tell(f"drive {known.serial} was begun before; going on with it")
+        self._finish(self._filling(known, volume))
+
+    def _recognise(self, volume: Volume, known: DriveRecord) -> None:
+        if manifest_hash(volume.files()) != known.manifest_hash:
+            raise DriveChanged(known.serial)
+        self._bench.questions.tell(
+            f"drive {known.serial} is finished already and is kept; attach another one"
+        )
+
+    def _refuse_unsafe(self, volume: Volume) -> None:
+        if volume.is_system():
+            raise DriveOfSystem(volume.path)
+        if volume.holds(self.record.staging):
+            raise DriveHoldsStaging(volume.path, staging=self.record.staging)
+        limit_bytes = self._bench.drive_limit_bytes
+        if volume.capacity_bytes > limit_bytes:
+            raise CapacityOverLimit(
+                volume.serial, capacity_bytes=volume.capacity_bytes, limit_bytes=limit_bytes
+            )
+        others = [drive for drive in self._in_use() if drive.serial != volume.serial]
+        if len(others) >= MAX_DRIVES:
+            raise TooManyDrives(MAX_DRIVES)
+
+    def _begin(self, volume: Volume, known: DriveRecord | None) -> DriveRecord:
+        """Make the drive blank, decide what goes on it, and mark it, in this order."""
+        expected = self._place(volume, volume.capacity_bytes, known)
+        plan = DrivePlan(
+            serial=volume.serial,
+            path=volume.path,
+            capacity_bytes=volume.capacity_bytes,
+            content=volume.content(),
+            object_count=expected.object_count,
+            object_bytes=expected.object_bytes,
+        )
+        if not self._bench.questions.may_erase(plan):
+            raise EraseDeclined(volume.serial)
+        if plan.content != "blank":
+            volume.erase()
+        # What the file system leaves free is known only now.
+        room_bytes = min(volume.capacity_bytes, volume.files().free_bytes())
+        drive = self._place(volume, room_bytes, known)
+        self._ledger.append(
+            "prepared", drive=drive.serial, by=self._bench.operator, details={"path": drive.path}
+        )
+        self._save(drive)
+        self._filling(drive, volume).begin()
+        return drive
+
+    def _place(self, volume: Volume, room_bytes: int, known: DriveRecord | None) -> DriveRecord:
+        """Return the drive with the objects that fit on it; they may be fewer than wait."""
+        objects = self._seed.manifest.objects
+        waiting = sorted({*self.record.waiting(), *(known.numbers() if known else ())})
+        if not waiting:
+            begun = [each.serial for each in self._in_use() if each.state is not DriveState.SEALED]
+            raise DriveUnfinished(begun)
+        room_bytes -= fixed_bytes(len(self._seed.document))
+        numbers = fill(objects, waiting, room_bytes=room_bytes)
+        if not numbers:
+            raise SmallestDoesNotFit(
+                volume.serial,
+                room_bytes=max(room_bytes, 0),
+                smallest_bytes=min(cost_bytes(objects[n].size_bytes) for n in waiting),
+            )
+        sequences = [drive.sequence for drive in self.record.drives]
+        return DriveRecord(
+            serial=volume.serial,
+            path=volume.path,
+            sequence=known.sequence if known else max(sequences, default=0) + 1,
+            state=DriveState.COPYING,
+            capacity_bytes=volume.capacity_bytes,
+            runs=runs_of(numbers),
+            object_bytes=sum(objects[number].size_bytes for number in numbers),
+        )
+
+    def _finish(self, filling: DriveFilling) -> None:
+        if filling.drive.state is DriveState.COPYING:
+            filling.copy()
+            self._save(msgspec.structs.replace(filling.drive, state=DriveState.READING))
+        filling.read_back()
+        sealed = filling.seal()
+        self._ledger.append(
+            "sealed",
+            drive=sealed.serial,
+            by=self._bench.operator,
+            details={"manifest_hash": sealed.manifest_hash},
+        )
+        self._save(sealed)
+        filling.forget_read_back()
+        self._bench.questions.tell(
+            f"drive {sealed.serial} is finished: {sealed.object_count} objects, "
+            f"{sealed.object_bytes} bytes, verified"
+        )
+
+    def _filling(self, drive: DriveRecord, volume: Volume) -> DriveFilling:
+        return DriveFilling(
+            seed=self._seed,
+            drive=drive,
+            medium=volume.files(),
+            local=self._bench.local(self.record.seed_id),
+            key=self._bench.preparations.signing_key(self._bench.random),
+            clock=self._bench.clock,
+            progress=self._bench.progress,
+        )
+
+    def _in_use(self) -> Iterator[DriveRecord]:
+        return (d for d in self.record.drives if d.state is not DriveState.GIVEN_UP)
+
+    def _save(self, drive: DriveRecord) -> None:
+        self.record = self.record.with_drive(drive)
+        self._bench.preparations.save(self.record)

@@ -1,0 +1,113 @@
+"""Publish settings: both published variants are understood, everything else says what it is."""
+
+import base64
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overland.diskprep.publish_settings import (
+    PublishSettingsInvalid,
+    SubscriptionNotInFile,
+    parse_publish_settings,
+)
+
+NOW = datetime(2027, 3, 1, tzinfo=UTC)
+ID = "11111111-2222-3333-4444-555555555555"
+PEM = "-----BEGIN CERTIFICATE-----\n"
+OURS = f"""<?xml version="1.0" encoding="utf-8"?>
+<PublishData xmlns:overland="urn:overland:publish-settings:1">
+  <PublishProfile SchemaVersion="2.0" PublishMethod="AzureServiceManagementAPI">
+    <Subscription
+      ServiceManagementUrl="https://cloud.example.org:8443/"
+      Id="{ID}"
+      Name="Harbour"
+      ManagementCertificate=""
+      overland:Token="t0ken"
+      overland:CaCertificate="{base64.b64encode(PEM.encode()).decode()}"
+      overland:Expires="2027-03-15T12:00:00+00:00" />
+  </PublishProfile>
+</PublishData>
+"""
+VARIANT_1 = f"""<PublishData>
+  <PublishProfile PublishMethod="AzureServiceManagementAPI"
+                  Url="https://management.core.chinacloudapi.cn/" ManagementCertificate="UEZY">
+    <Subscription Id="{ID}" Name="Example A" />
+    <Subscription Id="11111111-1111-1111-1111-111111111111" Name="Example B" />
+  </PublishProfile>
+</PublishData>"""
+VARIANT_2 = f"""<PublishData>
+  <PublishProfile SchemaVersion="2.0" PublishMethod="AzureServiceManagementAPI">
+    <Subscription ServiceManagementUrl="https://management.core.windows.net" Id="{ID}"
+                  Name="Example A" ManagementCertificate="UEZY" />
+  </PublishProfile>
+</PublishData>"""
+
+
+def test_our_own_file_leads_to_the_cloud_that_wrote_it() -> None:
+    access = parse_publish_settings(OURS.encode()).access(ID.upper(), now=NOW)
+
+    assert access.url == "https://cloud.example.org:8443"
+    assert (access.token, access.ca_pem, access.name) == ("t0ken", PEM, "Harbour")
+    assert access.expires_at == datetime(2027, 3, 15, 12, tzinfo=UTC)
+    assert "t0ken" not in repr(access)
+
+
+def test_an_expired_file_says_when_it_expired() -> None:
+    settings = parse_publish_settings(OURS.encode())
+
+    with pytest.raises(PublishSettingsInvalid, match="2027-03-15"):
+        settings.access(ID, now=datetime(2027, 3, 15, 12, tzinfo=UTC))
+
+
+def test_both_published_variants_give_endpoint_and_subscriptions() -> None:
+    first = parse_publish_settings(VARIANT_1.encode()).subscriptions
+    second = parse_publish_settings(VARIANT_2.encode()).subscriptions
+
+    assert [each.url for each in first] == ["https://management.core.chinacloudapi.cn"] * 2
+    assert [each.name for each in first] == ["Example A", "Example B"]
+    assert [each.url for each in second] == ["https://management.core.windows.net"]
+    assert "UEZY" not in repr(first + second)
+
+
+def test_a_management_certificate_is_not_used() -> None:
+    with pytest.raises(PublishSettingsInvalid, match="management certificate"):
+        parse_publish_settings(VARIANT_2.encode()).access(ID, now=NOW)
+
+
+def test_a_foreign_subscription_is_named() -> None:
+    with pytest.raises(SubscriptionNotInFile):
+        parse_publish_settings(OURS.encode()).access("0" * 36, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ("<publishData><publishProfile/></publishData>", "web deployment"),
+        ("<Project/>", "<Project>"),
+        ("", "not XML"),
+        ("{}", "not XML"),
+        ("<PublishData/>", "no subscription"),
+        (VARIANT_2.replace("AzureServiceManagementAPI", "MSDeploy"), "MSDeploy"),
+        (OURS.replace(f'Id="{ID}"', ""), "no Id"),
+        (OURS.replace('CaCertificate="', 'CaCertificate="?'), "CaCertificate"),
+        (OURS.replace("2027-03-15T", "soon"), "Expires"),
+        ('<!DOCTYPE PublishData [<!ENTITY a "b">]><PublishData>&a;</PublishData>', "document type"),
+        ("<PublishData>" + "<a/>" * 10_001 + "</PublishData>", "more than"),
+        ("<PublishData>" + " " * (1 << 20) + "</PublishData>", "more than"),
+    ],
+)
+def test_anything_else_is_refused_with_the_reason(document: str, why: str) -> None:
+    with pytest.raises(PublishSettingsInvalid, match=why):
+        parse_publish_settings(document.encode())
+
+
+@given(position=st.integers(0, len(OURS) - 1), byte=st.integers(0, 255))
+def test_no_damage_raises_anything_but_a_refusal(position: int, byte: int) -> None:
+    document = bytearray(OURS.encode())
+    document[position] = byte
+    try:
+        parse_publish_settings(bytes(document))
+    except PublishSettingsInvalid:
+        return

@@ -1,0 +1,197 @@
+"""The staging location keeps apart what is complete, what is not, and what is not ours."""
+
+import msgspec
+import pytest
+from tests.support import staged
+from tests.support.simdisk import SimDisk
+
+from overland.errors import IntegrityError, OutOfSpace
+from overland.ports.progress import NullProgress
+from overland.seeding.copying import ObjectCopier
+from overland.seeding.seedrecord import SeedFormatUnknown, SeedRecordInvalid
+from overland.seeding.staging import SeedAlreadyStaged, SeedConflict, SeedIncomplete
+
+FOLDER = f"seed-{staged.SEED_ID}"
+
+
+@pytest.fixture
+def disk() -> SimDisk:
+    return SimDisk()
+
+
+def test_a_staged_seed_is_found_and_opened_as_it_was_written(disk: SimDisk) -> None:
+    content = staged.objects()
+    staged.stage(disk, content)
+
+    [found] = staged.location(disk).seeds()
+    seed = staged.location(disk).open(found.seed_id)
+
+    assert found.why_not is None
+    assert seed.record == staged.record()
+    assert seed.manifest == staged.manifest(content)
+    assert {item.name: seed.files.read(item.name) for item in seed.manifest.objects} == content
+    assert seed.check_sizes() == []
+
+
+def test_a_seed_without_ready_is_incomplete_and_says_so(disk: SimDisk) -> None:
+    staged.stage(disk, staged.objects())
+    disk.delete(f"{FOLDER}/READY")
+
+    [found] = staged.location(disk).seeds()
+
+    assert found.record == staged.record()
+    assert found.why_not is not None
+    assert "READY" in found.why_not
+    with pytest.raises(SeedIncomplete):
+        staged.location(disk).open(staged.SEED_ID)
+
+
+def test_foreign_files_are_neither_seeds_nor_touched(disk: SimDisk) -> None:
+    foreign = {
+        "holiday.jpg": b"1",
+        "seed-of-doubt/seed.json": b"2",
+        f"{FOLDER}/notes.txt": b"3",
+        "seed-11111111-AAAA-4bbb-8ccc-222222222222/seed.json": b"4",
+    }
+    for name, data in foreign.items():
+        disk.write(name, data)
+
+    staged.stage(disk, staged.objects())
+
+    assert [seed.seed_id for seed in staged.location(disk).seeds()] == [staged.SEED_ID]
+    assert {name: disk.read(name) for name in foreign} == foreign
+
+
+def test_seeds_are_listed_oldest_first(disk: SimDisk) -> None:
+    staged.stage(disk, staged.objects(), staged.OTHER_SEED_ID)
+    staged.stage(disk, staged.objects())
+
+    found = staged.location(disk).seeds()
+
+    assert [seed.seed_id for seed in found] == [staged.SEED_ID, staged.OTHER_SEED_ID]
+
+
+def test_too_little_space_is_refused_before_anything_is_written() -> None:
+    disk = SimDisk(capacity_bytes=10_000)
+
+    with pytest.raises(OutOfSpace):
+        staged.location(disk).begin(staged.record(), needed_bytes=10_001)
+
+    assert list(disk.names()) == []
+    staged.location(disk).begin(staged.record(), needed_bytes=10_001, even_if_small=True)
+
+
+def test_what_an_interrupted_run_staged_counts_as_free_space() -> None:
+    disk = SimDisk(capacity_bytes=100_000)
+    draft = staged.location(disk).begin(staged.record(), needed_bytes=100_000)
+    draft.files.write(next(iter(staged.objects())), bytes(60_000))
+
+    again = staged.location(disk).begin(staged.record(), needed_bytes=100_000)
+
+    assert again.record == draft.record
+
+
+def test_an_interrupted_seed_keeps_its_first_record(disk: SimDisk) -> None:
+    staged.location(disk).begin(staged.record(), needed_bytes=0)
+    later = msgspec.structs.replace(staged.record(), policy="renamed")
+
+    draft = staged.location(disk).begin(later, needed_bytes=0)
+
+    assert draft.record == staged.record()
+
+
+@pytest.mark.parametrize("field", ["repository_id", "storage_account", "container"])
+def test_a_folder_with_other_settings_is_refused(disk: SimDisk, field: str) -> None:
+    staged.location(disk).begin(staged.record(), needed_bytes=0)
+    other = msgspec.structs.replace(staged.record(), **{field: "other"})
+
+    with pytest.raises(SeedConflict) as refused:
+        staged.location(disk).begin(other, needed_bytes=0)
+
+    assert refused.value.field == field.replace("_", " ")
+
+
+def test_a_complete_seed_is_not_written_again(disk: SimDisk) -> None:
+    staged.stage(disk, staged.objects())
+
+    with pytest.raises(SeedAlreadyStaged):
+        staged.location(disk).begin(staged.record(), needed_bytes=0)
+
+
+def test_a_newer_format_is_refused_by_its_number(disk: SimDisk) -> None:
+    disk.write(f"{FOLDER}/seed.json", b'{"format_version": 2, "parity": "rs"}')
+
+    with pytest.raises(SeedFormatUnknown) as refused:
+        staged.location(disk).open(staged.SEED_ID)
+
+    assert refused.value.found == 2
+    [found] = staged.location(disk).seeds()
+    assert "version 2" in str(found.why_not)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "READY"])
+def test_any_change_of_the_manifest_is_noticed(disk: SimDisk, name: str) -> None:
+    staged.stage(disk, staged.objects())
+    disk.damage(f"{FOLDER}/{name}", offset=20)
+
+    with pytest.raises(IntegrityError):
+        staged.location(disk).open(staged.SEED_ID)
+
+
+def test_a_manifest_of_another_seed_is_noticed(disk: SimDisk) -> None:
+    staged.stage(disk, staged.objects())
+    staged.stage(disk, staged.objects(), staged.OTHER_SEED_ID)
+    for name in ("manifest.json", "READY"):
+        disk.write(f"{FOLDER}/{name}", disk.read(f"seed-{staged.OTHER_SEED_ID}/{name}"))
+
+    with pytest.raises(SeedRecordInvalid):
+        staged.location(disk).open(staged.SEED_ID)
+
+
+@pytest.mark.parametrize("document", [b"", b"{}", b"null", b'{"format_version": 1}', b"\xff"])
+def test_a_damaged_record_is_damage_and_not_absence(disk: SimDisk, document: bytes) -> None:
+    disk.write(f"{FOLDER}/seed.json", document)
+
+    with pytest.raises(SeedRecordInvalid):
+        staged.location(disk).open(staged.SEED_ID)
+
+
+def test_an_absent_and_a_short_object_are_two_problems(disk: SimDisk) -> None:
+    content = staged.objects()
+    staged.stage(disk, content)
+    absent, short = list(content)[-2:]
+    disk.delete(f"{FOLDER}/{absent}")
+    disk.truncate(f"{FOLDER}/{short}", length=100)
+
+    problems = staged.location(disk).open(staged.SEED_ID).check_sizes()
+
+    assert [(problem.name, problem.check.split()[1]) for problem in problems] == [
+        (absent, "is"),
+        (short, "has"),
+    ]
+
+
+def test_a_flipped_bit_is_found_by_reading_everything(disk: SimDisk) -> None:
+    content = staged.objects()
+    staged.stage(disk, content)
+    victim = list(content)[-1]
+    disk.damage(f"{FOLDER}/{victim}", offset=17)
+    seed = staged.location(disk).open(staged.SEED_ID)
+
+    with ObjectCopier(NullProgress()) as copier:
+        problems = seed.check_content(copier)
+
+    assert seed.check_sizes() == []
+    assert [problem.name for problem in problems] == [victim]
+
+
+def test_finish_refuses_a_manifest_with_an_object_that_is_not_there(disk: SimDisk) -> None:
+    content = staged.objects()
+    draft = staged.location(disk).begin(staged.record(), needed_bytes=0)
+    for name, data in list(content.items())[1:]:
+        draft.files.write(name, data)
+
+    with pytest.raises(SeedIncomplete):
+        staged.finish(draft, content)
+
+    assert [seed.why_not is None for seed in staged.location(disk).seeds()] == [False]
