@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from fastapi import FastAPI
 from sqlalchemy import Engine, create_engine, event
 from tests.support.manualclock import ManualClock
 from tests.support.simengine import SimEngine
@@ -115,8 +116,8 @@ class LocalCloud:
             dock=DOCK,
             grant_key=self.grant_key,
         )
-        self.app = create_app(self.services)
-        self.root_token = self.token(Role.ROOT)
+        self.app = _app()
+        self.root_token = self.token(Role.ROOT, days=3650)
         self._runner: asyncio.Runner | None = None
 
     def random(self, count: int) -> bytes:
@@ -211,6 +212,7 @@ class LocalCloud:
     async def _exchange(
         self, method: str, path: str, headers: dict[str, str], content: bytes | None
     ) -> httpx.Response:
+        self.app.state.services = self.services
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="https://cloud.test") as client:
             return await client.request(method, path, headers=headers, content=content)
@@ -226,6 +228,19 @@ class LocalCloud:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_apps: list[FastAPI] = []
+
+
+def _app() -> FastAPI:
+    """Return the one application of this process: building all routes takes most of a test.
+
+    Every request first says which cloud it is for.
+    """
+    if not _apps:
+        _apps.append(create_app(None))  # type: ignore[arg-type] # set before each request
+    return _apps[0]
 
 
 def _database(path: Path) -> Engine:

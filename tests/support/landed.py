@@ -48,6 +48,9 @@ VAULT = f"vaults/{UUID(int=7)}"
 SNAPSHOT = datetime(2027, 2, 1, 3, tzinfo=UTC)
 
 
+_COMPILED: dict[object, object] = {}  # crash tests open hundreds of databases
+
+
 class MemorySpaces:
     """`Spaces` on one disk in memory, so that one power cut hits them all."""
 
@@ -66,6 +69,7 @@ def put(store: Objects, name: str, content: bytes) -> None:
 def database() -> Engine:
     """Return an empty database with the vault's tables."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
+    engine = engine.execution_options(compiled_cache=_COMPILED)
     tables.metadata.create_all(engine)
     return engine
 

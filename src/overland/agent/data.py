@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final, Literal
 from uuid import uuid4
 
+import msgspec
+
 from overland.agent.backup import BackupPlan, BackupResult, back_up
 from overland.agent.backup_upload import Uploader
 from overland.agent.estimate import selected_bytes
@@ -181,7 +183,7 @@ class LocalDataPath:
         return Staged(
             made=Made(
                 point_id=seed.manifest.point_id,
-                statistics=root.statistics,
+                statistics=msgspec.structs.asdict(root.statistics),
                 skipped=root.statistics.skipped,
                 changed=root.statistics.changed_while_read,
             ),
@@ -219,7 +221,7 @@ class LocalDataPath:
             )
         return Made(
             point_id=result.point_id,
-            statistics=result.statistics,
+            statistics=msgspec.structs.asdict(result.statistics),
             skipped=result.statistics.skipped,
             changed=result.statistics.changed_while_read,
         )

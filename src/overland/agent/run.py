@@ -12,8 +12,9 @@ Every step may be killed and run again: progress is recorded after a step is dur
 that was done already is recognised and not done twice.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 from uuid import uuid4
 
@@ -70,7 +71,7 @@ class Made:
     """A recovery point that was made."""
 
     point_id: PointId
-    statistics: Any  # what the data path counted; shown and stored, never decided upon
+    statistics: Mapping[str, int]  # what the data path counted, by the names of `Statistics`
     skipped: int
     changed: int
 
@@ -395,5 +396,5 @@ def _seed_id(progress: Progress) -> SeedId:
 def _next_step_text(step: NextStep | None) -> tuple[str, ...]:
     if step is None:
         return ()
-    until = f", by {step.by}" if step.by else ""
+    until = f", by {datetime.fromisoformat(step.by):%Y-%m-%d %H:%M} UTC" if step.by else ""
     return (f"Next: {step.who}: {step.what}{until}",)

@@ -7,6 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
+from tests.support.faulty import FaultyFiles
+from tests.support.simdisk import SimDisk
 
 from overland.agent import backup_large
 from overland.agent.backup import BackupPlan, BackupResult, RootUnreadable, back_up
@@ -17,9 +20,6 @@ from overland.ports.progress import NullProgress
 from overland.source import reader
 from overland.source.rules import PatternInvalid
 from overland.values import PackId
-from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
-from tests.support.faulty import FaultyFiles
-from tests.support.simdisk import SimDisk
 
 
 class World:

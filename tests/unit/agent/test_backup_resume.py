@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.support.backups import Tree, make_plan, make_repository, point_id, run
+from tests.support.simdisk import SimDisk
 
 from overland.agent.backup import BackupResult
 from overland.agent.backup_lanes import Published
@@ -12,8 +14,6 @@ from overland.crypto.keys import MasterKey
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import generate_signing_key
 from overland.values import RepositoryId, SeedId
-from tests.support.backups import Tree, make_plan, make_repository, point_id, run
-from tests.support.simdisk import SimDisk
 
 
 class Killed(BaseException):

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
+from tests.support.simdisk import SimDisk
 
 from overland.agent.backup import BackupResult
 from overland.agent.backup_lanes import Published
@@ -13,8 +15,6 @@ from overland.agent.backup_upload import Uploader
 from overland.errors import NotAuthorised, Unreachable
 from overland.ports.files import Files
 from overland.values import ObjectInfo
-from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
-from tests.support.simdisk import SimDisk
 
 
 class Killed(BaseException):

@@ -1,0 +1,1 @@
+"""Runs on the source computer, and is the only holder of content keys: policy, backup, restore."""

@@ -1,0 +1,347 @@
+"""Make a recovery point: scan, chunk, leave out what is stored, seal, pack, publish, sign.
+
+The order of what becomes visible is what makes a kill harmless: packs first, then index files
+that describe them, the recovery point last, and the local hints only when the point is safe.
+"""
+
+import contextlib
+import os
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, final
+
+import structlog
+
+from overland.agent.backup_chain import chain_index
+from overland.agent.backup_counts import Counts
+from overland.agent.backup_lanes import Lane, OnPublished, Published, Publisher
+from overland.agent.backup_nodes import Nodes
+from overland.agent.backup_plan import BackupPlan, BackupResult, RootUnreadable
+from overland.agent.backup_resume import adopt_local, adopt_stored
+from overland.agent.backup_selection import Selection
+from overland.agent.backup_walk import BUFFERS, Walk
+from overland.agent.backup_workers import ChunkStore, Workers
+from overland.agent.repository import ObjectReader, Repository, changes_name
+from overland.format.point import ObjectRef, PointPublic, PointRoot, Root, Statistics
+from overland.packing.index import ChunkIndex
+from overland.packing.writer import FinishedPack
+from overland.ports.clock import Clock
+from overland.ports.files import Files
+from overland.ports.progress import Progress
+from overland.sealing.dedup import Dedup
+from overland.source.changes import ChangeCache, ChangeCacheWriter
+from overland.source.entries import Entries
+from overland.source.pieces import PIECE_BYTES
+from overland.source.rules import Rules
+from overland.source.scan import reason_of
+from overland.values import point_name
+
+__all__ = [
+    "BackupPlan",
+    "BackupResult",
+    "Published",
+    "RootUnreadable",
+    "back_up",
+]
+
+_RACY: Final = timedelta(seconds=2)
+"""The coarsest clock of a file system (FAT); a file younger than this is read again next time."""
+
+log = structlog.get_logger()
+
+
+def back_up(
+    plan: BackupPlan,
+    *,
+    repository: Repository,
+    out: Files,
+    clock: Clock,
+    progress: Progress,
+    stored: Sequence[ObjectReader] = (),
+    on_published: OnPublished = lambda _: None,
+    acknowledge: Callable[[], None] = lambda: None,
+) -> BackupResult:
+    """Make a recovery point and return when it is safe.
+
+    May be killed at any moment and run again: packs that were published are found and used.
+    Files in `out` that are not ours, or damaged, are not touched and not relied upon.
+
+    Args:
+        plan: What to back up.
+        repository: Keys and hints.
+        out: The seed's folder in the staging location, or a spool folder.
+        clock: Gives the instants in the point.
+        progress: Is told bytes and files.
+        stored: Where objects of the chain already lie; needed when hints were lost or a run was
+            interrupted.
+        on_published: Is told of every object, when it is durable in `out`, from one thread at a
+            time: packs, then index files that describe them, the point last.  It may carry the
+            object away and remove it.
+        acknowledge: Returns when everything that was published is safe where it was carried to;
+            only then the hints are saved.
+
+    Raises:
+        RootUnreadable, PatternInvalid: Nothing was written.
+        OutOfSpace: Packs that were finished stay, and the next run uses them.
+    """
+    roots = _checked_roots(plan)
+    run = _Run(plan, repository=repository, out=out, clock=clock, progress=progress)
+    repository.begin_run(plan.policy)
+    index = run.begin_index(stored)
+    with run.started(index, on_published) as (publisher, walk, workers):
+        run.take_over(stored, index, publisher)
+        found = walk.run(roots, workers)
+        run.finish_packs(workers, publisher)
+        statistics = run.statistics(walk.counts, publisher)
+        run.publish_point(found, walk.counts, statistics, publisher)
+        acknowledge()
+        run.save_hints(index)
+    log.info("point.made", point=plan.point_id, objects=len(publisher.published))
+    return BackupResult(
+        point_id=plan.point_id,
+        created_at=run.started_at,
+        objects=tuple(publisher.published),
+        statistics=statistics,
+        skipped=tuple(walk.counts.skipped),
+        changed=tuple(walk.counts.changed),
+    )
+
+
+@final
+class _Run:
+    """One run: its parts, and the steps between them."""
+
+    def __init__(
+        self,
+        plan: BackupPlan,
+        *,
+        repository: Repository,
+        out: Files,
+        clock: Clock,
+        progress: Progress,
+    ) -> None:
+        self.started_at = clock.now()
+        self._plan, self._repository, self._out = plan, repository, out
+        self._clock, self._progress = clock, progress
+        self._with_md5 = plan.kind == "seed"
+        self._was_interrupted = repository.is_unfinished(plan.policy)
+        self._stores: list[ChunkStore] = []
+        self._rules = Rules(include=plan.include, exclude=plan.exclude)
+
+    def begin_index(self, stored: Sequence[ObjectReader]) -> ChunkIndex:
+        """Return the index of the chain that the point will belong to."""
+        plan = self._plan
+        if plan.base is None:
+            return self._repository.new_index()
+        return chain_index(self._repository, plan.policy, tip=plan.base, stored=stored)
+
+    @contextlib.contextmanager
+    def started(
+        self, index: ChunkIndex, on_published: OnPublished
+    ) -> Iterator[tuple[Publisher, Walk, Workers]]:
+        """Start the threads; whatever happens, they have ended and nothing is open on return."""
+        dedup = Dedup(index)
+        cache = self._repository.changes(self._plan.policy)
+        self._new_cache = ChangeCacheWriter(self._repository.state)
+        publisher = Publisher(
+            repository=self._repository,
+            index=index,
+            dedup=dedup,
+            out=self._out,
+            on_published=on_published,
+            with_md5=self._with_md5,
+        )
+        buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        buffer_bytes = max(PIECE_BYTES, 2 * self._plan.sizes.max_bytes)
+        for _ in range(BUFFERS):
+            buffers.put(memoryview(bytearray(buffer_bytes)))
+        entries = Entries()
+        tree = self._new_store(publisher, dedup)
+        walk = self._new_walk(
+            tree, dedup, entries, buffers, cache, is_sure=cache.epoch == index.epoch
+        )
+        workers = Workers(
+            self._plan.workers,
+            new_store=lambda: self._new_store(publisher, dedup),
+            new_chunker=lambda: self._repository.chunker(self._plan.sizes),
+            entries=entries,
+            give_back=buffers.put,
+            progress=self._progress,
+        )
+        self._progress.start("backing up", None, None)
+        try:
+            yield publisher, walk, workers
+        except BaseException as error:
+            workers.stop()
+            left = publisher.stop()
+            walk.close()
+            if isinstance(error, Exception):
+                self._abandon(left)
+            raise
+        finally:
+            self._progress.finish()
+
+    def _abandon(self, packs: list[FinishedPack]) -> None:
+        """Forget what has no name yet."""
+        for pack in packs:
+            pack.abandon()
+        for store in self._stores:
+            store.lane.abandon()
+        self._new_cache.abandon()
+
+    def take_over(
+        self, stored: Sequence[ObjectReader], index: ChunkIndex, publisher: Publisher
+    ) -> None:
+        """Use what an interrupted run of this policy left."""
+        adopt_local(
+            self._out,
+            repository=self._repository,
+            index=index,
+            publisher=publisher,
+            with_md5=self._with_md5,
+        )
+        if self._plan.kind != "seed" and self._was_interrupted:
+            for objects in stored:
+                adopt_stored(
+                    objects,
+                    repository=self._repository,
+                    index=index,
+                    publisher=publisher,
+                    base=self._plan.base,
+                )
+
+    def finish_packs(self, workers: Workers, publisher: Publisher) -> None:
+        """Close all lanes, and make all packs and their index files durable."""
+        workers.finish()
+        self._stores[0].lane.close()
+        publisher.finish()
+
+    def statistics(self, counts: Counts, publisher: Publisher) -> Statistics:
+        """Return what the run did."""
+        return Statistics(
+            files=counts.files,
+            folders=counts.folders,
+            others=counts.others,
+            source_bytes=counts.source_bytes,
+            new_bytes=sum(store.lane.new_bytes for store in self._stores),
+            stored_bytes=sum(found.size_bytes for found in publisher.published),
+            chunks=sum(store.chunks for store in self._stores),
+            new_chunks=sum(store.lane.new_chunks for store in self._stores),
+            changed_while_read=counts.changed_while_read,
+            skipped=counts.skipped_count,
+        )
+
+    def publish_point(
+        self, roots: list[Root], counts: Counts, statistics: Statistics, publisher: Publisher
+    ) -> None:
+        """Publish the point: from here on, what was backed up can be restored."""
+        plan = self._plan
+        objects = [
+            ObjectRef(name=found.name, size_bytes=found.size_bytes, sha256=found.sha256)
+            for found in publisher.published
+        ]
+        public = PointPublic(
+            point_id=plan.point_id,
+            repository_id=self._repository.repository_id,
+            created_at=self.started_at,
+            kind=plan.kind,
+            seed_id=plan.seed_id,
+            base=plan.base,
+            salt=self._repository.random(32).hex(),
+            objects=objects,
+        )
+        root = PointRoot(
+            roots=roots,
+            statistics=statistics,
+            skipped=counts.skipped,
+            host=plan.host,
+            policy=plan.policy,
+            include=list(plan.include),
+            exclude=list(plan.exclude),
+            started_at=self.started_at,
+            ended_at=self._clock.now(),
+        )
+        data = self._repository.seal_point(public, root)
+        publisher.write(lambda _: point_name(plan.point_id), data)
+
+    def save_hints(self, index: ChunkIndex) -> None:
+        """Save what the next run wants to know; the point is safe."""
+        index.tip = self._plan.point_id
+        index.is_changed = True
+        # The index first: a cache must never name chunks that the index of its epoch lacks.
+        self._repository.save_index(self._plan.policy, index)
+        self._new_cache.publish(changes_name(self._plan.policy), epoch=index.epoch)
+        self._repository.end_run(self._plan.policy)
+
+    def _new_store(self, publisher: Publisher, dedup: Dedup) -> ChunkStore:
+        lane = Lane(
+            repository=self._repository,
+            out=self._out,
+            publisher=publisher,
+            level=self._plan.level,
+            pack_bytes=self._plan.pack_bytes,
+            with_md5=self._with_md5,
+        )
+        store = ChunkStore(lane, dedup=dedup, chunk_id=self._repository.chunk_id)
+        self._stores.append(store)
+        return store
+
+    def _new_walk(
+        self,
+        tree: ChunkStore,
+        dedup: Dedup,
+        entries: Entries,
+        buffers: "queue.SimpleQueue[memoryview]",
+        cache: ChangeCache,
+        *,
+        is_sure: bool,
+    ) -> Walk:
+        plan = self._plan
+        counts = Counts()
+        return Walk(
+            selection=Selection(
+                self._rules,
+                never_enter=_identities(plan.never_enter),
+                one_file_system=plan.one_file_system,
+                counts=counts,
+            ),
+            counts=counts,
+            cache=cache,
+            new_cache=self._new_cache,
+            is_cache_sure=is_sure,
+            settled_before_ns=_nanoseconds(self.started_at - _RACY),
+            nodes=Nodes(tree, self._repository.chunker(plan.sizes)),
+            dedup=dedup,
+            chunker=self._repository.chunker(plan.sizes),
+            entries=entries,
+            buffers=buffers,
+            progress=self._progress,
+        )
+
+
+def _checked_roots(plan: BackupPlan) -> list[bytes]:
+    """Return the roots as bytes; refuse before anything is written."""
+    assert plan.roots, "a policy has sources"
+    for path in plan.roots:
+        try:
+            if not path.is_dir():
+                path.stat()
+                raise RootUnreadable(str(path), problem="not a folder")
+        except OSError as error:
+            raise RootUnreadable(str(path), problem=reason_of(error)) from None
+    return [os.fsencode(path) for path in plan.roots]
+
+
+def _identities(paths: Sequence[Path]) -> set[tuple[int, int]]:
+    found: set[tuple[int, int]] = set()
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            state = path.stat()
+            found.add((state.st_dev, state.st_ino))
+    return found
+
+
+def _nanoseconds(instant: datetime) -> int:
+    return int(instant.timestamp() * 1_000_000) * 1000

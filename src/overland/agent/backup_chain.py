@@ -1,0 +1,139 @@
+"""What a chain of recovery points has stored: from its newest point back to the one without base.
+
+The saved index of a policy answers that in no time.  Where it is missing, damaged, or of another
+chain, the points say which objects are meant and the places say which are there.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from overland.agent.repository import ObjectReader, Repository, pack_id_of
+from overland.errors import IntegrityError, ObjectAbsent
+from overland.format.index import PackDirectory
+from overland.format.point import PointPublic
+from overland.packing.index import ChunkIndex
+from overland.packing.reader import read_directory
+from overland.values import PointId, is_object_name, pack_name, point_name
+
+__all__ = ["add_pack", "chain_index", "named_by_points", "rebuild_index"]
+
+log = structlog.get_logger()
+
+
+def chain_index(
+    repository: Repository, policy: str, *, tip: PointId, stored: Sequence[ObjectReader]
+) -> ChunkIndex:
+    """Return the chunks that the chain of points up to `tip` has stored.
+
+    Args:
+        repository: Whose points these are.
+        policy: Whose saved index is taken, if it is of this chain.
+        tip: The base of the next point.
+        stored: The places where objects of the chain may lie: vault, staging, drives.  Chunks that
+            are in none of them count as not stored, where the index has to be made anew.
+    """
+    index = repository.saved_index(policy)
+    if index is None or index.tip != tip:
+        index = rebuild_index(repository, stored, tip=tip)
+    return index
+
+
+def rebuild_index(
+    repository: Repository, stored: Sequence[ObjectReader], *, tip: PointId
+) -> ChunkIndex:
+    """Make the index of the chain up to `tip` from what `stored` holds.
+
+    Known are the packs that points of the chain name and that are there; where a point is in
+    no place, the chain ends and what lies behind it counts as not stored.
+    """
+    index = repository.new_index()
+    index.tip = tip
+    wanted = _named_by_chain(repository, stored, tip)
+    for objects in stored:
+        there = {info.name: info.size_bytes for info in objects.names("packs/")}
+        packs = wanted & there.keys()
+        for name in sorted(wanted):
+            if name.startswith("index/"):
+                _add_described(repository, objects, index, name=name, packs=packs)
+        for name in sorted(packs):
+            if not index.has_pack(pack_id_of(name)):
+                add_pack(repository, objects, index, name=name, size_bytes=there[name])
+    return index
+
+
+def named_by_points(
+    repository: Repository, objects: ObjectReader, *, beside: PointId | None
+) -> set[str]:
+    """Return the objects that recovery points in a place name.
+
+    Args:
+        repository: Whose points count.
+        objects: The place.
+        beside: Leave out points with this base: a run that was killed after its point was
+            safe, and before anybody took note of it, left such a one.
+    """
+    named: set[str] = set()
+    for info in objects.names("points/"):
+        public = _public(repository, objects, info.name) if is_object_name(info.name) else None
+        if public is not None and (beside is None or public.base != beside):
+            named.update(ref.name for ref in public.objects)
+    return named
+
+
+def add_pack(
+    repository: Repository, objects: ObjectReader, index: ChunkIndex, *, name: str, size_bytes: int
+) -> PackDirectory | None:
+    """Make a pack known by its own directory; return None, and say so, if it is damaged."""
+    try:
+        directory = read_directory(
+            objects, pack_id_of(name), size_bytes=size_bytes, open_pack=repository.open_pack
+        )
+    except IntegrityError as error:
+        log.warning("pack.left_aside", pack=name, problem=str(error))
+        return None
+    index.add(directory)
+    return directory
+
+
+def _named_by_chain(
+    repository: Repository, stored: Sequence[ObjectReader], tip: PointId
+) -> set[str]:
+    named: set[str] = set()
+    seen: set[PointId] = set()
+    at: PointId | None = tip
+    while at is not None and at not in seen:
+        seen.add(at)
+        publics = (_public(repository, objects, point_name(at)) for objects in stored)
+        public = next((found for found in publics if found is not None), None)
+        if public is None:
+            log.warning("point.not_found", point=at)
+            break
+        named.update(ref.name for ref in public.objects)
+        at = public.base
+    return named
+
+
+def _public(repository: Repository, objects: ObjectReader, name: str) -> PointPublic | None:
+    try:
+        return repository.verified_point(objects.read(name), name=name).public
+    except ObjectAbsent:
+        return None
+    except IntegrityError as error:
+        log.warning("point.left_aside", point=name, problem=str(error))
+        return None
+
+
+def _add_described(
+    repository: Repository, objects: ObjectReader, index: ChunkIndex, *, name: str, packs: set[str]
+) -> None:
+    try:
+        described = repository.open_index(objects.read(name), name=name)
+    except ObjectAbsent:
+        return
+    except IntegrityError as error:
+        log.warning("index.left_aside", index=name, problem=str(error))
+        return
+    for directory in described:
+        if pack_name(directory.pack_id) in packs:
+            index.add(directory)

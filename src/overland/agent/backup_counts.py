@@ -1,0 +1,30 @@
+"""What a backup has met on its way, and what it had to leave out."""
+
+from typing import Final, final
+
+from overland.format.point import Skipped
+
+__all__ = ["LISTED", "Counts"]
+
+LISTED: Final = 50_000
+"""So many entries are named one by one; all are counted."""
+
+
+@final
+class Counts:
+    """What a walk has met."""
+
+    def __init__(self) -> None:
+        self.files = self.folders = self.others = 0
+        self.source_bytes = 0
+        self.changed_while_read = 0
+        self.read_files = 0
+        self.skipped_count = 0
+        self.skipped: list[Skipped] = []
+        self.changed: list[bytes] = []
+
+    def skip(self, path: bytes, reason: str) -> None:
+        """Name something that is not in the recovery point."""
+        self.skipped_count += 1
+        if len(self.skipped) < LISTED:
+            self.skipped.append(Skipped(path, reason[:1000]))

@@ -1,0 +1,72 @@
+"""Threads that work from one short queue, and whose failure comes out where work is handed over."""
+
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Final, Generic, TypeVar, final
+
+__all__ = ["Crew", "Take"]
+
+T = TypeVar("T")
+
+Take = Callable[[], T | None]
+"""Returns the next work, or None when there will be no more."""
+
+_PATIENCE_S: Final = 0.2  # how often one who waits looks whether the threads still live
+
+
+@final
+class Crew(Generic[T]):
+    """Runs each body in a thread; a body takes work until there is no more, or fails."""
+
+    def __init__(
+        self, name: str, bodies: Sequence[Callable[[Take[T]], None]], *, limit: int
+    ) -> None:
+        """Start the threads; at most `limit` pieces of work wait for them."""
+        self._queue: queue.Queue[T | None] = queue.Queue(limit)
+        self._pool = ThreadPoolExecutor(len(bodies), thread_name_prefix=name)
+        self._running: list[Future[None]] = [
+            self._pool.submit(body, self._queue.get) for body in bodies
+        ]
+
+    def hand_over(self, work: T) -> None:
+        """Give work to the threads; waits while too much is waiting.
+
+        Raises:
+            Whatever a thread failed with; the work was not taken.
+        """
+        while True:
+            self.raise_failure()
+            try:
+                self._queue.put(work, timeout=_PATIENCE_S)
+            except queue.Full:
+                continue
+            return
+
+    def raise_failure(self) -> None:
+        """Return if no thread has failed.
+
+        Raises:
+            Whatever the first thread that failed did.
+        """
+        for running in self._running:
+            if running.done():
+                running.result()
+
+    def end(self) -> list[T]:
+        """Let the threads work off what waits, and end them; return what nobody took."""
+        for _ in self._running:
+            while not all(running.done() for running in self._running):
+                try:
+                    self._queue.put(None, timeout=_PATIENCE_S)
+                except queue.Full:
+                    continue
+                break
+        wait(self._running)
+        self._pool.shutdown()
+        left: list[T] = []
+        while not self._queue.empty():
+            work = self._queue.get_nowait()
+            if work is not None:
+                left.append(work)
+        return left

@@ -1,0 +1,162 @@
+"""One folder while a backup is in it: what was found, what became of it, and its descriptor."""
+
+import os
+from typing import final
+
+from overland.format.tree import Entry, decode_node
+from overland.source.changes import (
+    FINGERPRINT_BYTES,
+    UNTRUSTED,
+    FolderBlock,
+    fingerprint,
+    is_settled,
+)
+from overland.source.entries import Xattrs
+from overland.source.scan import open_folder, open_root
+
+__all__ = ["Folder", "Old", "old_entries"]
+
+Old = dict[bytes, tuple[bytes, Entry]]
+"""What the last run knew of a folder's entries: name -> fingerprint and entry."""
+
+
+@final
+class Folder:
+    """A folder under way.  Complete when it was walked and nothing is awaited any more."""
+
+    __slots__ = (
+        "_may_close",
+        "_open",
+        "awaited",
+        "changed_children",
+        "children",
+        "fd",
+        "is_fresh",
+        "is_included",
+        "is_walked",
+        "key",
+        "name",
+        "names",
+        "old",
+        "parent",
+        "prints",
+        "readers",
+        "slot",
+        "slots",
+        "state",
+        "stats",
+        "xattrs",
+    )
+
+    def __init__(
+        self,
+        name: bytes,
+        *,
+        state: os.stat_result,
+        parent: "Folder | None",
+        slot: int,
+        fd: int,
+        still_open: "set[Folder]",
+    ) -> None:
+        """Begin with an open folder; it is in `still_open` for as long as it has a descriptor."""
+        self.name, self.state, self.parent, self.slot, self.fd = name, state, parent, slot, fd
+        self._open = still_open
+        still_open.add(self)
+        self.xattrs: Xattrs = ()
+        self.key = b""
+        self.is_included = True
+        self.names: list[bytes] = []
+        self.stats: list[os.stat_result] = []
+        self.slots: list[Entry | None] = []
+        self.prints: list[bytes] = []
+        self.children: list[int] = []  # slots of folders to walk, the next one last
+        self.changed_children: dict[int, Entry | None] = {}
+        self.old: FolderBlock | None = None
+        self.is_fresh = False  # nothing in it changed since the last run, but perhaps in folders
+        self.is_walked = False
+        self.awaited = 0  # files and folders in it that are not done
+        self.readers = 0  # files in it that wait to be read through `fd`
+        self._may_close = False
+
+    def path(self) -> bytes:
+        """Return the absolute path; built when asked for, because depth has no limit."""
+        return b"/".join(part.name for part in reversed(self._upwards()))
+
+    def relative(self, name: bytes) -> bytes:
+        """Return the path of the entry `name` below the source root."""
+        parts = [part.name for part in self._upwards()[:-1]]
+        return b"/".join([*reversed(parts), name])
+
+    def open_fd(self) -> int:
+        """Return the descriptor; open the folder again if it was closed for being far above.
+
+        Raises:
+            OSError: It is gone.
+        """
+        closed: list[Folder] = []
+        at: Folder | None = self
+        while at is not None and at.fd < 0:
+            closed.append(at)
+            at = at.parent
+        for folder in reversed(closed):
+            if folder.parent is None:
+                folder.fd = open_root(folder.name)
+            else:
+                folder.fd = open_folder(folder.name, parent_fd=folder.parent.fd)
+            self._open.add(folder)
+            now = os.fstat(folder.fd)
+            if (now.st_dev, now.st_ino) != (folder.state.st_dev, folder.state.st_ino):
+                folder.close()
+                raise FileNotFoundError
+        return self.fd
+
+    def close_when_idle(self) -> None:
+        """Close the descriptor as soon as no file waits to be read through it."""
+        self._may_close = True
+        if not self.readers:
+            self.close()
+
+    def reader_done(self) -> None:
+        """Count one file less that waits to be read."""
+        self.readers -= 1
+        if self._may_close and not self.readers:
+            self.close()
+
+    def keep_open(self) -> None:
+        """Take back `close_when_idle`."""
+        self._may_close = False
+
+    def close(self) -> None:
+        """Close the descriptor, if it is open."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+            self._open.discard(self)
+
+    def set(self, slot: int, entry: Entry | None, state: os.stat_result | None, since: int) -> None:
+        """Put an entry in its place; its state is trusted next time if it is older than `since`."""
+        self.slots[slot] = entry
+        if entry is None or state is None or entry.changed:
+            self.prints[slot] = UNTRUSTED
+        else:
+            self.prints[slot] = (
+                fingerprint(state) if is_settled(state, before_ns=since) else UNTRUSTED
+            )
+
+    def _upwards(self) -> "list[Folder]":
+        found: list[Folder] = []
+        at: Folder | None = self
+        while at is not None:
+            found.append(at)
+            at = at.parent
+        return found
+
+
+def old_entries(block: FolderBlock) -> Old:
+    """Return what the block knows of each entry of its folder."""
+    prints = block.fingerprints
+    entries = decode_node(block.node, name="the change cache")
+    return {
+        entry.name: (prints[at : at + FINGERPRINT_BYTES], entry)
+        for entry, at in zip(entries, range(0, len(prints), FINGERPRINT_BYTES), strict=True)
+    }

@@ -1,0 +1,67 @@
+"""Tree nodes, and long lists of chunk ids: what a backup writes of its own."""
+
+from typing import Final, final
+
+from overland.agent.backup_folders import Folder
+from overland.agent.backup_workers import ChunkStore
+from overland.format.tree import decode_node, encode_node
+from overland.source.changes import FolderBlock, fingerprint
+from overland.source.chunker import Chunker
+
+__all__ = ["Nodes"]
+
+_LIST_IDS: Final = 1024  # longer lists of chunk ids become chunks themselves
+
+
+@final
+class Nodes:
+    """Writes nodes and lists through a lane of their own.  For one thread."""
+
+    def __init__(self, store: ChunkStore, chunker: Chunker) -> None:
+        self._store, self._chunker = store, chunker
+
+    def block(self, folder: Folder) -> FolderBlock:
+        """Write the folder's node; return what the next run wants to know."""
+        prints, entries = folder.prints, folder.slots
+        if folder.is_fresh and folder.old is not None:
+            entries = list(decode_node(folder.old.node, name="the change cache"))
+            prints = [fingerprint(state) for state in folder.stats]
+            for slot, entry in folder.changed_children.items():
+                entries[slot] = entry
+        kept = [entry for entry in entries if entry is not None]
+        node = encode_node(kept)
+        content, levels = self.content(self._stream(node))
+        file_sizes = [entry.size_bytes for entry in kept if entry.kind == "file"]
+        folders = sum(1 for entry in kept if entry.kind == "folder")
+        return FolderBlock(
+            key=folder.key,
+            device=folder.state.st_dev,
+            has_links=any(entry.link for entry in kept),
+            names=b"\0".join([entry.name for entry in kept]),
+            fingerprints=b"".join(
+                [mark for mark, entry in zip(prints, entries, strict=True) if entry is not None]
+            ),
+            node=node,
+            content=content,
+            levels=levels,
+            files=len(file_sizes),
+            others=len(kept) - len(file_sizes) - folders,
+            file_bytes=sum(file_sizes),
+        )
+
+    def _stream(self, data: bytes) -> bytes:
+        """Store bytes of our own, and return their chunk ids, laid end to end."""
+        view = memoryview(data)
+        if len(data) <= self._chunker.sizes.mean_bytes:
+            return self._store.store(view, [len(data)])[0] if data else b""
+        return b"".join(self._store.store(view, self._chunker.cuts(view, is_end=True)))
+
+    def content(self, ids: bytes) -> tuple[bytes, int]:
+        """Return a list of chunk ids that is short enough for an entry, and its levels.
+
+        A longer list is stored in chunks itself (`docs/format/tree-v1.md` §3.1).
+        """
+        levels = 0
+        while len(ids) > 32 * _LIST_IDS:
+            ids, levels = self._stream(ids), levels + 1
+        return ids, levels

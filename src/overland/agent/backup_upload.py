@@ -1,0 +1,126 @@
+"""What a run publishes goes on to the vault while the run goes on.
+
+Objects leave the spool folder in the order they came: packs, the index that describes them, the
+point last, so that the vault never holds a point whose objects it lacks.  An object is removed
+from the spool only when the vault has confirmed it.
+"""
+
+import hashlib
+import threading
+from types import TracebackType
+from typing import Final, Self, final
+
+import structlog
+
+from overland.agent.backup_crew import Crew, Take
+from overland.agent.backup_lanes import Published
+from overland.errors import TransientError
+from overland.ports.clock import Clock
+from overland.ports.files import Files
+from overland.ports.objects import Objects
+from overland.values import is_object_name
+
+__all__ = ["Uploader"]
+
+_WAITING: Final = 4  # objects in the spool before the run has to wait: 256 MiB
+_ATTEMPTS: Final = 8
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 60.0
+_PATIENCE_S: Final = 0.2
+
+log = structlog.get_logger()
+
+
+@final
+class Uploader:
+    """Carries objects from a spool folder to a store, in a thread.  Use as a context manager.
+
+    `submit` is the `on_published` of `back_up`, `drain` its `acknowledge`.
+    """
+
+    def __init__(self, objects: Objects, spool: Files, *, clock: Clock) -> None:
+        self.sent_bytes = 0
+        self._objects, self._spool, self._clock = objects, spool, clock
+        self._is_stopped = False
+
+    def __enter__(self) -> Self:
+        self._crew = Crew[Published | threading.Event]("upload", [self._run], limit=_WAITING)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._is_stopped = error is not None  # what waits stays in the spool
+        self._crew.end()
+        if error is None:
+            self._crew.raise_failure()
+
+    def resume(self) -> int:
+        """Send what an interrupted run left in the spool; return how many objects that were.
+
+        Call before the thread has work.  A point is sent when everything before it is: it was
+        published, so its run had come to its end.
+
+        Raises:
+            As `submit`.
+        """
+        left = [info for info in self._spool.names() if is_object_name(info.name)]
+        left.sort(key=lambda info: (_ORDER.index(info.name.partition("/")[0]), info.name))
+        for info in left:
+            self._send(info.name, size_bytes=info.size_bytes, sha256=self._digest(info.name))
+        return len(left)
+
+    def submit(self, published: Published) -> None:
+        """Send an object of the spool soon; waits while too many do.
+
+        Raises:
+            What the store answered to this object or one before: nothing goes on after it.
+        """
+        self._crew.hand_over(published)
+
+    def drain(self) -> None:
+        """Return when the store has confirmed everything that was submitted.
+
+        Raises:
+            As `submit`.
+        """
+        reached = threading.Event()
+        self._crew.hand_over(reached)
+        while not reached.wait(_PATIENCE_S):
+            self._crew.raise_failure()
+
+    def _run(self, take: Take[Published | threading.Event]) -> None:
+        while (work := take()) is not None:
+            if isinstance(work, threading.Event):
+                work.set()
+            elif not self._is_stopped:
+                self._send(work.name, size_bytes=work.size_bytes, sha256=work.sha256)
+
+    def _send(self, name: str, *, size_bytes: int, sha256: str) -> None:
+        pause_s = _FIRST_PAUSE_S
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                content = self._spool.blocks(name)
+                self._objects.put(name, content, size_bytes=size_bytes, sha256=sha256)
+                break
+            except TransientError as error:
+                if attempt == _ATTEMPTS:
+                    raise
+                log.warning("upload.repeated", object=name, attempt=attempt, problem=str(error))
+                self._clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self.sent_bytes += size_bytes
+        self._spool.delete(name)
+        log.debug("object.uploaded", object=name, size_bytes=size_bytes)
+
+    def _digest(self, name: str) -> str:
+        digest = hashlib.sha256()
+        for block in self._spool.blocks(name):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+_ORDER: Final = ("keys", "packs", "index", "points")

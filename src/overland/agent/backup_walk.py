@@ -1,0 +1,393 @@
+"""The walk through the source: folders in, tree nodes out, everything else to the workers.
+
+The walk goes down a folder at a time, gives its files to the workers and goes on; a folder is
+complete when its files and folders are, in whatever order that happens.  Its node is written
+then, and its entry put into its parent.  Depth is bounded by nothing but the source: there is no
+recursion, and folders far above are closed and opened again.
+"""
+
+import os
+import queue
+import stat
+from collections.abc import Sequence
+from typing import Final, final
+
+import msgspec
+
+from overland.agent.backup_counts import LISTED, Counts
+from overland.agent.backup_folders import Folder, Old, old_entries
+from overland.agent.backup_large import LargeFile, read_large
+from overland.agent.backup_nodes import Nodes
+from overland.agent.backup_selection import Selection
+from overland.agent.backup_workers import (
+    BATCH_BYTES,
+    BATCH_FILES,
+    SMALL_BYTES,
+    FileJob,
+    FileRead,
+    FilesDone,
+    PieceDone,
+    Workers,
+)
+from overland.format.point import Root
+from overland.format.tree import Entry
+from overland.ports.progress import Progress
+from overland.sealing.dedup import Dedup
+from overland.source.changes import (
+    ChangeCache,
+    ChangeCacheWriter,
+    fingerprint,
+    folder_key,
+)
+from overland.source.chunker import Chunker
+from overland.source.entries import Entries, link_of, read_xattrs, read_xattrs_at
+from overland.source.scan import list_folder, open_folder, open_root, reason_of
+
+__all__ = ["BUFFERS", "Walk"]
+
+BUFFERS: Final = 6
+"""Pieces of large files in memory at a time."""
+
+_BATCH_FOLDERS: Final = 32  # folders kept open for one batch
+_OPEN_LEVELS: Final = 64  # folders kept open on the way down
+_PATIENCE_S: Final = 0.2
+
+
+@final
+class Walk:
+    """Walks the roots of one run.  For one thread, which also writes the tree nodes."""
+
+    def __init__(  # noqa: PLR0913 - a walk brings the parts of the path together
+        self,
+        *,
+        selection: Selection,
+        counts: Counts,
+        cache: ChangeCache,
+        new_cache: ChangeCacheWriter,
+        is_cache_sure: bool,
+        settled_before_ns: int,
+        nodes: Nodes,
+        dedup: Dedup,
+        chunker: Chunker,
+        entries: Entries,
+        buffers: "queue.SimpleQueue[memoryview]",
+        progress: Progress,
+    ) -> None:
+        self.counts = counts
+        self._selection, self._cache, self._new_cache = selection, cache, new_cache
+        self._is_cache_sure = is_cache_sure
+        self._since = settled_before_ns
+        self._nodes, self._dedup, self._chunker = nodes, dedup, chunker
+        self._entries, self._buffers, self._progress = entries, buffers, progress
+        self._workers: Workers | None = None
+        self._batch: list[FileJob] = []
+        self._batch_bytes = self._batch_folders = 0
+        self._roots: dict[int, Root] = {}
+        self._open: set[Folder] = set()
+
+    def run(self, roots: Sequence[bytes], workers: Workers) -> list[Root]:
+        """Walk the roots, and return them when everything in them is stored.
+
+        Raises:
+            OSError: A root cannot be opened, or the medium failed.
+            OutOfSpace: The medium is full.
+        """
+        self._workers = workers
+        for slot, path in enumerate(roots):
+            fd = open_root(path)
+            root = Folder(
+                path, state=os.fstat(fd), parent=None, slot=slot, fd=fd, still_open=self._open
+            )
+            root.key = folder_key(b"", path)
+            root.is_included = self._selection.includes(root)
+            self._go_down(root)
+        self._submit_batch()
+        while workers.waiting:
+            self._receive(wait=True)
+        assert len(self._roots) == len(roots), "every folder is complete when nothing is awaited"
+        return [self._roots[slot] for slot in range(len(roots))]
+
+    def close(self) -> None:
+        """Close what is still open, after a failure."""
+        for folder in list(self._open):
+            folder.close()
+
+    def take_buffer(self) -> memoryview:
+        """Return a free buffer for a piece; waits for the workers."""
+        while True:
+            try:
+                return self._buffers.get(timeout=_PATIENCE_S)
+            except queue.Empty:
+                self._receive_all()
+
+    # -- down -----------------------------------------------------------------------------------
+
+    def _go_down(self, root: Folder) -> None:
+        self._enter(root)
+        path = [root]
+        while path:
+            folder = path[-1]
+            if not folder.children:
+                path.pop()
+                folder.is_walked = True
+                folder.close_when_idle()
+                self._settle(folder)
+                continue
+            child = self._open_child(folder, folder.children.pop())
+            if child is not None:
+                path.append(child)
+                if len(path) > _OPEN_LEVELS + 1:
+                    path[-_OPEN_LEVELS - 1].close_when_idle()
+            self._receive_all()
+
+    def _open_child(self, folder: Folder, slot: int) -> Folder | None:
+        name = folder.names[slot]
+        try:
+            folder.keep_open()
+            fd = open_folder(name, parent_fd=folder.open_fd())
+            child = Folder(
+                name,
+                state=folder.stats[slot],
+                parent=folder,
+                slot=slot,
+                fd=fd,
+                still_open=self._open,
+            )
+        except OSError as error:
+            self._lose(folder, slot, reason_of(error))
+            return None
+        child.key = folder_key(folder.key, name)
+        child.is_included = self._selection.includes(child)
+        folder.awaited += 1
+        self._enter(child)
+        return child
+
+    def _enter(self, folder: Folder) -> None:
+        """List a folder and begin with what is in it."""
+        try:
+            folder.xattrs = read_xattrs(folder.fd)
+            listing = list_folder(folder.fd)
+        except OSError as error:
+            self.counts.skip(folder.path(), reason_of(error))
+            return
+        for name, reason in listing.failed:
+            self.counts.skip(folder.path() + b"/" + name, reason)
+        names, stats = self._selection.kept(folder, listing.names, listing.stats)
+        folder.names, folder.stats = names, stats
+        prints = [fingerprint(state) for state in stats]
+        folder.children = [slot for slot, state in enumerate(stats) if stat.S_ISDIR(state.st_mode)]
+        folder.children.reverse()
+        old = folder.old = self._cache.find(folder.key)
+        if (
+            old is not None
+            and self._is_cache_sure
+            and old.fingerprints == b"".join(prints)
+            and old.names == b"\0".join(names)
+            and (not old.has_links or old.device == folder.state.st_dev)
+        ):
+            folder.is_fresh = True
+            self._progress.advance(bytes=old.file_bytes, count=old.files)
+            return
+        folder.slots, folder.prints = [None] * len(names), prints
+        self._begin_entries(folder, old_entries(old) if old is not None else {})
+
+    def _begin_entries(self, folder: Folder, old: Old) -> None:
+        for slot, state in enumerate(folder.stats):
+            mode = state.st_mode
+            if stat.S_ISDIR(mode):
+                continue
+            name = folder.names[slot]
+            known = old.get(name)
+            is_known = known is not None and known[0] == folder.prints[slot]
+            if known is not None and is_known and self._reuse(folder, slot, known[1]):
+                continue
+            if not stat.S_ISREG(mode):
+                self._read_other(folder, slot)
+            elif state.st_size > SMALL_BYTES:
+                self._read_large(folder, slot)
+            else:
+                self._read_later(folder, slot)
+
+    def _reuse(self, folder: Folder, slot: int, entry: Entry) -> bool:
+        """Take an entry from the last run; return whether its content is surely stored."""
+        state = folder.stats[slot]
+        # With levels the content names chunks of the list; those of the file stay unproven.
+        is_sure = self._is_cache_sure or not entry.content
+        if not is_sure and (entry.levels or not self._dedup.knows_all(entry.content)):
+            return False
+        if entry.link or state.st_nlink > 1:
+            entry = _with_link(entry, link_of(state))
+        folder.set(slot, entry, state, self._since)
+        if entry.kind == "file":
+            self._progress.advance(bytes=entry.size_bytes, count=1)
+        return True
+
+    def _read_other(self, folder: Folder, slot: int) -> None:
+        name, state = folder.names[slot], folder.stats[slot]
+        try:
+            target = b""
+            if stat.S_ISLNK(state.st_mode):
+                target = os.readlink(name, dir_fd=folder.fd)
+            xattrs = read_xattrs_at(name, parent_fd=folder.fd)
+        except OSError as error:
+            self._lose(folder, slot, reason_of(error))
+            return
+        entry = self._entries.make(name, state, target=target, xattrs=xattrs)
+        folder.set(slot, entry, state, self._since)
+
+    def _read_later(self, folder: Folder, slot: int) -> None:
+        if not self._batch or self._batch[-1].folder is not folder:
+            self._batch_folders += 1
+        state = folder.stats[slot]
+        folder.awaited += 1
+        folder.readers += 1
+        self._batch.append(FileJob(folder, slot, folder.names[slot], state))
+        self._batch_bytes += state.st_size
+        if (
+            self._batch_bytes >= BATCH_BYTES
+            or len(self._batch) >= BATCH_FILES
+            or self._batch_folders >= _BATCH_FOLDERS
+        ):
+            self._submit_batch()
+
+    def _submit_batch(self) -> None:
+        assert self._workers is not None, "a walk runs with workers"
+        if self._batch:
+            self._workers.submit(self._batch)
+        self._batch, self._batch_bytes, self._batch_folders = [], 0, 0
+
+    def _read_large(self, folder: Folder, slot: int) -> None:
+        assert self._workers is not None, "a walk runs with workers"
+        folder.awaited += 1
+        try:
+            large = read_large(
+                folder.names[slot],
+                folder=folder,
+                slot=slot,
+                parent_fd=folder.open_fd(),
+                chunker=self._chunker,
+                take=self.take_buffer,
+                give_back=self._buffers.put,
+                submit=self._workers.submit,
+            )
+        except OSError as error:
+            folder.awaited -= 1
+            self._lose(folder, slot, reason_of(error))
+            return
+        if large.is_complete:
+            self._finish_large(large)
+        self._receive_all()
+
+    # -- up -------------------------------------------------------------------------------------
+
+    def _receive_all(self) -> None:
+        while self._receive(wait=False):
+            pass
+
+    def _receive(self, *, wait: bool) -> bool:
+        assert self._workers is not None, "a walk runs with workers"
+        done = self._workers.receive(wait=wait)
+        if isinstance(done, PieceDone):
+            large = done.owner
+            assert isinstance(large, LargeFile), "pieces belong to large files"
+            large.add(done.number, done.content)
+            if large.is_complete:
+                self._finish_large(large)
+        elif isinstance(done, FilesDone):
+            for job, result in zip(done.jobs, done.results, strict=True):
+                self._finish_file(job, result)
+        return done is not None
+
+    def _finish_file(self, job: FileJob, result: FileRead) -> None:
+        folder = job.folder
+        assert isinstance(folder, Folder), "files lie in folders of this walk"
+        if result.entry is not None:
+            self._put_file(folder, job.slot, result.entry, result.state)
+        elif result.reason is not None:
+            self._lose(folder, job.slot, result.reason)
+        else:
+            # It has grown since the scan: it is read here, and awaited as before.
+            self._read_large(folder, job.slot)
+        folder.reader_done()
+        folder.awaited -= 1
+        self._settle(folder)
+
+    def _finish_large(self, large: LargeFile) -> None:
+        folder = large.folder
+        content, levels = self._nodes.content(large.content())
+        entry = self._entries.make(
+            large.name,
+            large.state,
+            content=content,
+            levels=levels,
+            extents=large.extents,
+            size_bytes=large.size_bytes,
+            xattrs=large.xattrs,
+            changed=large.changed,
+        )
+        large.is_finished = True
+        self._progress.advance(count=1)
+        self._put_file(folder, large.slot, entry, large.state)
+        folder.awaited -= 1
+        self._settle(folder)
+
+    def _put_file(
+        self, folder: Folder, slot: int, entry: Entry, state: os.stat_result | None
+    ) -> None:
+        folder.set(slot, entry, state, self._since)
+        self.counts.read_files += 1
+        if entry.changed:
+            self.counts.changed_while_read += 1
+            if len(self.counts.changed) < LISTED:
+                self.counts.changed.append(folder.path() + b"/" + entry.name)
+
+    def _lose(self, folder: Folder, slot: int, reason: str) -> None:
+        """Leave out an entry that could not be read, and say so."""
+        self.counts.skip(folder.path() + b"/" + folder.names[slot], reason)
+        if folder.is_fresh:
+            folder.changed_children[slot] = None
+        else:
+            folder.set(slot, None, None, self._since)
+
+    def _settle(self, folder: Folder) -> None:
+        """Complete the folder, and those above it, as far as nothing is awaited in them."""
+        at: Folder | None = folder
+        while at is not None and at.is_walked and not at.awaited:
+            at.is_walked = False  # complete once
+            at = self._complete(at)
+
+    def _complete(self, folder: Folder) -> Folder | None:
+        old = folder.old
+        if folder.is_fresh and not folder.changed_children and old is not None:
+            block = old
+        else:
+            block = self._nodes.block(folder)
+        self._new_cache.add(block)
+        folder.close()
+        self.counts.folders += 1
+        self.counts.files += block.files
+        self.counts.others += block.others
+        self.counts.source_bytes += block.file_bytes
+        parent = folder.parent
+        is_same = old is not None and (old.content, old.levels) == (block.content, block.levels)
+        if parent is not None and parent.is_fresh and is_same:
+            parent.awaited -= 1
+            return parent
+        name = folder.name if parent is not None else folder.name.rstrip(b"/").rpartition(b"/")[2]
+        entry = self._entries.make(
+            name, folder.state, content=block.content, levels=block.levels, xattrs=folder.xattrs
+        )
+        if parent is None:
+            self._roots[folder.slot] = Root(folder.name, entry)
+            return None
+        if parent.is_fresh:
+            parent.changed_children[folder.slot] = entry
+        else:
+            parent.set(folder.slot, entry, folder.state, self._since)
+        parent.awaited -= 1
+        return parent
+
+
+def _with_link(entry: Entry, link: bytes) -> Entry:
+    """Return the entry with another hard link group; groups depend on the device's number."""
+    return entry if entry.link == link else msgspec.structs.replace(entry, link=link)

@@ -1,0 +1,297 @@
+"""A repository as its owner sees it: keys in hand, and hints about what is stored.
+
+There is one chunk index for each policy, over its chain of recovery points from the last that
+stands for itself: a point names all objects that it needs, itself or through its base, so that a
+chunk of another chain must not be relied upon.
+
+The state folder holds hints only: the chunk index, and for every policy what its last run saw.
+They are written after a recovery point is safe, so that a kill at any moment leaves hints that
+claim too little and never too much; losing them costs time and no data.
+"""
+
+import hashlib
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, Protocol, final
+
+import structlog
+
+from overland.crypto.aead import INDEX_BODY, POINT_ROOT, open_once, seal_once
+from overland.crypto.ids import chunk_id
+from overland.crypto.keys import MasterKey, Purpose
+from overland.crypto.secrets import Secret
+from overland.crypto.sign import public_key, sign, verify
+from overland.errors import ObjectAbsent, ObjectCorrupt
+from overland.format import index as index_format
+from overland.format import point as point_format
+from overland.format.header import HEADER_BYTES, Header
+from overland.format.index import PackDirectory
+from overland.format.point import ParsedPoint, PointPublic, PointRoot
+from overland.packing.index import ChunkIndex, IndexHintDamaged
+from overland.packing.reader import OpenPack, PackReader, RangeReader
+from overland.ports.files import Files
+from overland.sealing.seal import PackSeal, open_pack
+from overland.source.changes import ChangeCache
+from overland.source.chunker import Chunker, Sizes
+from overland.values import (
+    ObjectInfo,
+    PackId,
+    RepositoryId,
+)
+
+__all__ = ["ObjectReader", "Random", "Repository", "changes_name", "pack_id_of"]
+
+_INDEX: Final = "chunks"
+_CHANGES: Final = "changes"
+_UNFINISHED: Final = "unfinished"
+
+Random = Callable[[int], bytes]
+
+log = structlog.get_logger()
+
+
+class ObjectReader(RangeReader, Protocol):
+    """What of `Files` and `Objects` is needed to look for objects and to read them."""
+
+    def read(self, name: str) -> bytes:
+        """Return a whole object; for small ones.
+
+        Raises:
+            ObjectAbsent: There is no such object.
+        """
+        ...
+
+    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose name starts with `prefix`, sorted by name."""
+        ...
+
+
+@final
+class Repository:
+    """Keys, sealing and hints of one repository.  For one run at a time."""
+
+    def __init__(
+        self,
+        *,
+        repository_id: RepositoryId,
+        master_key: MasterKey,
+        signing_key: Secret,
+        state: Files,
+        state_folder: Path | None,
+        random: Random = os.urandom,
+    ) -> None:
+        """Open the repository; a hint that is damaged is left aside.
+
+        Args:
+            repository_id: From the keyring.
+            master_key: Opened from the keyring.
+            signing_key: Opened from the keyring.
+            state: The local folder of this repository's hints.
+            state_folder: The path of that folder, for hints larger than memory; None reads all
+                hints into memory.
+            random: Gives cryptographically random bytes.
+        """
+        self.repository_id = repository_id
+        self.state = state
+        self.random = random
+        self.signing_public_key = public_key(signing_key)
+        self._folder = state_folder
+        self._signing_key = signing_key
+        self._ids = master_key.subkey(Purpose.CHUNK_ID)
+        self._segments = master_key.subkey(Purpose.SEGMENT)
+        self._indexes = master_key.subkey(Purpose.INDEX)
+        self._points = master_key.subkey(Purpose.POINT)
+        self._cuts = master_key.subkey(Purpose.CHUNKER)
+        self.open_pack: OpenPack = open_pack(self._segments, repository_id=repository_id)
+
+    # -- chunks, packs, indexes, points ---------------------------------------------------------
+
+    def chunk_id(self, data: bytes | bytearray | memoryview) -> bytes:
+        """Return the keyed id of a chunk."""
+        return chunk_id(self._ids, data)
+
+    def chunker(self, sizes: Sizes) -> Chunker:
+        """Return a chunker with this repository's secret, for one thread."""
+        return Chunker(sizes, secret=self._cuts.reveal())
+
+    def new_pack(self) -> PackSeal:
+        """Return the cipher of a new pack, with a fresh salt."""
+        return PackSeal(self._segments, repository_id=self.repository_id, salt=self.random(32))
+
+    def reader(self, objects: RangeReader, index: ChunkIndex, *, workers: int = 2) -> PackReader:
+        """Return a reader of the chunks that `index` knows; use it as a context manager."""
+        return PackReader(
+            objects,
+            index,
+            open_pack=self.open_pack,
+            chunk_id=self.chunk_id,
+            workers=workers,
+        )
+
+    def seal_index(self, packs: list[PackDirectory]) -> bytes:
+        """Return an index file that describes these packs."""
+        salt = self.random(32)
+        header = index_format.encode_header(Header(repository_id=self.repository_id, salt=salt))
+        plain = index_format.encode_index(packs)
+        sealed = seal_once(self._indexes, INDEX_BODY, salt=salt, plaintext=plain, aad=header)
+        return header + sealed
+
+    def open_index(self, data: bytes, *, name: str) -> list[PackDirectory]:
+        """Return the packs that an index file describes.
+
+        Raises:
+            IntegrityError: It is damaged, or another repository's.
+        """
+        header = index_format.decode_header(data, name=name)
+        if header.repository_id != self.repository_id:
+            raise ObjectCorrupt(name, check="another repository's")
+        plain = open_once(
+            self._indexes,
+            INDEX_BODY,
+            salt=header.salt,
+            sealed=memoryview(data)[HEADER_BYTES:],
+            aad=data[:HEADER_BYTES],
+            name=name,
+        )
+        return index_format.decode_index(plain, name=name)
+
+    def seal_point(self, public: PointPublic, root: PointRoot) -> bytes:
+        """Return a recovery point's file, sealed and signed."""
+        sealed = seal_once(
+            self._points,
+            POINT_ROOT,
+            salt=bytes.fromhex(public.salt),
+            plaintext=point_format.encode_root(root),
+            aad=point_format.encode_public(public),
+        )
+        return point_format.assemble(public, sealed, sign=self._sign_point)
+
+    def open_point(self, data: bytes, *, name: str) -> tuple[ParsedPoint, PointRoot]:
+        """Return a recovery point's parts and its root.
+
+        Raises:
+            IntegrityError: It is damaged, or was not signed by this repository's owner.
+        """
+        parsed = self.verified_point(data, name=name)
+        plain = open_once(
+            self._points,
+            POINT_ROOT,
+            salt=parsed.salt,
+            sealed=parsed.sealed_root,
+            aad=parsed.public_bytes,
+            name=name,
+        )
+        return parsed, point_format.decode_root(plain, name=name)
+
+    def verified_point(self, data: bytes, *, name: str) -> ParsedPoint:
+        """Return a recovery point's parts, without opening its root.
+
+        Raises:
+            IntegrityError: It is damaged, or was not signed by this repository's owner.
+        """
+        parsed = point_format.parse(data, name=name)
+        verify(
+            self.signing_public_key,
+            point_format.SIGNATURE_PURPOSE,
+            parsed.signed_bytes,
+            parsed.signature,
+        )
+        if parsed.public.repository_id != self.repository_id:
+            raise ObjectCorrupt(name, check="another repository's")
+        return parsed
+
+    # -- hints ----------------------------------------------------------------------------------
+
+    def is_unfinished(self, policy: str) -> bool:
+        """Whether a run of the policy began and did not come to its end.
+
+        Objects may then be stored that no recovery point names.
+        """
+        try:
+            self.state.size_bytes(_name(_UNFINISHED, policy))
+        except ObjectAbsent:
+            return False
+        return True
+
+    def begin_run(self, policy: str) -> None:
+        """Remember, durably, that a run has begun."""
+        self.state.sweep()
+        self.state.write(_name(_UNFINISHED, policy), b"running, or interrupted\n")
+
+    def end_run(self, policy: str) -> None:
+        """Remember, durably, that the recovery point is safe and the hints are saved."""
+        self.state.delete(_name(_UNFINISHED, policy))
+
+    def save_index(self, policy: str, index: ChunkIndex) -> None:
+        """Save the index of a policy's chain, if it has changed.
+
+        Only when what it names is safely stored: the next run relies on it.
+        """
+        if not index.is_changed:
+            return
+        file = self.state.create()
+        try:
+            index.save(file.write)
+            file.publish(_name(_INDEX, policy))
+        finally:
+            file.abandon()
+
+    def changes(self, policy: str) -> ChangeCache:
+        """Return what the last run of a policy saw."""
+        return ChangeCache(self.state, changes_name(policy))
+
+    def new_index(self) -> ChunkIndex:
+        """Return an empty index, for a chain of points that begins."""
+        return ChunkIndex(self.repository_id, scratch=self._folder)
+
+    def forget_packs(self, policy: str, pack_ids: Iterable[PackId]) -> int:
+        """Take packs for lost; the next backup stores again what it needs of them.
+
+        Returns how many of them were known.  Durable on return.  Without a saved index there is
+        nothing to forget: the next backup looks at what is there.
+        """
+        index = self.saved_index(policy)
+        if index is None:
+            return 0
+        count = index.forget_packs(pack_ids)
+        self.save_index(policy, index)
+        return count
+
+    def saved_index(self, policy: str) -> ChunkIndex | None:
+        """Return the index that the policy's last run saved, if there is one and it is whole."""
+        name = _name(_INDEX, policy)
+        try:
+            data = self._hint(name)
+            return ChunkIndex.load(data, self.repository_id, scratch=self._folder)
+        except ObjectAbsent:
+            return None
+        except IndexHintDamaged as error:
+            log.warning("index_hint.left_aside", problem=error.check)
+            return None
+
+    def _hint(self, name: str) -> bytes | memoryview:
+        if self._folder is None or not self.state.size_bytes(name):
+            return self.state.read(name)
+        with (self._folder / name).open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def _sign_point(self, data: bytes) -> bytes:
+        return sign(self._signing_key, point_format.SIGNATURE_PURPOSE, data)
+
+
+def pack_id_of(name: str) -> PackId:
+    """Return the id in a pack's name."""
+    assert name.startswith("packs/"), "the name of a pack"
+    return PackId(name[-69:-5])
+
+
+def changes_name(policy: str) -> str:
+    """Return the name of a policy's change cache."""
+    return _name(_CHANGES, policy)
+
+
+def _name(kind: str, policy: str) -> str:
+    """Return the name of a policy's hint; policies may have any name."""
+    return f"{kind}/{hashlib.sha256(policy.encode()).hexdigest()[:32]}"

@@ -1,0 +1,1 @@
+"""Where plaintext ends: what is new is found, compressed and sealed; and opened again."""

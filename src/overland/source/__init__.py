@@ -1,0 +1,1 @@
+"""What is read from the source: folders, files, their parts, and what changed since last time."""

@@ -1,0 +1,191 @@
+"""What a policy's last run saw, so that what did not change is not read again.  Only a hint.
+
+For every folder there is a block: the state of its entries as the scan sees them, and the node
+that was written for it.  A block is found by the hash of the folder's path.  A file whose times
+are not clearly older than the scan is never trusted: it could have been written once more within
+the same tick of the file system's clock, with the same size (the "racy clean" problem).
+
+Layout: header, blocks, sorted path hashes, the blocks' offsets in the same order, trailer.  Each
+block and the table have a CRC-32; what is damaged counts as missing.
+"""
+
+import os
+import struct
+import zlib
+from array import array
+from bisect import bisect_left
+from typing import Final, final
+
+import msgspec
+import numpy as np
+from blake3 import blake3
+
+from overland.errors import ObjectAbsent
+from overland.ports.files import Files, NewFile
+
+__all__ = [
+    "FINGERPRINT_BYTES",
+    "UNTRUSTED",
+    "ChangeCache",
+    "ChangeCacheWriter",
+    "FolderBlock",
+    "fingerprint",
+    "folder_key",
+    "is_settled",
+]
+
+_FINGERPRINT: Final = struct.Struct("<QqqQI")  # size, mtime, ctime, inode, mode
+FINGERPRINT_BYTES: Final = _FINGERPRINT.size
+UNTRUSTED: Final = b"\xff" * FINGERPRINT_BYTES
+"""Stands for an entry that has to be read again; equal to no real fingerprint."""
+
+_MAGIC: Final = b"OVLCHNG1"
+_HEADER: Final = struct.Struct("<8s")
+_BLOCK: Final = struct.Struct("<II")  # length, CRC-32
+_TRAILER: Final = struct.Struct("<QQ16sI8s")  # table offset, rows, epoch of the index, CRC, magic
+_WINDOW_BYTES: Final = 1 << 20
+_KEY_BYTES: Final = 16
+_pack = _FINGERPRINT.pack
+
+
+class FolderBlock(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One folder as a run left it."""
+
+    key: bytes
+    device: int
+    has_links: bool  # ids of hard link groups depend on the device's number
+    names: bytes  # of the entries in the node, joined with NUL
+    fingerprints: bytes
+    node: bytes
+    content: bytes  # chunk ids of the node
+    levels: int
+    files: int
+    others: int
+    file_bytes: int
+
+
+def fingerprint(state: os.stat_result) -> bytes:
+    """Return what tells two states of an entry apart; owner and attributes show in the ctime."""
+    return _pack(state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_mode)
+
+
+def is_settled(state: os.stat_result, *, before_ns: int) -> bool:
+    """Return whether all that happened to the entry happened before `before_ns`."""
+    return state.st_mtime_ns < before_ns and state.st_ctime_ns < before_ns
+
+
+def folder_key(parent: bytes, name: bytes) -> bytes:
+    """Return the key of the folder `name` in the folder with key `parent` (b"" for a root)."""
+    return blake3(b"%b/%b" % (parent, name)).digest(_KEY_BYTES)
+
+
+@final
+class ChangeCache:
+    """The blocks of the last run; everything that is damaged or missing is simply not there."""
+
+    def __init__(self, files: Files, name: str) -> None:
+        """Open the cache `name`, or none."""
+        self.epoch = b""
+        self._files, self._name = files, name
+        self._keys = self._offsets = memoryview(b"").cast("Q")
+        self._window, self._window_at = memoryview(b""), 0
+        try:
+            self._open(files.size_bytes(name))
+        except ObjectAbsent:
+            return
+
+    def find(self, key: bytes) -> FolderBlock | None:
+        """Return the block of a folder, if there is one and it is whole."""
+        number = int.from_bytes(key[:8], "little")
+        row = bisect_left(self._keys, number)
+        while row < len(self._keys) and self._keys[row] == number:
+            block = self._block_at(self._offsets[row])
+            if block is not None and block.key == key:
+                return block
+            row += 1
+        return None
+
+    def _open(self, size_bytes: int) -> None:
+        if size_bytes < _HEADER.size + _TRAILER.size:
+            return
+        (magic,) = _HEADER.unpack(self._read(0, _HEADER.size))
+        at, rows, epoch, crc, end = _TRAILER.unpack(
+            self._read(size_bytes - _TRAILER.size, _TRAILER.size)
+        )
+        if magic != _MAGIC or end != _MAGIC or at + 16 * rows + _TRAILER.size != size_bytes:
+            return
+        table = memoryview(self._read(at, 16 * rows))
+        if zlib.crc32(table) == crc:
+            self._keys, self._offsets = table[: 8 * rows].cast("Q"), table[8 * rows :].cast("Q")
+            self.epoch = epoch
+
+    def _block_at(self, offset: int) -> FolderBlock | None:
+        head = self._slice(offset, _BLOCK.size)
+        if len(head) < _BLOCK.size:
+            return None
+        length, crc = _BLOCK.unpack(head)
+        body = self._slice(offset + _BLOCK.size, length)
+        if len(body) != length or zlib.crc32(body) != crc:
+            return None
+        try:
+            return _decoder.decode(body)
+        except msgspec.DecodeError:
+            return None
+
+    def _slice(self, offset: int, length: int) -> memoryview:
+        """Return bytes through a window: blocks are asked for nearly in the order they lie in."""
+        start = offset - self._window_at
+        if start < 0 or start + length > len(self._window):
+            begin = max(0, offset - _WINDOW_BYTES // 4)
+            self._window_at, start = begin, offset - begin
+            wanted = max(_WINDOW_BYTES, start + length)
+            self._window = memoryview(self._read(begin, wanted))
+        return self._window[start : start + length]
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._files.read_range(self._name, offset=offset, length=length)
+
+
+@final
+class ChangeCacheWriter:
+    """Collects the blocks of a run; they replace the old ones with `publish`."""
+
+    def __init__(self, files: Files) -> None:
+        self._file: NewFile = files.create()
+        self._offset = 0
+        self._keys, self._offsets = array("Q"), array("Q")
+        self._write(_HEADER.pack(_MAGIC))
+
+    def add(self, block: FolderBlock) -> None:
+        """Keep the block of a folder that is complete."""
+        body = _encoder.encode(block)
+        self._keys.append(int.from_bytes(block.key[:8], "little"))
+        self._offsets.append(self._offset)
+        self._write(_BLOCK.pack(len(body), zlib.crc32(body)) + body)
+
+    def publish(self, name: str, *, epoch: bytes) -> None:
+        """Replace the cache `name`, durably; call when the recovery point is safe.
+
+        Args:
+            name: Of the cache.
+            epoch: Of the chunk index that knows all chunks named in the blocks.
+        """
+        keys = np.frombuffer(self._keys, np.uint64)
+        order = np.argsort(keys, kind="stable")
+        table = keys[order].tobytes() + np.frombuffer(self._offsets, np.uint64)[order].tobytes()
+        trailer = (self._offset, len(keys), epoch, zlib.crc32(table), _MAGIC)
+        self._write(table)
+        self._write(_TRAILER.pack(*trailer))
+        self._file.publish(name)
+
+    def abandon(self) -> None:
+        """Forget the run."""
+        self._file.abandon()
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._offset += len(data)
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(FolderBlock)

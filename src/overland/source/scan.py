@@ -1,0 +1,87 @@
+"""Folders and their entries, without a limit on depth and without following links.
+
+Everything goes relative to an open folder, so that paths longer than the system's PATH_MAX work
+and a folder that is swapped for a link while we look is not followed.
+"""
+
+import os
+import stat
+from typing import NamedTuple
+
+__all__ = ["Listing", "kind_of", "list_folder", "open_folder", "open_root", "reason_of"]
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Listing(NamedTuple):
+    """The entries of a folder: names sorted as bytes, and the state of each."""
+
+    names: list[bytes]
+    stats: list[os.stat_result]
+    failed: list[tuple[bytes, str]]  # entries whose state cannot be read, and why
+
+
+def open_root(path: bytes) -> int:
+    """Return a descriptor of a source root; here, and only here, a link is followed."""
+    return os.open(path, _FOLDER_FLAGS)
+
+
+def open_folder(name: bytes, *, parent_fd: int) -> int:
+    """Return a descriptor of the folder `name` in an open folder.
+
+    Raises:
+        OSError: It is gone, not a folder any more, or may not be read.
+    """
+    return os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=parent_fd)
+
+
+def list_folder(fd: int) -> Listing:
+    """Return what the open folder holds.
+
+    An entry that vanishes between the listing and the look at it is left out without a word: it
+    was removed before it was backed up.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    names = [os.fsencode(name) for name in os.listdir(fd)]
+    names.sort()
+    stats: list[os.stat_result] = []
+    failed: list[tuple[bytes, str]] = []
+    missing: set[bytes] = set()
+    look = os.stat
+    for name in names:
+        try:
+            stats.append(look(name, dir_fd=fd, follow_symlinks=False))
+        except OSError as error:
+            missing.add(name)
+            if not isinstance(error, FileNotFoundError):
+                failed.append((name, reason_of(error)))
+    if missing:
+        names = [name for name in names if name not in missing]
+    return Listing(names, stats, failed)
+
+
+def kind_of(mode: int) -> str:
+    """Return `file`, `folder`, `symlink`, `fifo`, or what it is that a backup leaves out."""
+    return _KINDS.get(stat.S_IFMT(mode), "something unknown")
+
+
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+
+
+def reason_of(error: OSError) -> str:
+    """Return why something of the source could not be read, in words for the operator."""
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if isinstance(error, FileNotFoundError):
+        return "vanished while the backup ran"
+    return f"cannot be read: {os.strerror(error.errno)}" if error.errno else "cannot be read"
