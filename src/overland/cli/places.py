@@ -42,7 +42,7 @@ def open_place(
         layers = [*_vault(machine), *_staging(machine)]
     if not layers:
         raise RefusedError(
-            "there is nothing to read from: register this computer with its vault, "
+            "there is nothing to read from: run `overland agent register`, "
             "or name a drive or folder with --from"
         )
     objects = LayeredObjects(layers)
