@@ -16,7 +16,6 @@ import click
 import platformdirs
 
 from overland.adapters.clock import SystemClock
-from overland.adapters.database import open_database
 from overland.adapters.http import UrllibHttp
 from overland.adapters.posix import PosixFiles
 from overland.cli.outcome import json_option
@@ -167,6 +166,9 @@ def init_cloud(folder: Path, *, dock: Dock | None, new_root_token: bool) -> bool
     Raises:
         CloudInitialised: It exists, and nothing is to be changed.
     """
+    # Most of a second for what no other command needs.
+    from overland.adapters.database import open_database  # noqa: PLC0415
+
     cloud_home = CloudHome(PosixFiles(folder))
     is_new = not cloud_home.is_initialised()
     if not (is_new or dock or new_root_token):

@@ -106,8 +106,14 @@ def _copy_source(journey: Journey, named: Path | None) -> Path:
     """Copy what is to be backed up, since the demo changes it on the way."""
     source = journey.folder / "source"
     source.mkdir()
-    for folder in [named] if named else _python_trees():
-        _copy(folder, source / folder.name)
+    if named is None:
+        for folder in _python_trees():
+            (source / folder.name).mkdir()
+            # Others' packages may be of any size, and are not the standard library.
+            parts = [path for path in folder.iterdir() if path.name != "site-packages"]
+            _copy(parts, source / folder.name)
+    else:
+        _copy_whole(named, source)
     files = [path for path in source.rglob("*") if path.is_file() and not path.is_symlink()]
     size_bytes = sum(path.stat().st_size for path in files)
     journey.say(_SOURCE, f"{len(files):,} files, {size_text(size_bytes)} to protect in {source}")
@@ -115,10 +121,7 @@ def _copy_source(journey: Journey, named: Path | None) -> Path:
 
 
 def _python_trees() -> list[Path]:
-    """Return the standard library, and Python's documentation where it is installed.
-
-    Others' packages, which may be of any size, are left out by `_copy`.
-    """
+    """Return the standard library, and Python's documentation where it is installed."""
     documentation = [
         path
         for path in (Path(sys.base_prefix) / "share" / "doc", Path("/usr/share/doc/python3"))
@@ -127,18 +130,28 @@ def _python_trees() -> list[Path]:
     return [Path(sysconfig.get_path("stdlib")), *documentation[:1]]
 
 
-def _copy(folder: Path, to: Path) -> None:
+def _copy(parts: list[Path], to: Path) -> None:
+    if parts:
+        _cp([str(path) for path in parts], to)
+
+
+def _copy_whole(folder: Path, to: Path) -> None:
     if not folder.is_dir():
-        sys.exit(f"{folder} is not a folder")
-    to.mkdir()
-    parts = [str(path) for path in folder.iterdir() if path.name != "site-packages"]
-    subprocess.run(["cp", "-a", "--", *parts, str(to)], check=True)
+        sys.exit(f"{folder} is not a folder; choose another --source")
+    _cp([f"{folder.absolute()}/."], to)
+
+
+def _cp(parts: list[str], to: Path) -> None:
+    """Copy with `cp -a`, which keeps owners, times, links, holes and attributes."""
+    done = subprocess.run(["cp", "-a", "--", *parts, str(to)], check=False)
+    if done.returncode != 0:
+        sys.exit("the source could not be copied for the demo; choose another --source")
 
 
 def _likeness(journey: Journey, source: Path, label: str) -> Path:
     copy = journey.folder / "likeness" / label
-    copy.parent.mkdir(exist_ok=True)
-    subprocess.run(["cp", "-a", "--", str(source), str(copy)], check=True)
+    copy.mkdir(parents=True)
+    _copy_whole(source, copy)
     return copy
 
 

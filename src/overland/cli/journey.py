@@ -115,7 +115,7 @@ class Journey:
     def vault_folder(self) -> Path:
         """Return the folder in which this computer's objects rest."""
         vaults = self.folder / "cloud" / "cloud" / "objects" / "vaults"
-        return next(iter(vaults.glob("*/*")), vaults)
+        return next((found.parent for found in vaults.glob("*/*/points")), vaults)
 
     def close(self, *, keep_serving: bool) -> None:
         """Stop the cloud, unless it is to go on."""
