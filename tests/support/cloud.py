@@ -6,7 +6,7 @@ import itertools
 import json as jsons
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -123,13 +123,13 @@ class LocalCloud:
     def random(self, count: int) -> bytes:
         return bytes(itertools.islice(self._bytes, count))
 
-    def token(self, role: Role, *, days: int = 30, **scope: str) -> str:
+    def token(self, role: Role, scope: Scope | None = None, *, days: int = 30) -> str:
         """Make a token of any role, without asking anybody."""
         with self.database.begin() as connection:
             return issue_token(
                 connection,
                 role,
-                replace(Scope(), **scope),
+                scope or Scope(),
                 at=self.clock.now(),
                 lifetime=timedelta(days=days),
                 random=self.random,

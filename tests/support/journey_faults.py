@@ -27,6 +27,10 @@ class Life:
         self._kill_at, self._lock = kill_at, threading.Lock()
 
     @property
+    def is_mortal(self) -> bool:
+        return self._kill_at is not None
+
+    @property
     def is_over(self) -> bool:
         return self.killed_at is not None
 

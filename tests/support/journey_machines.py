@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from fastapi import FastAPI
 from sqlalchemy import Engine
 from tests.support.importservice import Operator
 from tests.support.journey_faults import (
@@ -18,6 +19,7 @@ from tests.support.journey_faults import (
     MortalVolumes,
 )
 from tests.support.journey_network import Application, Network
+from tests.support.simengine import Killed
 from typing_extensions import override
 
 from overland.adapters.database import open_database
@@ -72,6 +74,16 @@ def files_of(life: Life) -> Callable[[str], Files]:
     return lambda path: MortalFiles(PosixFiles(Path(path)), life)
 
 
+_apis: list[FastAPI] = []
+
+
+def _api(services: Services) -> FastAPI:
+    """Return the API, made once: it takes long, and holds nothing but its services."""
+    if not _apis:
+        _apis.append(create_app(services))
+    return _apis[0]
+
+
 class Cloud:
     """The control plane and the data plane, as one program that is killed and started anew."""
 
@@ -117,7 +129,7 @@ class Cloud:
             dock=DOCK,
             grant_key=home.grant_key(self._rng.randbytes),
         )
-        self._api = create_app(self.services)
+        _api(self.services).state.services = self.services
         self._objects = create_objects_app(
             self.spaces,
             public_key=sign.public_key(self.services.grant_key),
@@ -126,16 +138,26 @@ class Cloud:
 
     def application(self, host: str) -> Application:
         """Return what answers at an address; see `Server`."""
-        return self._api if host == "127.0.0.1:7001" else self._objects
+        return _api(self.services) if host == "127.0.0.1:7001" else self._objects
 
-    def restart(self, life: Life | None = None) -> None:
+    def restart(self) -> None:
         """Start the program anew if it was killed; see `Server`."""
         with self._lock:
-            if life is None and not self.life.is_over:
-                return  # another request has seen to it
-            self.deaths += self.life.is_over
-            self.database.dispose()
-            self._open(life or Life())
+            if self.life.is_over:  # and no other request has seen to it
+                self._begin_anew(Life())
+
+    def live(self, life: Life) -> None:
+        """Stop the program, and start it anew for another life."""
+        with self._lock:
+            try:
+                self._begin_anew(life)
+            except Killed:
+                self._begin_anew(Life())
+
+    def _begin_anew(self, life: Life) -> None:
+        self.deaths += self.life.is_over
+        self.database.dispose()
+        self._open(life)
 
     def sweep(self) -> int:
         """Let it look at the clocks of shipping, as it does every few minutes."""
@@ -254,7 +276,7 @@ class Station:
         self._database = open_database(folder / "station.db", "station")
         self.records = Records(self._database)
         self.volumes = MortalVolumes(life)
-        self.engine = MortalEngine(life, before=before.engine if before else None)
+        self.engine: MortalEngine = MortalEngine(life, before=before.engine if before else None)
 
     def close(self) -> None:
         self._database.dispose()
@@ -293,9 +315,7 @@ class Station:
                 progress=NullProgress(),
             )
 
-    def _open(
-        self, grant: station.Grant, *, prefix: str, renew: Callable[[], str]
-    ) -> Objects:
+    def _open(self, grant: station.Grant, *, prefix: str, renew: Callable[[], str]) -> Objects:
         objects = HttpObjects(
             grant.endpoint, grant.space, prefix, grant.token, None, renew, pause=self.clock.sleep
         )

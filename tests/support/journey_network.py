@@ -21,7 +21,7 @@ from urllib3.exceptions import NewConnectionError, ProtocolError
 from overland.adapters.http import UrllibHttp
 from overland.adapters.httpobjects import HttpObjects
 
-__all__ = ["Network", "Server", "Sent", "Trouble"]
+__all__ = ["Network", "Sent", "Server", "Trouble"]
 
 Trouble = Literal["refused", "cut", "lost"]
 """Nobody answers; the line breaks within the request; the server does it, and nobody hears."""

@@ -123,6 +123,26 @@ def test_a_parcel_that_came_unknown_is_found_when_its_number_is_entered(
     assert journey.ship("TRACK-0001")["properties"]["state"] == "Received"
 
 
+def test_a_number_that_is_used_again_brings_no_drive_of_the_job_before(journey: Journey) -> None:
+    journey.imported()
+    assert journey.give_back()["state"] == "Completed"
+    journey.admin.ok("DELETE", journey.job_path)
+    second = journey.world.job_path("second")
+    journey.admin.ok("PUT", second, job_body(journey.world, serials=journey.serials))
+    shipped = journey.admin.ok("PATCH", second, ship_body())["properties"]
+    assert shipped["state"] == "Shipping"
+    assert {each["state"] for each in shipped["driveList"]} == {"Specified"}
+
+
+def test_a_parcel_of_a_job_that_was_deleted_unshipped_waits_for_the_next_one(
+    journey: Journey,
+) -> None:
+    assert set(outcomes(journey.receive()).values()) == {"awaiting-ship-notice"}
+    journey.admin.ok("DELETE", journey.job_path)
+    journey.prepare()
+    assert journey.ship()["properties"]["state"] == "Received"
+
+
 def test_drives_of_an_ended_job_are_not_taken_in(journey: Journey) -> None:
     journey.ship()
     journey.receive(["A", "B"])
@@ -142,6 +162,8 @@ def test_drives_of_an_ended_job_are_not_taken_in(journey: Journey) -> None:
         {"carrier": ""},
         {"received_at": "yesterday"},
         {"received_at": "2027-03-01T12:00:00"},
+        {"received_at": "0001-01-01T00:00:00+14:00"},
+        {"serials": [".."]},
     ],
 )
 def test_a_parcel_that_makes_no_sense_is_refused(

@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 from tests.support.cloud import LocalCloud
-from tests.support.cloudsamples import Journey
+from tests.support.cloudsamples import Journey, job_body
+
+from overland.cloud import clocks
 
 
 @pytest.fixture
@@ -105,9 +107,25 @@ def test_an_ended_job_is_kept_for_90_days_and_its_log_for_ever(journey: Journey)
     assert wait(journey, days=89) == 0
     assert wait(journey, days=1) == 1
     assert journey.admin.request("GET", journey.job_path).status == 404
-    token = journey.cloud.http(journey.cloud.root_token).ok(
-        "POST", "/v1/tokens", {"role": "station", "expires_in_days": 1}
-    )["token"]
-    log = journey.cloud.http(token).ok("GET", f"/v1/custody?job={job_id}")
+    log = journey.admin.ok("GET", f"/v1/custody?job={job_id}")
     assert log["intact"]
     assert {each["detail"] is None for each in log["events"]} == {True}
+    stranger = journey.cloud.http(journey.cloud.world("inland").admin)
+    assert stranger.request("GET", f"/v1/custody?job={job_id}").status == 404
+
+
+def test_a_job_that_fails_holds_up_no_other(
+    journey: Journey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = journey.world.job_path("another")
+    journey.admin.ok("PUT", path, job_body(journey.world, serials=["C"]))
+    looked_at = []
+
+    def fail(_: object, job_id: str, *__: object) -> bool:
+        looked_at.append(job_id)
+        raise RuntimeError(job_id)
+
+    monkeypatch.setattr(clocks, "_sweep_one", fail)
+    with pytest.raises(RuntimeError):
+        journey.cloud.sweep()
+    assert len(looked_at) == 2

@@ -151,6 +151,16 @@ def test_a_tag_can_be_added_later(journey: Journey) -> None:
     assert journey.agent.ok("GET", journey.seed_path)["job"]["name"] == "other-name"
 
 
+def test_a_job_without_a_tag_brings_the_seed_that_was_not_abandoned(journey: Journey) -> None:
+    journey.announce()
+    journey.agent.ok("PATCH", journey.seed_path, {"state": "Abandoned"})
+    journey.agent.ok("POST", "/v1/seeds", journey.seed_body(seed_id=OTHER_ID))
+    journey.admin.ok("PUT", journey.job_path, job_body(journey.world))
+    journey.ship()
+    found = journey.station.ok("GET", f"/v1/station/jobs/{journey.job_id}")
+    assert found["seed_id"] == OTHER_ID
+
+
 @pytest.mark.parametrize("seed_id", [OTHER_ID, "nonsense"])
 def test_a_tag_names_a_seed_of_the_tenant(journey: Journey, seed_id: str) -> None:
     body = job_body(journey.world, seed_id=seed_id)

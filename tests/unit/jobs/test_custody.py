@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, StaticPool, create_engine
+from tests.support.samplejobs import job
 
 from overland.jobs import custody, tables
 from overland.jobs.custody import Entry
@@ -26,8 +27,8 @@ def connection() -> Iterator[Connection]:
 def write(connection: Connection, job_id: str = "job-1", count: int = 4) -> list[Entry]:
     for number in range(count):
         happening = Happening(event="edited", drive=f"D{number}", detail={"old": None, "new": [1]})
-        at = AT + timedelta(seconds=number)
-        custody.append(connection, job_id, happening, actor="station:1", at=at)
+        made = replace(job(), job_id=job_id, changed_at=AT + timedelta(seconds=number))
+        custody.append(connection, made, happening, actor="station:1")
     return custody.entries(connection, job_id)
 
 
@@ -60,6 +61,7 @@ DAMAGES: dict[str, Callable[[list[Entry]], list[Entry]]] = {
         *(replace(entry, number=entry.number - 1) for entry in log[2:]),
     ],
     "two entries changed round": lambda log: [log[0], log[2], log[1], log[3]],
+    "the tenant": lambda log: [replace(entry, tenant_id="other") for entry in log],
     "the job": lambda log: [replace(entry, job_id="job-2") for entry in log],
 }
 

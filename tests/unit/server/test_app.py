@@ -9,11 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.cloud import LocalCloud
+from tests.support.cloudsamples import Journey
+from typing_extensions import override
 
+from overland.adapters.folderobjects import FolderSpaces
 from overland.adapters.http import UrllibHttp
 from overland.adapters.httpobjects import HttpObjects
 from overland.ports.http import Reply
@@ -95,8 +100,8 @@ def test_a_tenant_is_set_up_from_the_command_line_alone(
     assert "token" not in made
     assert stat.S_IMODE(admin.stat().st_mode) == 0o600
     subscription = cloud.run("subscription", "create", "Main", token=admin)
-    cloud.run("storage-account", "create", "harbourdata", token=admin)
-    cloud.run("container", "create", "seeds", "--storage-account", "harbourdata", token=admin)
+    cloud.run("storage-account", "create", "inlanddata", token=admin)
+    cloud.run("container", "create", "seeds", "--storage-account", "inlanddata", token=admin)
     vault = cloud.run("vault", "create", "vault-1", token=admin)
     settings, credentials = tmp_path / "ps.xml", tmp_path / "credentials.json"
     cloud.run("publish-settings", "--out", str(settings), token=admin)
@@ -133,6 +138,45 @@ def test_a_tenant_is_set_up_from_the_command_line_alone(
     assert not (cloud.folder / "endpoints.json").exists()
     cloud.start()
     assert cloud.run("vault", "list", token=admin)[0]["vault_id"] == vault["vault_id"]
+
+
+class RemoteCloud(LocalCloud):
+    """What `Journey` needs of a cloud, over HTTPS to the running one."""
+
+    def __init__(self, running: RunningCloud) -> None:
+        self.running = running
+        self.root_token = (running.folder / "root-token").read_text().strip()
+        self.spaces = FolderSpaces(running.folder / "objects")
+
+    @override
+    def send(self, method: str, path: str, *, token: str | None, content: bytes | None) -> Reply:
+        http = UrllibHttp(self.running.endpoints["url"], token, self.running.ca_pem)
+        body = None
+        with suppress(TypeError, ValueError):
+            body = json.loads(content or b"")
+        if body is not None and not path.endswith("/manifest"):
+            return http.request(method, path, json=body)
+        return http.request(method, path, raw=content)
+
+
+def test_adoption_goes_on_after_a_kill(cloud: RunningCloud) -> None:
+    journey = Journey(cloud=RemoteCloud(cloud))
+    journey.imported()
+    path = f"{journey.seed_path}/adoption"
+    assert journey.agent.ok("POST", path)["state"] in {"running", "done"}
+    assert cloud.process is not None
+    cloud.process.kill()
+    cloud.process.wait()
+    (cloud.folder / "endpoints.json").unlink()
+    cloud.start()
+    until = time.monotonic() + READY_S
+    while (found := journey.agent.ok("GET", path))["state"] == "running":
+        assert time.monotonic() < until, found
+        time.sleep(0.1)
+    assert (found["state"], found["missing"]) == ("done", [])
+    assert journey.agent.ok("GET", journey.seed_path)["state"] == "Online"
+    (point,) = journey.agent.ok("GET", "/v1/points")
+    assert point["state"] == "available"
 
 
 def test_everything_in_the_folder_is_for_its_owner_only(cloud: RunningCloud) -> None:

@@ -204,6 +204,16 @@ def test_a_copy_computer_reaches_one_subscription_and_one_job(journey: Journey) 
     assert tools.ok("GET", journey.seed_path)["state"] == "Configured"
 
 
+def test_a_copy_computer_of_one_job_takes_no_other_jobs_seed(journey: Journey) -> None:
+    journey.announce()
+    tools, path = journey.copy_computer("other"), journey.world.job_path("other")
+    body = job_body(journey.world, serials=["B"], seed_id=journey.seed.seed_id)
+    assert tools.request("PUT", path, json=body).status == 400
+    assert tools.request("GET", journey.seed_path).status == 404
+    journey.admin.ok("PUT", path, body)
+    tools.ok("PATCH", path, {"tags": body["tags"]})  # who may, has linked it
+
+
 def test_a_copy_computer_of_another_subscription_reaches_nothing(journey: Journey) -> None:
     journey.announce()
     journey.prepare()

@@ -317,6 +317,7 @@ def _custody_events() -> None:
     op.create_table(
         "custody_events",
         sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.Column("tenant_id", sa.String(length=36), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("actor", sa.String(length=96), nullable=False),

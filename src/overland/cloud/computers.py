@@ -1,0 +1,201 @@
+"""Source computers: how one gets into a vault, and what is known of it.
+
+A vault credentials document opens registration in one vault for ten days.  A computer that
+registers again gets a new token and loses its old ones; its name, its repository and its signing
+key stay bound to one another, so that a renamed or copied computer is noticed.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import RowMapping, insert, select
+
+from overland.cloud import names, resources, tables
+from overland.cloud.identity import (
+    Permission,
+    Role,
+    Scope,
+    issue_token,
+    revoke_computer_tokens,
+)
+from overland.cloud.refusals import Conflict, Forbidden, ResourceAbsent
+from overland.cloud.services import Call
+from overland.values import RepositoryId
+from overland.vault.owner import Owner
+
+__all__ = [
+    "Registration",
+    "SourceComputer",
+    "get_computer",
+    "issue_vault_credentials",
+    "load",
+    "own_computer",
+    "owner_of",
+    "register",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceComputer:
+    """A computer that is backed up, as the cloud knows it."""
+
+    source_computer_id: str
+    tenant_id: str
+    vault_id: str
+    name: str
+    repository_id: RepositoryId
+    signing_public_key: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """The answer to a registration; holds the token in clear, once."""
+
+    computer: SourceComputer
+    token: str
+    is_new: bool
+
+
+def issue_vault_credentials(call: Call, vault_id: str) -> dict[str, object]:
+    """Return the document with which computers can register in a vault for ten days."""
+    call.require(Permission.ISSUE_CREDENTIALS)
+    vault = resources.get_vault(call, vault_id)
+    lifetime = call.services.limits.vault_credentials
+    scope = Scope(tenant_id=vault.tenant_id, vault_id=vault.vault_id)
+    endpoints = call.services.endpoints
+    return {
+        "format": 1,
+        "url": endpoints.url,
+        "object_url": endpoints.object_url,
+        "ca_pem": endpoints.ca_pem,
+        "tenant_id": vault.tenant_id,
+        "vault_id": vault.vault_id,
+        "vault_name": vault.name,
+        "registration_token": _issue(call, Role.REGISTRATION, scope, lifetime),
+        "expires_at": (call.at + lifetime).isoformat(),
+    }
+
+
+def register(call: Call, *, name: str, repository_id: str, signing_public_key: str) -> Registration:
+    """Enter a source computer into the vault that the caller's token is for.
+
+    Raises:
+        Conflict: The name, or the repository, belongs to another registration.
+    """
+    call.require(Permission.REGISTER_COMPUTERS)
+    names.check_label(name, what="name", longest=255)
+    repository = RepositoryId(names.check_uuid(repository_id, what="repository_id"))
+    key = names.check_public_key(signing_public_key, target="signing_public_key")
+    existing = _existing(call, name=name, repository_id=repository)
+    computer = existing or SourceComputer(
+        source_computer_id=call.new_id(),
+        tenant_id=call.principal.tenant_id,
+        vault_id=_vault_id(call),
+        name=name,
+        repository_id=repository,
+        signing_public_key=key,
+        created_at=call.at,
+    )
+    if computer.signing_public_key != key:
+        raise Conflict("signing_public_key", f"{name} is registered with another signing key")
+    if existing is None:
+        _insert(call, computer)
+    revoke_computer_tokens(call.connection, computer.source_computer_id, at=call.at)
+    scope = Scope(
+        tenant_id=computer.tenant_id,
+        vault_id=computer.vault_id,
+        source_computer_id=computer.source_computer_id,
+    )
+    token = _issue(call, Role.AGENT, scope, call.services.limits.agent_token)
+    return Registration(computer=computer, token=token, is_new=existing is None)
+
+
+def get_computer(call: Call, source_computer_id: str) -> SourceComputer:
+    """Return a source computer of the caller's tenant; an agent may see itself only.
+
+    Raises:
+        ResourceAbsent: The caller may see no such computer.
+    """
+    call.require(Permission.READ_COMPUTERS)
+    found = load(call, source_computer_id)
+    own = call.principal.scope.source_computer_id
+    if found.tenant_id != call.principal.tenant_id or own not in (None, found.source_computer_id):
+        raise ResourceAbsent(f"source computer {source_computer_id}")
+    return found
+
+
+def own_computer(call: Call) -> SourceComputer:
+    """Return the source computer that is asking.
+
+    Raises:
+        Forbidden: The token is not that of a source computer.
+    """
+    own = call.principal.scope.source_computer_id
+    if own is None:
+        raise Forbidden("only a source computer's own token allows this")
+    return load(call, own)
+
+
+def owner_of(computer: SourceComputer) -> Owner:
+    """Return the computer as the vault knows it: whose signature counts for its objects."""
+    return Owner(
+        source_computer_id=computer.source_computer_id,
+        repository_id=computer.repository_id,
+        public_key=bytes.fromhex(computer.signing_public_key),
+    )
+
+
+def load(call: Call, source_computer_id: str) -> SourceComputer:
+    """Return a source computer, whoever owns it; callers check that.
+
+    Raises:
+        ResourceAbsent: There is none.
+    """
+    columns = tables.source_computers.c
+    wanted = select(tables.source_computers).where(columns.source_computer_id == source_computer_id)
+    row = call.connection.execute(wanted).mappings().one_or_none()
+    if row is None:
+        raise ResourceAbsent(f"source computer {source_computer_id}")
+    return _computer(row)
+
+
+def _existing(call: Call, *, name: str, repository_id: RepositoryId) -> SourceComputer | None:
+    """Return the earlier registration of the same computer, or None."""
+    columns = tables.source_computers.c
+    wanted = select(tables.source_computers).where(columns.vault_id == _vault_id(call))
+    for row in call.connection.execute(wanted).mappings():
+        same_name = row["name_key"] == name.casefold()
+        same_repository = row["repository_id"] == repository_id
+        if same_name and same_repository:
+            return _computer(row)
+        if same_name:
+            raise Conflict("name", f"{name} is registered with another repository")
+        if same_repository:
+            raise Conflict(
+                "repository_id", f"this repository is registered as {row['name']}; keep that name"
+            )
+    return None
+
+
+def _vault_id(call: Call) -> str:
+    vault_id = call.principal.scope.vault_id
+    assert vault_id is not None, "registration tokens are made for one vault"
+    return vault_id
+
+
+def _insert(call: Call, computer: SourceComputer) -> None:
+    values = {name: getattr(computer, name) for name in SourceComputer.__dataclass_fields__}
+    call.connection.execute(
+        insert(tables.source_computers).values(**values, name_key=computer.name.casefold())
+    )
+
+
+def _computer(row: RowMapping) -> SourceComputer:
+    return SourceComputer(**{name: row[name] for name in SourceComputer.__dataclass_fields__})
+
+
+def _issue(call: Call, role: Role, scope: Scope, lifetime: timedelta) -> str:
+    return issue_token(
+        call.connection, role, scope, at=call.at, lifetime=lifetime, random=call.services.random
+    )

@@ -1,0 +1,99 @@
+"""The link between a seed and its import job: two tags on the job, or the job's name.
+
+The tag `overland-seed` holds the seed's id and is what counts.  Without it, the job of the name
+that the seed asks for in the seed's storage account is taken; so a job that was made by hand
+under another name is linked by correcting the name in the seed.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from overland.cloud import names
+from overland.cloud.refusals import Conflict, Invalid
+from overland.cloud.services import Call
+from overland.jobs import records, seeds
+from overland.jobs.importjob import Document, ImportJob
+from overland.jobs.seeds import Seed
+from overland.jobs.states import JobState, SeedState
+from overland.values import SeedId
+
+__all__ = ["DRIVE_KEY_TAG", "SEED_TAG", "job_of", "seed_of", "with_tags"]
+
+SEED_TAG: Final = "overland-seed"
+DRIVE_KEY_TAG: Final = "overland-drive-key"
+
+_OPEN: Final = frozenset(
+    {JobState.CREATING, JobState.SHIPPING, JobState.RECEIVED, JobState.TRANSFERRING}
+)
+
+
+def with_tags(call: Call, job: ImportJob, tags: Document | None) -> ImportJob:
+    """Return the job with new tags, and linked to the seed that they name.
+
+    Raises:
+        Invalid: A tag of ours does not hold what it should, or names no seed of the tenant.
+        Conflict: The seed goes elsewhere, or has an open import job already.
+    """
+    seed_text, key = (tags or {}).get(SEED_TAG), (tags or {}).get(DRIVE_KEY_TAG)
+    if key is not None:
+        names.check_public_key(str(key), target=f"tags.{DRIVE_KEY_TAG}")
+    seed_id = None
+    if seed_text is not None:
+        seed_id = SeedId(names.check_uuid(str(seed_text), what=f"tags.{SEED_TAG}"))
+        _check_seed(call, job, seed_id)
+    return replace(
+        job, tags=tags, seed_id=seed_id, drive_public_key=None if key is None else str(key)
+    )
+
+
+def job_of(call: Call, seed: Seed) -> ImportJob | None:
+    """Return the import job that carries a seed, or None if there is none yet."""
+    linked = records.find_seed_job(call.connection, seed.seed_id)
+    if linked is not None:
+        return linked
+    named = records.find_named(
+        call.connection,
+        subscription_id=seed.subscription_id,
+        storage_account=seed.storage_account,
+        name=seed.job_name,
+    )
+    return next((job for job in named if job.seed_id is None), None)
+
+
+def seed_of(call: Call, job: ImportJob) -> Seed | None:
+    """Return the seed that an import job carries, or None if it carries none of ours."""
+    if job.seed_id is not None:
+        return seeds.find_seed(call.connection, job.seed_id)
+    named = [
+        seed
+        for seed in seeds.list_seeds(call.connection, tenant_id=job.tenant_id)
+        if seed.storage_account == job.storage_account
+        and seed.job_name.casefold() == job.name.casefold()
+    ]
+    # A name is used again after its seed was abandoned; the drives then bring the later seed.
+    return min(named, key=lambda seed: seed.state is SeedState.ABANDONED, default=None)
+
+
+def _check_seed(call: Call, job: ImportJob, seed_id: SeedId) -> None:
+    seed = seeds.find_seed(call.connection, seed_id)
+    if seed is None or seed.tenant_id != job.tenant_id:
+        raise Invalid(f"tags.{SEED_TAG}", f"there is no seed {seed_id}")
+    if seed.storage_account != job.storage_account:
+        raise Conflict(
+            "storageAccountId", f"seed {seed_id} goes to storage account {seed.storage_account}"
+        )
+    other = records.find_seed_job(call.connection, seed_id)
+    if not _may_link(call, job, seed, other):
+        raise Invalid(f"tags.{SEED_TAG}", f"there is no seed {seed_id} for import job {job.name}")
+    if other is not None and other.job_id != job.job_id and other.state in _OPEN:
+        raise Conflict(
+            f"tags.{SEED_TAG}", f"seed {seed_id} travels with import job {other.name} already"
+        )
+
+
+def _may_link(call: Call, job: ImportJob, seed: Seed, linked: ImportJob | None) -> bool:
+    """Whether the caller may put the seed on the job: a token for one job leaves others' alone."""
+    if call.principal.scope.job_name is None:
+        return True
+    is_linked = linked is not None and linked.job_id == job.job_id
+    return is_linked or seed.job_name.casefold() == job.name.casefold()

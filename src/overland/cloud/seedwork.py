@@ -1,0 +1,255 @@
+"""Seeds as their source computer sees them: announced, staged, watched, relinked, abandoned.
+
+The checks of the offline page run when a seed is announced, before a byte is staged: the
+subscription, the storage account in it, the container in that, and the job's name.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from overland.cloud import names, resources, seedlinks
+from overland.cloud.computers import SourceComputer, own_computer, owner_of
+from overland.cloud.computers import load as load_computer
+from overland.cloud.identity import Permission, Principal, Role
+from overland.cloud.refusals import Conflict, Forbidden, Invalid, ResourceAbsent
+from overland.cloud.services import Call, Services
+from overland.jobs import records
+from overland.jobs.seeds import Seed, apply_to_seed, find_seed, insert_seed, list_seeds, save_seed
+from overland.jobs.states import SeedEvent, SeedState
+from overland.values import SeedId
+from overland.vault import catalog
+from overland.vault.owner import open_manifest
+
+__all__ = [
+    "SeedRequest",
+    "abandon_seed",
+    "announce_seed",
+    "get_seed",
+    "manifest_name",
+    "own_seeds",
+    "put_manifest",
+    "relink_seed",
+]
+
+_TAKES_MANIFEST: Final = frozenset(
+    {SeedState.CONFIGURED, SeedState.STAGING, SeedState.AWAITING_IMPORT}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedRequest:
+    """The offline page's fields that concern the cloud."""
+
+    seed_id: str
+    job_name: str
+    policy: str
+    subscription_id: str
+    storage_account: str
+    container: str
+
+
+def announce_seed(call: Call, request: SeedRequest) -> Seed:
+    """Enter a seed, or return it if it was announced before with the same values.
+
+    Raises:
+        Invalid: The subscription, account, container or a name does not fit.
+        Conflict: The job's name is in use, or the seed was announced with other values.
+    """
+    call.require(Permission.WRITE_SEEDS)
+    computer = own_computer(call)
+    seed = _from_request(call, computer, request)
+    existing = find_seed(call.connection, seed.seed_id)
+    if existing is not None:
+        same = replace(
+            existing,
+            created_at=seed.created_at,
+            changed_at=seed.changed_at,
+            state=seed.state,
+            manifest_sha256=None,
+            warnings=(),
+        )
+        if same != seed:
+            raise Conflict("seed_id", "this seed was announced with other values")
+        return existing
+    _refuse_taken_name(call, seed)
+    seed = replace(seed, warnings=_warnings(call, seed))
+    insert_seed(call.connection, seed)
+    return seed
+
+
+def get_seed(call: Call, seed_id: str) -> Seed:
+    """Return a seed that the caller may see.
+
+    Raises:
+        ResourceAbsent: There is none: another answer than one that is still under way.
+    """
+    call.require(Permission.READ_SEEDS)
+    seed = find_seed(call.connection, seed_id)
+    if seed is None or not _may_see(call, seed):
+        raise ResourceAbsent(f"seed {seed_id}")
+    return seed
+
+
+def own_seeds(call: Call) -> list[Seed]:
+    """Return the seeds that the caller may see, oldest first."""
+    call.require(Permission.READ_SEEDS)
+    found = list_seeds(call.connection, tenant_id=call.principal.tenant_id)
+    return [seed for seed in found if _may_see(call, seed)]
+
+
+def put_manifest(services: Services, principal: Principal, seed_id: str, document: bytes) -> Seed:
+    """Take the signed list of what the drives will bring; the seed then awaits its import.
+
+    The same document again changes nothing.  It is stored between two transactions.
+
+    Raises:
+        SignatureInvalid: It is not signed by the seed's source computer.
+        Foreign: It is that of another seed or repository.
+        IntegrityError: It is not a seed manifest.
+        Conflict: Adoption has begun.
+    """
+    principal.require(Permission.WRITE_SEEDS)
+    digest = hashlib.sha256(document).hexdigest()
+    with services.call(principal) as call:
+        seed = get_seed(call, seed_id)
+        if seed.manifest_sha256 == digest:
+            return seed
+        _allow_manifest(seed)
+        owner = owner_of(load_computer(call, seed.source_computer_id))
+    manifest = open_manifest(document, owner=owner, seed_id=seed.seed_id)
+    store = services.spaces.open(f"vaults/{seed.vault_id}")
+    store.put(manifest_name(seed, digest), [document], size_bytes=len(document), sha256=digest)
+    with services.call(principal) as call:
+        seed = get_seed(call, seed_id)
+        _allow_manifest(seed)
+        if seed.state is not SeedState.AWAITING_IMPORT:
+            seed = apply_to_seed(seed, SeedEvent.STAGED, at=call.at)
+        seed = replace(seed, manifest_sha256=digest, changed_at=call.at)
+        save_seed(call.connection, seed)
+        catalog.announce_seed(call.connection, manifest, owner=owner)
+    return seed
+
+
+def _allow_manifest(seed: Seed) -> None:
+    if seed.state not in _TAKES_MANIFEST:
+        raise Conflict("manifest", f"the seed is {seed.state}; its manifest is settled")
+
+
+def manifest_name(seed: Seed, digest: str) -> str:
+    """Return where the manifest lies in the vault's space: outside of what agents can write."""
+    return f"control/manifests/{seed.seed_id}-{digest}.json"
+
+
+def relink_seed(call: Call, seed_id: str, job_name: str) -> Seed:
+    """Correct the name of the import job that a seed follows.
+
+    Raises:
+        Conflict: Another seed's job has the name.
+    """
+    call.require(Permission.EDIT_SEEDS)
+    seed = replace(
+        get_seed(call, seed_id),
+        job_name=names.check_policy_job_name(job_name),
+        changed_at=call.at,
+    )
+    if seed.state in (SeedState.ONLINE, SeedState.ABANDONED):
+        raise Conflict("job_name", f"the seed is {seed.state}; there is nothing to follow")
+    _refuse_taken_name(call, seed)
+    save_seed(call.connection, seed)
+    return seed
+
+
+def abandon_seed(call: Call, seed_id: str) -> Seed:
+    """Give a seed up, in whatever state it is; again does nothing.  Nothing is deleted."""
+    call.require(Permission.EDIT_SEEDS)
+    seed = get_seed(call, seed_id)
+    if seed.state is SeedState.ABANDONED:
+        return seed
+    seed = apply_to_seed(seed, SeedEvent.ABANDONED, at=call.at)
+    save_seed(call.connection, seed)
+    return seed
+
+
+def _from_request(call: Call, computer: SourceComputer, request: SeedRequest) -> Seed:
+    try:
+        subscription = resources.get_subscription(call, request.subscription_id)
+    except Forbidden:
+        raise Invalid(
+            "subscription_id", f"{request.subscription_id} is not a subscription of this tenant"
+        ) from None
+    try:
+        account = resources.get_account(
+            call, subscription_id=subscription.subscription_id, name=request.storage_account
+        )
+    except ResourceAbsent:
+        raise Invalid(
+            "storage_account", f"there is no {request.storage_account} in this subscription"
+        ) from None
+    if request.container not in resources.list_containers(call, account):
+        raise Invalid(
+            "container",
+            f"storage account {account.name} has no container {request.container}; make it first",
+        )
+    return Seed(
+        seed_id=_seed_id(request.seed_id),
+        tenant_id=computer.tenant_id,
+        vault_id=computer.vault_id,
+        source_computer_id=computer.source_computer_id,
+        subscription_id=subscription.subscription_id,
+        storage_account=account.name,
+        container=request.container,
+        job_name=names.check_policy_job_name(request.job_name),
+        policy=names.check_label(request.policy, what="policy", longest=256),
+        created_at=call.at,
+        changed_at=call.at,
+    )
+
+
+def _refuse_taken_name(call: Call, seed: Seed) -> None:
+    """Refuse a job name that another job has, or that goes to another account here."""
+    existing = records.find_named(
+        call.connection,
+        subscription_id=seed.subscription_id,
+        storage_account=seed.storage_account,
+        name=seed.job_name,
+    )
+    if any(job.seed_id not in (None, seed.seed_id) for job in existing):
+        raise Conflict(
+            "job_name",
+            f"storage account {seed.storage_account} has an import job {seed.job_name} already",
+        )
+    own = list_seeds(call.connection, source_computer_id=seed.source_computer_id)
+    for other in own:
+        same_name = other.job_name == seed.job_name and other.seed_id != seed.seed_id
+        is_open = other.state is not SeedState.ABANDONED
+        if same_name and is_open and other.storage_account != seed.storage_account:
+            raise Conflict(
+                "job_name",
+                f"{seed.job_name} goes to storage account {other.storage_account} in policy "
+                f"{other.policy}; one job name has one account",
+            )
+
+
+def _warnings(call: Call, seed: Seed) -> tuple[str, ...]:
+    found: Iterable[object] = call.services.spaces.open(seed.space).names()
+    if next(iter(found), None) is None:
+        return ()
+    return (f"container {seed.container} is not empty; a new one is better kept apart",)
+
+
+def _may_see(call: Call, seed: Seed) -> bool:
+    scope = call.principal.scope
+    if seed.tenant_id != call.principal.tenant_id:
+        return False
+    if call.principal.role is Role.AGENT:
+        return seed.source_computer_id == scope.source_computer_id
+    in_subscription = scope.subscription_id in (None, seed.subscription_id)
+    job = seedlinks.job_of(call, seed) if scope.job_name is not None else None
+    named = {seed.job_name.casefold()} | ({job.name.casefold()} if job is not None else set())
+    return in_subscription and (scope.job_name is None or scope.job_name.casefold() in named)
+
+
+def _seed_id(text: str) -> SeedId:
+    return SeedId(names.check_uuid(text, what="seed_id"))

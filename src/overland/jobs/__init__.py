@@ -1,0 +1,1 @@
+"""Import jobs, drives and seeds: pure tables of states, and their stored form."""

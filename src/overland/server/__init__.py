@@ -1,0 +1,1 @@
+"""The control plane over HTTPS: routes, and the program that serves them."""

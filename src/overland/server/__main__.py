@@ -1,0 +1,37 @@
+"""`python -m overland.server`: what `overland cloud serve` becomes."""
+
+from pathlib import Path
+
+import click
+
+from overland.errors import OverlandError
+from overland.server.app import Options, serve
+
+__all__ = ["main"]
+
+
+@click.command()
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), required=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8443, show_default=True)
+@click.option("--object-port", type=click.IntRange(0, 65535), default=8444, show_default=True)
+@click.option("--public-name", default=None)
+def main(*, folder: Path, host: str, port: int, object_port: int, public_name: str | None) -> None:
+    """Serve the cloud of a folder until SIGTERM."""
+    options = Options(
+        folder=folder.absolute(),
+        host=host,
+        port=port,
+        object_port=object_port,
+        public_name=public_name or host,
+    )
+    try:
+        serve(options)
+    except OverlandError as error:
+        raise click.ClickException(f"{error} [{error.code}]") from error
+    except OSError as error:
+        raise click.ClickException(f"{error} [operating-system]") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""One cloud in one process: API and data plane over TLS, SQLite, folders, durable work.
+
+`serve` composes the ports and runs until SIGTERM or SIGINT.  Requests under way are finished,
+adoption stops between two steps and goes on at the next start.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+from typing_extensions import override
+
+from overland.adapters.clock import SystemClock
+from overland.adapters.database import open_database
+from overland.adapters.engine import DbosEngine
+from overland.adapters.folderobjects import FolderSpaces
+from overland.adapters.posix import PosixFiles
+from overland.cloud import home
+from overland.cloud.adoptions import on_adoption_ended
+from overland.cloud.clocks import sweep
+from overland.cloud.home import CloudHome, Settings
+from overland.cloud.services import Endpoints, Services
+from overland.crypto import sign
+from overland.server.api import create_app
+from overland.server.certificates import SERVER_FILE, SERVER_KEY_FILE, ensure_certificates
+from overland.server.objects_app import create_objects_app
+from overland.vault.adoption import Adoption
+
+__all__ = ["Options", "serve"]
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_SWEEP_EVERY_S: Final = 300.0
+_GRACE_S: Final = 10  # for requests under way at the end
+_FAREWELL_S: Final = 0.5  # for idle connections
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Where the cloud lives and listens; port 0 is any free one."""
+
+    folder: Path
+    host: str
+    port: int
+    object_port: int
+    public_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listener:
+    """A socket that listens already, so that its port is known, and what answers on it."""
+
+    listening: socket.socket
+    app: ASGIApp
+
+
+def serve(options: Options) -> None:
+    """Run a cloud until the process is told to end.
+
+    `endpoints.json` in the home folder says where it listens, while it does.
+
+    Raises:
+        CloudNotInitialised: `overland cloud init` was not run yet.
+        EngineInUse: Another process serves this home folder.
+        OSError: A port is taken.
+    """
+    _log_to_stderr()
+    cloud_home = CloudHome(PosixFiles(options.folder))
+    settings = cloud_home.settings()
+    with contextlib.ExitStack() as closing:
+        api, objects = (
+            closing.enter_context(_listening(options.host, port))
+            for port in (options.port, options.object_port)
+        )
+        endpoints = _endpoints(options, api, objects)
+        services = closing.enter_context(_services(options, cloud_home, settings, endpoints))
+        cloud_home.save_endpoints(None)
+        closing.callback(cloud_home.save_endpoints, None)
+        closing.enter_context(_sweeping(services))
+        data_plane = create_objects_app(
+            services.spaces,
+            public_key=sign.public_key(services.grant_key),
+            clock=services.clock,
+        )
+        listeners = [
+            _Listener(listening=api, app=create_app(services)),
+            _Listener(listening=objects, app=data_plane),
+        ]
+        asyncio.run(_run(options, listeners, cloud_home, endpoints))
+    log.info("cloud.stopped")
+
+
+@contextlib.contextmanager
+def _services(
+    options: Options, cloud_home: CloudHome, settings: Settings, endpoints: Endpoints
+) -> Iterator[Services]:
+    """Open tables, objects and engine; interrupted work goes on before requests come in."""
+    clock = SystemClock()
+    with contextlib.ExitStack() as closing:
+        objects = options.folder / "objects"
+        objects.mkdir(mode=0o700, exist_ok=True)
+        spaces = FolderSpaces(objects)
+        database = open_database(options.folder / "cloud.db", "cloud")
+        closing.callback(database.dispose)
+        database.hide_parameters = True  # errors show statements without keys and addresses
+        engine = DbosEngine(options.folder / "work.db", "cloud")
+        adoption = Adoption(
+            database=database,
+            engine=engine,
+            spaces=spaces,
+            clock=clock,
+            on_ended=on_adoption_ended(clock),
+        )
+        adoption.register()
+        engine.launch()
+        closing.callback(engine.close)
+        swept = spaces.sweep()
+        adoption.resume()
+        log.info("cloud.opened", unfinished_puts=swept)
+        yield Services(
+            database=database,
+            clock=clock,
+            random=os.urandom,
+            spaces=spaces,
+            adoption=adoption,
+            endpoints=endpoints,
+            dock=settings.dock,
+            grant_key=cloud_home.grant_key(os.urandom),
+        )
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=256) as listening:
+        yield listening
+
+
+def _endpoints(options: Options, api: socket.socket, objects: socket.socket) -> Endpoints:
+    names = dict.fromkeys([*_LOOPBACK, options.public_name])
+    at = SystemClock().now()
+    ca_pem = ensure_certificates(PosixFiles(options.folder), list(names), at=at)
+    shown = f"[{options.public_name}]" if ":" in options.public_name else options.public_name
+    return Endpoints(
+        url=f"https://{shown}:{api.getsockname()[1]}",
+        object_url=f"https://{shown}:{objects.getsockname()[1]}",
+        ca_pem=ca_pem,
+    )
+
+
+@contextlib.contextmanager
+def _sweeping(services: Services) -> Iterator[None]:
+    """Look at the clocks of shipping at once, and then every few minutes."""
+    stopping = threading.Event()
+
+    def work() -> None:
+        while True:
+            try:
+                changed = sweep(services)
+            except Exception:  # an edge: the next look may go better
+                log.exception("clocks.failed")
+            else:
+                log.debug("clocks.swept", changed=changed)
+            if stopping.wait(_SWEEP_EVERY_S):
+                return
+
+    thread = threading.Thread(target=work, name="clocks")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it listens, and leaves signals to us, because there are two."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self.ready.set()
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End: answer what was asked, and wait a moment only for clients to say farewell too."""
+        ending = asyncio.create_task(super().shutdown(sockets))
+        await asyncio.wait([ending], timeout=_FAREWELL_S)
+        for connection in list(self.server_state.connections):
+            if connection.transport.is_closing():  # an idle client that does not answer TLS's end
+                connection.transport.abort()
+        await ending
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Do nothing."""
+        yield
+
+
+async def _run(
+    options: Options, listeners: list[_Listener], cloud_home: CloudHome, endpoints: Endpoints
+) -> None:
+    """Serve until a signal comes; say where as soon as both listeners answer."""
+    servers = [_Server(_config(options, each.app)) for each in listeners]
+
+    def stop() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop)
+    serving = [
+        asyncio.create_task(server.serve(sockets=[each.listening]))
+        for server, each in zip(servers, listeners, strict=True)
+    ]
+    ready = asyncio.create_task(_all_ready(servers))
+    await asyncio.wait([ready, *serving], return_when=asyncio.FIRST_COMPLETED)
+    if ready.done():
+        ca = str(options.folder / home.CA_FILE)
+        cloud_home.save_endpoints(
+            home.Endpoints(url=endpoints.url, object_url=endpoints.object_url, ca=ca)
+        )
+        log.info("cloud.started", url=endpoints.url, object_url=endpoints.object_url)
+    await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    stop()  # one without the other is of no use
+    await asyncio.gather(*serving)
+
+
+async def _all_ready(servers: list[_Server]) -> None:
+    for server in servers:
+        await server.ready.wait()
+
+
+def _config(options: Options, app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        ssl_certfile=options.folder / SERVER_FILE,
+        ssl_keyfile=options.folder / SERVER_KEY_FILE,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+def _log_to_stderr() -> None:
+    """Write one JSON object per event; nothing that is secret is ever an event's field.
+
+    What libraries have to say from warnings on has the same form.
+    """
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -1,0 +1,54 @@
+"""From a bearer token to a principal with leave to go on, before the body is looked at."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import Request
+
+from overland.cloud.identity import Permission, Principal, authenticate
+from overland.cloud.refusals import TokenInvalid
+from overland.cloud.services import Call, Services
+
+__all__ = ["Caller", "Needs"]
+
+_SCHEME: Final = "bearer "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """An authenticated principal whose role allows the route."""
+
+    principal: Principal
+    services: Services
+
+    def call(self) -> AbstractContextManager[Call]:
+        """Open the request's transaction."""
+        return self.services.call(self.principal)
+
+
+class Needs:
+    """Dependency of a route: the request's token has to carry a role with this permission."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+
+    def __call__(self, request: Request) -> Caller:
+        """Return the caller.
+
+        Raises:
+            TokenInvalid: There is no valid token.
+            Forbidden: Its role does not have the permission.
+        """
+        services: Services = request.app.state.services
+        token = _bearer(request.headers.get("authorization", ""))
+        with services.database.connect() as connection:
+            principal = authenticate(connection, token, at=services.clock.now())
+        principal.require(self.permission)
+        return Caller(principal=principal, services=services)
+
+
+def _bearer(header: str) -> str:
+    if not header[: len(_SCHEME)].lower() == _SCHEME:
+        raise TokenInvalid("the request carries no bearer token")
+    return header[len(_SCHEME) :].strip()

@@ -1,0 +1,221 @@
+"""Source computers, seeds, adoption, grants and recovery points (`/v1`)."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from overland.cloud import access, adoptions, computers, points, seedlinks, seedwork
+from overland.cloud.identity import Permission
+from overland.cloud.nextsteps import is_ready_to_adopt, next_step
+from overland.cloud.refusals import Invalid
+from overland.cloud.seedwork import SeedRequest
+from overland.cloud.services import Call
+from overland.jobs.seeds import Seed
+from overland.jobs.states import SeedState
+from overland.server.bodies import (
+    GrantBody,
+    PointBody,
+    RegistrationBody,
+    SeedBody,
+    SeedPatchBody,
+)
+from overland.server.caller import Caller, Needs
+from overland.server.views import Json, instant, job_view, next_step_view, point_view
+from overland.vault.adoption import AdoptionStatus
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["Backups"])
+
+Registering = Annotated[Caller, Depends(Needs(Permission.REGISTER_COMPUTERS))]
+ComputerReader = Annotated[Caller, Depends(Needs(Permission.READ_COMPUTERS))]
+SeedReader = Annotated[Caller, Depends(Needs(Permission.READ_SEEDS))]
+SeedWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_SEEDS))]
+SeedEditor = Annotated[Caller, Depends(Needs(Permission.EDIT_SEEDS))]
+Granted = Annotated[Caller, Depends(Needs(Permission.GET_GRANTS))]
+PointReader = Annotated[Caller, Depends(Needs(Permission.READ_POINTS))]
+PointWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_POINTS))]
+
+
+@router.post("/source-computers")
+def register(body: RegistrationBody, response: Response, caller: Registering) -> Json:
+    """Enter a source computer into a vault (201), or give it a new token (200)."""
+    with caller.call() as call:
+        done = computers.register(
+            call,
+            name=body.name,
+            repository_id=body.repository_id,
+            signing_public_key=body.signing_public_key,
+        )
+    response.status_code = 201 if done.is_new else 200
+    return {
+        "source_computer_id": done.computer.source_computer_id,
+        "vault_id": done.computer.vault_id,
+        "token": done.token,
+    }
+
+
+@router.get("/source-computers/{source_computer_id}")
+def get_computer(source_computer_id: str, caller: ComputerReader) -> Json:
+    """Return a source computer."""
+    with caller.call() as call:
+        found = computers.get_computer(call, source_computer_id)
+    return {
+        "source_computer_id": found.source_computer_id,
+        "vault_id": found.vault_id,
+        "name": found.name,
+        "repository_id": found.repository_id,
+        "signing_public_key": found.signing_public_key,
+        "created_at": instant(found.created_at),
+    }
+
+
+@router.post("/seeds")
+def announce_seed(body: SeedBody, caller: SeedWriter) -> Json:
+    """Announce a seed, after all checks of the offline page; again changes nothing."""
+    with caller.call() as call:
+        return _seed_view(call, seedwork.announce_seed(call, SeedRequest(**body.model_dump())))
+
+
+@router.get("/seeds")
+def list_seeds(caller: SeedReader) -> list[Json]:
+    """Return the seeds that the caller may see."""
+    with caller.call() as call:
+        return [_seed_view(call, each) for each in seedwork.own_seeds(call)]
+
+
+@router.get("/seeds/{seed_id}")
+def get_seed(seed_id: str, caller: SeedReader) -> Json:
+    """Return a seed, its import job, its adoption, and what has to happen next."""
+    with caller.call() as call:
+        return _seed_view(call, seedwork.get_seed(call, seed_id))
+
+
+@router.patch("/seeds/{seed_id}")
+def patch_seed(seed_id: str, body: SeedPatchBody, caller: SeedEditor) -> Json:
+    """Correct the import job's name, or abandon the seed."""
+    if (body.job_name is None) == (body.state is None):
+        raise Invalid("body", "give either job_name or state")
+    with caller.call() as call:
+        if body.job_name is not None:
+            return _seed_view(call, seedwork.relink_seed(call, seed_id, body.job_name))
+        if body.state != SeedState.ABANDONED:
+            raise Invalid("state", f"the only state that a client sets is {SeedState.ABANDONED}")
+        return _seed_view(call, seedwork.abandon_seed(call, seed_id))
+
+
+@router.put("/seeds/{seed_id}/manifest")
+async def put_manifest(seed_id: str, request: Request, caller: SeedWriter) -> Json:
+    """Take the signed list of what the drives will bring."""
+    document = await request.body()
+
+    def store() -> Json:
+        seed = seedwork.put_manifest(caller.services, caller.principal, seed_id, document)
+        with caller.call() as call:
+            return _seed_view(call, seed)
+
+    return await run_in_threadpool(store)
+
+
+@router.post("/seeds/{seed_id}/adoption")
+def start_adoption(seed_id: str, caller: SeedEditor) -> Json:
+    """Let the vault take over what the drives brought; again after it fell short."""
+    with caller.call() as call:
+        key = adoptions.enter(call, seed_id)
+    caller.services.adoption.launch(key)
+    with caller.call() as call:
+        return _adoption_view(adoptions.status(call, seed_id))
+
+
+@router.get("/seeds/{seed_id}/adoption")
+def get_adoption(seed_id: str, caller: SeedReader) -> Json:
+    """Return how far adoption is."""
+    with caller.call() as call:
+        return _adoption_view(adoptions.status(call, seed_id))
+
+
+@router.post("/grants")
+def create_grant(body: GrantBody, caller: Granted) -> Json:
+    """Return a grant for the data plane."""
+    with caller.call() as call:
+        match body.kind:
+            case "vault":
+                grant = access.vault_grant(call)
+            case "seed-container" if body.seed_id is not None:
+                grant = access.seed_container_grant(call, body.seed_id)
+            case "import" if body.job_id is not None:
+                grant = access.import_grant(call, body.job_id)
+            case _:
+                kinds = "vault; seed-container with seed_id; import with job_id"
+                raise Invalid("kind", f"use one of: {kinds}")
+    return {
+        "endpoint": grant.endpoint,
+        "space": grant.space,
+        "prefix": grant.prefix,
+        "prefixes": list(grant.prefixes),
+        "token": grant.token,
+        "expires_at": instant(grant.expires_at),
+    }
+
+
+@router.post("/points")
+def record_point(body: PointBody, caller: PointWriter) -> Json:
+    """Enter a recovery point that is in the vault."""
+    return point_view(points.record_point(caller.services, caller.principal, body.point_id))
+
+
+@router.get("/points")
+def list_points(
+    caller: PointReader, source_computer: Annotated[str | None, Query(max_length=64)] = None
+) -> list[Json]:
+    """Return the recovery points of a source computer, oldest first."""
+    with caller.call() as call:
+        found = points.list_points(call, source_computer_id=source_computer)
+    return [point_view(each) for each in found]
+
+
+def _seed_view(call: Call, seed: Seed) -> Json:
+    seed = adoptions.settled(call, seed)
+    job = seedlinks.job_of(call, seed)
+    adoption = call.services.adoption.status(call.connection, seed.seed_id)
+    step = next_step(
+        seed,
+        job,
+        missing=0 if adoption is None else len(adoption.missing),
+        limits=call.services.limits,
+        at=call.at,
+    )
+    return {
+        "seed_id": seed.seed_id,
+        "state": seed.state,
+        "job_name": seed.job_name,
+        "policy": seed.policy,
+        "source_computer_id": seed.source_computer_id,
+        "vault_id": seed.vault_id,
+        "subscription_id": seed.subscription_id,
+        "storage_account": seed.storage_account,
+        "container": seed.container,
+        "created_at": instant(seed.created_at),
+        "job": None if job is None else job_view(job),
+        "ready_to_adopt": is_ready_to_adopt(seed, job),
+        "adoption": None if adoption is None else _adoption_view(adoption),
+        "next_step": next_step_view(step),
+        "warnings": list(seed.warnings),
+    }
+
+
+def _adoption_view(status: AdoptionStatus) -> Json:
+    return {
+        "state": status.state,
+        "attempt": status.number,
+        "done_objects": status.done_objects,
+        "total_objects": status.total_objects or 0,
+        "done_bytes": status.done_bytes,
+        "total_bytes": status.total_bytes or 0,
+        "missing": [
+            {"name": each.name, "size_bytes": each.size_bytes, "reason": each.reason}
+            for each in status.missing
+        ],
+        "error": status.error,
+    }
