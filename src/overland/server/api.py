@@ -1,6 +1,7 @@
 """The application: all routes over one set of services."""
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from overland.cloud.services import Services
 from overland.server import (
@@ -18,7 +19,7 @@ __all__ = ["create_app"]
 
 def create_app(services: Services) -> FastAPI:
     """Return the control plane's API; its description is at `/docs` and `/openapi.json`."""
-    app = FastAPI(
+    app = FastAPIOffline(  # the page's scripts come from here: many clouds reach no network
         title="Overland",
         description="Vaults, seeds and import jobs; see docs/reference/api.md.",
         version="1",

@@ -181,7 +181,7 @@ def test_adoption_goes_on_after_a_kill(cloud: RunningCloud) -> None:
 
 def test_everything_in_the_folder_is_for_its_owner_only(cloud: RunningCloud) -> None:
     assert stat.S_IMODE(cloud.folder.stat().st_mode) == 0o700
-    for name in ("root-token", "ca.key", "server.key", "grant.key", "cloud.db"):
+    for name in ("root-token", "ca.key", "server.key", "grant.key", "cloud.db", "work.db"):
         assert stat.S_IMODE((cloud.folder / name).stat().st_mode) == 0o600, name
 
 
