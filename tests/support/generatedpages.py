@@ -35,8 +35,10 @@ def commands_page() -> str:
     parts = [
         "# Commands\n",
         "Every command of `overland`, as `--help` shows it.",
-        "`--json` prints the result as one JSON document; "
-        "[exit codes](exit-codes.md) and [errors](errors.md) say how commands end.",
+        (
+            "`--json` prints the result as one JSON document; "
+            "[exit codes](exit-codes.md) and [errors](errors.md) say how commands end."
+        ),
         "Made from the program; a test compares.\n",
     ]
     for path, command in _commands(overland, ("overland",)):
@@ -117,11 +119,15 @@ def _sentences(text: str) -> list[str]:
 def states_page() -> str:
     parts = [
         "# States\n",
-        "Import jobs, drives and seeds are in one state each, "
-        "and change it by the events of these tables only.",
-        "An event that the table does not have is refused with "
-        "[event-refused](errors.md#event-refused), "
-        "one whose need is not met with [condition-missing](errors.md#condition-missing).",
+        (
+            "Import jobs, drives and seeds are in one state each, "
+            "and change it by the events of these tables only."
+        ),
+        (
+            "An event that the table does not have is refused with "
+            "[event-refused](errors.md#event-refused), "
+            "one whose need is not met with [condition-missing](errors.md#condition-missing)."
+        ),
         "Jobs and drives follow the documented import service; *ours* marks additions.",
         "Made from `overland.jobs.states`; a test compares.\n",
         "## Import job\n",

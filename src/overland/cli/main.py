@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "cloud": ("overland.cli.cloud", "cloud", "Serve and administer vaults and import jobs."),
     "completion": ("overland.cli.completion", "completion", "Print shell completion."),
     "disk": ("overland.cli.disk", "disk", "Prepare and ship drives on the copy computer."),
+    "explain": ("overland.cli.explain", "explain", "Tell what an error code means."),
     "points": ("overland.cli.restore", "points", "List recovery points and what is in them."),
     "policy": ("overland.cli.policy", "policy", "What is protected, when, and how it starts."),
     "restore": ("overland.cli.restore", "restore", "Bring files back from a recovery point."),
