@@ -119,6 +119,8 @@ class DbosEngine:
         assert self._dbos is None, "launched once"
         with contextlib.ExitStack() as undo:
             undo.enter_context(_held(self._path))
+            # Works name tenants' seeds and drives: nobody else on this computer reads them.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._stopping.clear()
             _silence()
             from dbos import DBOS, DBOSConfig  # noqa: PLC0415 - costs more than a second

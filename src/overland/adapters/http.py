@@ -25,7 +25,7 @@ from overland.crypto.secrets import Secret
 from overland.errors import RefusedError, Unreachable
 from overland.ports.http import Reply
 
-__all__ = ["CertificateNotTrusted", "ReplyTooLong", "UrllibHttp", "Wire"]
+__all__ = ["CertificateNotTrusted", "CloudAddressInvalid", "ReplyTooLong", "UrllibHttp", "Wire"]
 
 _ATTEMPTS: Final = 4
 _FIRST_PAUSE_S: Final = 0.25  # doubled each time: a service that restarts is back within 2 s
@@ -37,6 +37,12 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Body = bytes | Callable[[], Iterable[bytes | memoryview]] | None
 """A request's body: bytes, or something that begins an iteration anew for each attempt."""
+
+
+class CloudAddressInvalid(RefusedError, ValueError):
+    """The cloud's address, its certificate or the token cannot be used; nothing was sent."""
+
+    code = "cloud-address-invalid"
 
 
 class CertificateNotTrusted(RefusedError):
@@ -73,18 +79,18 @@ class Wire:
         """Talk to `base_url`, which is https, or http to this computer itself.
 
         Raises:
-            ValueError: The address has another form.
+            CloudAddressInvalid: The address, the certificate or the token has another form.
         """
         self._base_url = base_url.rstrip("/")
         self.host = _checked_host(self._base_url, ca_pem)
-        self.token = Secret(token.encode()) if isinstance(token, str) else token
+        self.token = _checked_token(token)
         self._pause = pause
         self._pool = urllib3.PoolManager(
             maxsize=16,
             retries=False,
             timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=timeout_s),
             # With our CA given, none of the system's is loaded.
-            ssl_context=ssl.create_default_context(cadata=ca_pem) if ca_pem else None,
+            ssl_context=_trusting(ca_pem) if ca_pem else None,
         )
 
     def send(
@@ -211,10 +217,29 @@ def _decoded(response: BaseHTTPResponse, content: bytes) -> object:
 
 
 def _checked_host(base_url: str, ca_pem: str | None) -> str:
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:  # a bracket that is not closed, a port that is no number
+        raise CloudAddressInvalid(f"{base_url!r} is not an address: {error}") from None
     if parts.scheme == "https" and host and ca_pem:
         return parts.netloc
     if parts.scheme == "http" and host in _LOOPBACK and not ca_pem:
         return parts.netloc  # nothing leaves this computer, so there is nothing to protect it from
-    raise ValueError(f"{base_url!r} is neither https with a CA nor http to this computer")
+    raise CloudAddressInvalid(f"{base_url!r} is neither https with a CA nor http to this computer")
+
+
+def _checked_token(token: Secret | str | None) -> Secret | None:
+    """Return the token, which has to fit into a header; errors never show it."""
+    text = token.reveal() if isinstance(token, Secret) else (token or "").encode()
+    if not all(0x21 <= byte <= 0x7E for byte in text):
+        raise CloudAddressInvalid("the token is not one word of printable ASCII; check its file")
+    return Secret(token.encode()) if isinstance(token, str) else token
+
+
+def _trusting(ca_pem: str) -> ssl.SSLContext:
+    """Return what trusts these certificates and no others."""
+    try:
+        return ssl.create_default_context(cadata=ca_pem)
+    except (ssl.SSLError, TypeError) as error:  # TypeError: not ASCII
+        raise CloudAddressInvalid(f"the cloud's certificate cannot be read: {error}") from None

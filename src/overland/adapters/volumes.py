@@ -22,7 +22,7 @@ from overland.values import ObjectInfo
 __all__ = ["DriveAbsent", "DriveUnusable", "FolderVolume", "FolderVolumes", "create_folder_volume"]
 
 _LABEL: Final = ".overland-volume.json"
-_SERIAL: Final = r"^[A-Za-z0-9_.-]{1,64}$"
+_SERIAL: Final = r"^(?=.*[A-Za-z0-9])[A-Za-z0-9_.-]{1,64}$"
 _OURS: Final = re.compile(
     r"seed-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|DriveManifest\.xml"
 )

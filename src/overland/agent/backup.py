@@ -9,7 +9,6 @@ import os
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final, final
 
 import structlog
@@ -20,7 +19,7 @@ from overland.agent.backup_lanes import Lane, OnPublished, Published, Publisher
 from overland.agent.backup_nodes import Nodes
 from overland.agent.backup_plan import BackupPlan, BackupResult, RootUnreadable
 from overland.agent.backup_resume import adopt_local, adopt_stored
-from overland.agent.backup_selection import Selection
+from overland.agent.backup_selection import Selection, identities
 from overland.agent.backup_walk import BUFFERS, Walk
 from overland.agent.backup_workers import ChunkStore, Workers
 from overland.agent.repository import ObjectReader, Repository, changes_name
@@ -135,7 +134,10 @@ class _Run:
         plan = self._plan
         if plan.base is None:
             return self._repository.new_index()
-        return chain_index(self._repository, plan.policy, tip=plan.base, stored=stored)
+        index, is_new = chain_index(self._repository, plan.policy, tip=plan.base, stored=stored)
+        # Hints of another point than the policy's last: nobody took note of the one made since.
+        self._was_interrupted = self._was_interrupted or is_new
+        return index
 
     @contextlib.contextmanager
     def started(
@@ -303,7 +305,7 @@ class _Run:
         return Walk(
             selection=Selection(
                 self._rules,
-                never_enter=_identities(plan.never_enter),
+                never_enter=identities(plan.never_enter),
                 one_file_system=plan.one_file_system,
                 counts=counts,
             ),
@@ -325,6 +327,8 @@ def _checked_roots(plan: BackupPlan) -> list[bytes]:
     """Return the roots as bytes; refuse before anything is written."""
     assert plan.roots, "a policy has sources"
     for path in plan.roots:
+        if ".." in path.parts:
+            raise RootUnreadable(str(path), problem="a path with '..' has no place in a restore")
         try:
             if not path.is_dir():
                 path.stat()
@@ -332,15 +336,6 @@ def _checked_roots(plan: BackupPlan) -> list[bytes]:
         except OSError as error:
             raise RootUnreadable(str(path), problem=reason_of(error)) from None
     return [os.fsencode(path) for path in plan.roots]
-
-
-def _identities(paths: Sequence[Path]) -> set[tuple[int, int]]:
-    found: set[tuple[int, int]] = set()
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            state = path.stat()
-            found.add((state.st_dev, state.st_ino))
-    return found
 
 
 def _nanoseconds(instant: datetime) -> int:

@@ -23,8 +23,8 @@ log = structlog.get_logger()
 
 def chain_index(
     repository: Repository, policy: str, *, tip: PointId, stored: Sequence[ObjectReader]
-) -> ChunkIndex:
-    """Return the chunks that the chain of points up to `tip` has stored.
+) -> tuple[ChunkIndex, bool]:
+    """Return the chunks that the chain of points up to `tip` has stored, and if that is made anew.
 
     Args:
         repository: Whose points these are.
@@ -34,9 +34,9 @@ def chain_index(
             are in none of them count as not stored, where the index has to be made anew.
     """
     index = repository.saved_index(policy)
-    if index is None or index.tip != tip:
-        index = rebuild_index(repository, stored, tip=tip)
-    return index
+    if index is not None and index.tip == tip:
+        return index, False
+    return rebuild_index(repository, stored, tip=tip), True
 
 
 def rebuild_index(

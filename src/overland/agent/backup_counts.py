@@ -9,6 +9,8 @@ __all__ = ["LISTED", "Counts"]
 LISTED: Final = 50_000
 """So many entries are named one by one; all are counted."""
 
+_LISTED_BYTES: Final = 16 << 20  # of their paths, whose length has no limit; a point's root has one
+
 
 @final
 class Counts:
@@ -19,12 +21,13 @@ class Counts:
         self.source_bytes = 0
         self.changed_while_read = 0
         self.read_files = 0
-        self.skipped_count = 0
+        self.skipped_count = self._skipped_bytes = 0
         self.skipped: list[Skipped] = []
         self.changed: list[bytes] = []
 
     def skip(self, path: bytes, reason: str) -> None:
         """Name something that is not in the recovery point."""
         self.skipped_count += 1
-        if len(self.skipped) < LISTED:
+        self._skipped_bytes += len(path)
+        if len(self.skipped) < LISTED and self._skipped_bytes <= _LISTED_BYTES:
             self.skipped.append(Skipped(path, reason[:1000]))

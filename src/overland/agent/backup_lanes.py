@@ -80,7 +80,8 @@ class Publisher:
         Raises:
             Whatever stopped the publisher.
         """
-        self._crew.end()
+        for pack in self._crew.end():
+            pack.abandon()
         self._crew.raise_failure()
         self._write_index()
 
@@ -255,7 +256,11 @@ class Lane:
         if self._writer is not None and self._seal is not None:
             pack = self._writer.finish(self._seal.seal_directory)
             self._writer = self._seal = None
-            self._publisher.submit(pack)
+            try:
+                self._publisher.submit(pack)
+            except Exception:
+                pack.abandon()  # nobody else knows of it
+                raise
 
 
 def _plain_bytes(packs: list[PackDirectory]) -> int:

@@ -1,7 +1,10 @@
 """What of a folder is backed up: by the policy's rules, and by what can be."""
 
+import contextlib
 import os
 import stat
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, final
 
 from overland.agent.backup_counts import Counts
@@ -9,7 +12,7 @@ from overland.agent.backup_folders import Folder
 from overland.source.rules import Rules
 from overland.source.scan import kind_of
 
-__all__ = ["Selection"]
+__all__ = ["Selection", "identities"]
 
 _BACKED_UP: Final = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO})
 
@@ -76,3 +79,13 @@ class Selection:
         if reason is not None:
             self._counts.skip(folder.path() + b"/" + name, reason)
         return reason is None
+
+
+def identities(paths: Sequence[Path]) -> set[tuple[int, int]]:
+    """Return device and inode of the folders that exist."""
+    found: set[tuple[int, int]] = set()
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            state = path.stat()
+            found.add((state.st_dev, state.st_ino))
+    return found

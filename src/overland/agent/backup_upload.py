@@ -14,6 +14,7 @@ import structlog
 
 from overland.agent.backup_crew import Crew, Take
 from overland.agent.backup_lanes import Published
+from overland.agent.sources import named_digest
 from overland.errors import TransientError
 from overland.ports.clock import Clock
 from overland.ports.files import Files
@@ -62,16 +63,25 @@ class Uploader:
         """Send what an interrupted run left in the spool; return how many objects that were.
 
         Call before the thread has work.  A point is sent when everything before it is: it was
-        published, so its run had come to its end.
+        published, so its run had come to its end.  What is not what its name promises any more is
+        removed, and with it the point that nobody took note of: the new run makes both again.
 
         Raises:
             As `submit`.
         """
         left = [info for info in self._spool.names() if is_object_name(info.name)]
         left.sort(key=lambda info: (_ORDER.index(info.name.partition("/")[0]), info.name))
+        sent, is_whole = 0, True
         for info in left:
-            self._send(info.name, size_bytes=info.size_bytes, sha256=self._digest(info.name))
-        return len(left)
+            sha256, promised = self._digest(info.name), named_digest(info.name)
+            is_whole = is_whole and promised in {None, sha256}
+            if promised not in {None, sha256} or (info.name.startswith("points/") and not is_whole):
+                log.warning("object.dropped", object=info.name, problem="damaged in the spool")
+                self._spool.delete(info.name)
+                continue
+            self._send(info.name, size_bytes=info.size_bytes, sha256=sha256)
+            sent += 1
+        return sent
 
     def submit(self, published: Published) -> None:
         """Send an object of the spool soon; waits while too many do.

@@ -5,6 +5,7 @@ Absent, refused, not authorised and unreachable stay four different errors
 (`overland.ports.http.accept`).
 """
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = [
     "Registered",
     "SeedReport",
     "VaultPoint",
+    "next_step_text",
 ]
 
 
@@ -243,3 +245,11 @@ class Connection:
         """Return decoded JSON, for the callers above to convert."""
         answer: object = accept(self._http.request(method, path, json=json, raw=raw), what=what)
         return answer
+
+
+def next_step_text(step: NextStep | None) -> tuple[str, ...]:
+    """Return what has to be done next and by whom, as a line for people, or nothing."""
+    if step is None:
+        return ()
+    until = f", by {datetime.fromisoformat(step.by):%Y-%m-%d %H:%M} UTC" if step.by else ""
+    return (f"Next: {step.who}: {step.what}{until}",)

@@ -81,13 +81,17 @@ class LocalDataPath:
     def stage(self, policy: Policy, *, seed_id: SeedId, point_id: PointId) -> Staged:
         """Write the first copy to the staging location; see `DataPath.stage`."""
         location = self._location(policy)
-        rules = Rules(include=policy.include, exclude=policy.exclude)
-        needed_bytes = selected_bytes(_roots(policy), rules)
+        plan = self._plan(policy, kind="seed", point_id=point_id, base=None, seed_id=seed_id)
+        needed_bytes = selected_bytes(
+            plan.roots,
+            Rules(include=plan.include, exclude=plan.exclude),
+            never_enter=plan.never_enter,
+            one_file_system=plan.one_file_system,
+        )
         try:
             draft = location.begin(self._record(policy, seed_id), needed_bytes=needed_bytes)
         except SeedAlreadyStaged:
             return self._staged(location.open(seed_id), f"{location.path}/{seed_folder(seed_id)}")
-        plan = self._plan(policy, kind="seed", point_id=point_id, base=None, seed_id=seed_id)
         keyrings = self._copy_keyrings(draft)
         result = back_up(
             plan,

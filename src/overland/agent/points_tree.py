@@ -8,7 +8,7 @@ from overland.agent.points import Point
 from overland.agent.points_chunks import ChunkStore
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError
 from overland.format.point import Root
-from overland.format.tree import CHUNK_ID_BYTES, KIND_FOLDER, Entry, decode_node
+from overland.format.tree import CHUNK_ID_BYTES, KIND_FOLDER, Entry, TreeCorrupt, decode_node
 from overland.packing.index import Ids, as_ids
 from overland.packing.reader import ChunkAbsent
 
@@ -25,6 +25,8 @@ _LIST_IDS: Final = 64
 
 UNREADABLE: Final = (IntegrityError, ObjectAbsent, ChunkAbsent)
 """How it shows that stored bytes are not there, or not what was written."""
+
+_NO_NAMES: Final = frozenset({b".", b".."})
 
 Selection = dict[bytes, "Selection"] | None
 """Chosen paths as nested names; None is everything from there on."""
@@ -58,6 +60,9 @@ class PointTree:
     def __init__(self, point: Point, store: ChunkStore) -> None:
         self._store = store
         self._roots = sorted(point.root.roots, key=lambda root: root.path)
+        for root in self._roots:
+            if not _NO_NAMES.isdisjoint(split_path(root.path)):
+                raise TreeCorrupt("the recovery point", check="a root's path leads out of a folder")
 
     def walk(
         self,

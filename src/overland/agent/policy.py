@@ -14,6 +14,7 @@ import msgspec
 
 from overland.errors import ObjectAbsent, RefusedError
 from overland.ports.files import Files
+from overland.source.rules import Rules
 from overland.values import canonical_uuid
 from overland.vault.retention import Retention
 
@@ -25,6 +26,7 @@ __all__ = [
     "Progress",
     "Schedule",
     "SeedPhase",
+    "is_due",
     "next_run",
 ]
 
@@ -33,7 +35,9 @@ _JOB_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{1,63}")
 _ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER: Final = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HALF_HOUR: Final = re.compile(r"(?:[01][0-9]|2[0-3]):(?:00|30)")
+_SOURCES_MAX: Final = 10_000  # roots of a recovery point
 _RUNS_PER_DAY_MAX: Final = 3
+_CLOCK_DRIFT: Final = timedelta(hours=1)  # more is a clock that was wrong and was set back
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _WEEKDAYS: Final[tuple[Weekday, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -99,9 +103,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
         Raises:
             PolicyInvalid: The first field that does not, with the rule.
+            PatternInvalid: A pattern of it cannot be understood.
         """
         _check_name(self.name)
         _check_sources(self.sources)
+        Rules(include=self.include, exclude=self.exclude)
         _check_schedule(self.schedule)
         if (self.first_copy == "offline") != (self.offline is not None):
             raise PolicyInvalid("offline", "an offline first copy needs all six offline fields")
@@ -113,8 +119,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happened to a policy since it was made.
 
-    `announced` tells whether the cloud has the seed's signed manifest; until then the next run
-    sends it first.
+    `announced` tells whether the cloud has the seed's signed manifest, and
+    `unpublished_point_id` is a point that is safe in the vault and not in the cloud's catalog yet;
+    the next run sees to that first.
     """
 
     format: Literal[1] = 1
@@ -122,6 +129,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seed_id: str | None = None
     seed_point_id: str | None = None
     last_point_id: str | None = None
+    unpublished_point_id: str | None = None
     announced: bool = False
     last_run_at: datetime | None = None
     last_outcome: str = ""
@@ -134,10 +142,14 @@ def _check_name(name: str) -> None:
 
 def _check_sources(sources: tuple[str, ...]) -> None:
     if not sources:
-        raise PolicyInvalid("source", "name at least one folder or file to protect")
+        raise PolicyInvalid("source", "name at least one folder to protect")
+    if len(sources) > _SOURCES_MAX:
+        raise PolicyInvalid("source", f"name {_SOURCES_MAX:,} folders at most")
     for source in sources:
         if not source.startswith("/"):
             raise PolicyInvalid("source", f"{source!r} is not an absolute path")
+        if {".", ".."} & set(source.split("/")):
+            raise PolicyInvalid("source", f"write {source!r} without '.' and '..' in it")
         try:
             source.encode("utf-8")
         except UnicodeEncodeError:
@@ -194,6 +206,17 @@ def next_run(schedule: Schedule, *, after: datetime) -> datetime:
             if due > after:
                 return due.astimezone(UTC)
     raise AssertionError("a schedule with a day and a time is due within nine days")
+
+
+def is_due(schedule: Schedule, *, last_run_at: datetime | None, now: datetime) -> bool:
+    """Return whether a time of the schedule has passed since the last run.
+
+    A last run that lies in the future was noted while the clock was wrong: the policy is due,
+    rather than not before that day comes.  Times of day are read in the time zone of `now`.
+    """
+    if last_run_at is None or last_run_at > now + _CLOCK_DRIFT:
+        return True
+    return next_run(schedule, after=last_run_at.astimezone(now.tzinfo)) <= now
 
 
 class Policies:

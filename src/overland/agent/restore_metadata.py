@@ -8,7 +8,7 @@ import pwd
 from collections.abc import Callable
 from typing import Final, Literal
 
-from overland.format.tree import KIND_SYMLINK, Entry
+from overland.format.tree import KIND_FILE, KIND_SYMLINK, Entry
 
 __all__ = ["Describer", "Owners", "has_default_acl"]
 
@@ -16,6 +16,7 @@ Owners = Literal["ids", "names", "none"]
 """Whose an entry becomes: of the same ids, of the users with the same names, or of who restores."""
 
 _MODE_BITS: Final = 0o7777
+_SET_ID_BITS: Final = 0o6000
 _DEFAULT_ACL: Final = b"system.posix_acl_default"
 _ACLS: Final = {b"system.posix_acl_access", _DEFAULT_ACL}
 
@@ -45,31 +46,43 @@ class Describer:
         """Put back the metadata of what is at `place`, an open descriptor or a path to one.
 
         The order matters: a change of owner clears setuid bits and capabilities, and a mode
-        without write permission would keep its owner from setting attributes.
+        without write permission would keep its owner from setting attributes.  What could not be
+        given its owner does not get setuid and setgid bits: it would run as who restores.
         """
-        if self._owners != "none":
-            self._give(place, entry, path)
+        if self._owners == "none":
+            is_given = (entry.uid, entry.gid) == self._own
+        else:
+            is_given = self._give(place, entry, path)
         if self.inherits_acls:
             _remove_inherited(place, entry)
         for name, value in entry.xattrs:
             self._put(f"attribute {os.fsdecode(name)}", path, os.setxattr, place, name, value)
         if entry.kind != KIND_SYMLINK:  # Linux gives every symlink the mode 0777
-            self._put("mode", path, os.chmod, place, entry.mode & _MODE_BITS)
+            self._put_mode(place, entry, path, is_given=is_given)
         times = (entry.mtime_ns, entry.mtime_ns)
         self._put("time", path, _set_times, place, times)
 
-    def _give(self, place: int | bytes, entry: Entry, path: bytes) -> None:
+    def _put_mode(self, place: int | bytes, entry: Entry, path: bytes, *, is_given: bool) -> None:
+        mode = entry.mode & _MODE_BITS
+        if not is_given and entry.kind == KIND_FILE and mode & _SET_ID_BITS:
+            mode &= ~_SET_ID_BITS
+            self._lacking("setuid and setgid", path, "it has another owner")
+        self._put("mode", path, os.chmod, place, mode)
+
+    def _give(self, place: int | bytes, entry: Entry, path: bytes) -> bool:
+        """Give the entry its owner; return whether it has it."""
         uid, gid = entry.uid, entry.gid
         if self._owners == "names":
             uid = _known(entry.user, uid, self._users, _user_id)
             gid = _known(entry.group, gid, self._groups, _group_id)
         if not self._is_root and (uid, gid) == self._own:
-            return
-        self._put("owner", path, os.chown, place, uid, gid)
+            return True
+        return self._put("owner", path, os.chown, place, uid, gid)
 
     def _put(
         self, kind: str, path: bytes, call: Callable[..., None], place: int | bytes, *values: object
-    ) -> None:
+    ) -> bool:
+        """Put one thing back; return whether that worked, and note it if it did not."""
         try:
             call(place, *values)
         except OverflowError:
@@ -78,6 +91,9 @@ class Describer:
             if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}:
                 raise
             self._lacking(kind, path, error.strerror or str(error))
+        else:
+            return True
+        return False
 
 
 def _set_times(place: int | bytes, times: tuple[int, int]) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Final
 
+import msgspec
+from blake3 import blake3
+
 from overland.agent.points_chunks import ChunkStore
 from overland.agent.points_tree import UNREADABLE, PointTree
 from overland.agent.restore_batch import Batch, FileTask, Piece, Prepared, Wish
@@ -55,7 +58,7 @@ class Batches:
 
     def add(self, wish: Wish, *, is_present: bool) -> None:
         """Restore an entry that is no folder; one that `is_present` is only verified, if asked."""
-        group = wish.entry.link
+        group = _group(wish.entry)
         if is_present and not (self._verifies and wish.entry.content):
             self._recorder.count("already_there")
             if group:
@@ -97,7 +100,7 @@ class Batches:
         )
         task.is_present = is_present
         if wish.entry.link:
-            self._links[wish.entry.link] = task
+            self._links[_group(wish.entry)] = task
         return task
 
     def _plan(self, task: FileTask) -> None:
@@ -194,7 +197,7 @@ class Batches:
         else:
             self._recorder.count_entry(task.entry)
         if task.entry.link:
-            self._links[task.entry.link] = (task.folder, task.name)
+            self._links[_group(task.entry)] = (task.folder, task.name)
 
     def _undo(self, task: FileTask) -> None:
         """Leave no name that shows other bytes than were backed up."""
@@ -234,7 +237,7 @@ class Batches:
     # -- when the files of a batch are there ----------------------------------------------------
 
     def _link(self, link: Wish) -> None:
-        source = self._links[link.entry.link]
+        source = self._links[_group(link.entry)]
         if isinstance(source, FileTask):  # it failed, so this name is the group's first
             self._alone(link, source.packs)
             return
@@ -278,3 +281,15 @@ class Batches:
             self._writers.raise_if_fatal(error)
             self._recorder.lacking("metadata of the folder", path, error.strerror or str(error))
         self._access.forget(folder)
+
+
+def _group(entry: Entry) -> bytes:
+    """Return what all names of one file share; empty where the file has one name.
+
+    Names that were read with different content never share it.  They had one file's number, but
+    not at one time: the file changed in between, or was removed and another one got its number.
+    """
+    if not entry.link:
+        return b""
+    content = (entry.link, entry.levels, entry.size_bytes, entry.extents, entry.content)
+    return blake3(msgspec.msgpack.encode(content)).digest(16)

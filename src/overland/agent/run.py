@@ -14,14 +14,13 @@ that was done already is recognised and not done twice.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 from uuid import uuid4
 
 import msgspec
 import structlog
 
-from overland.agent.connection import AdoptionReport, Connection, Grant, NextStep, SeedReport
+from overland.agent.connection import AdoptionReport, Connection, Grant, SeedReport, next_step_text
 from overland.agent.policy import OfflineSettings, Policies, Policy, Progress, SeedPhase
 from overland.errors import ObjectAbsent, OverlandError, RefusedError, TransientError
 from overland.ports.clock import Clock
@@ -156,15 +155,16 @@ class PolicyRun:
         """Do the next thing that the policy `name` needs, and record how it ended.
 
         Raises:
-            OverlandError: What stopped the run; the progress of finished steps is kept.
+            OverlandError, OSError: What stopped the run; the progress of finished steps is kept.
         """
         policy = self._policies.load(name)
         log.info("run.started", policy=name, trigger=trigger)
         try:
             outcome = self._next(policy, trigger)
-        except OverlandError as error:
-            self._record(name, last_outcome=f"failed: {error.code}")
-            log.warning("run.failed", policy=name, code=error.code)
+        except (OverlandError, OSError) as error:
+            code = error.code if isinstance(error, OverlandError) else "operating-system"
+            self._record(name, last_outcome=f"failed: {code}")
+            log.warning("run.failed", policy=name, code=code)
             raise
         self._record(name, last_outcome=outcome.result)
         log.info("run.ended", policy=name, result=outcome.result, phase=outcome.phase)
@@ -240,15 +240,11 @@ class PolicyRun:
             manifest = self._data.staged_manifest(policy, seed_id=seed_id)
             self._announce(policy, seed_id, manifest)
         report = self._report(policy, seed_id)
-        log.info(
-            "job.polled",
-            policy=policy.name,
-            job=report.job_name,
-            state=report.job.state if report.job else "absent",
-        )
+        state = report.job.state if report.job else "absent"
+        log.info("job.polled", policy=policy.name, job=report.job_name, state=state)
         if report.ready_to_adopt:
             return self._adopt(policy, trigger)
-        messages = (WAITING, *_next_step_text(report.next_step))
+        messages = (WAITING, *next_step_text(report.next_step))
         if policy.in_transit == "wait":
             return Outcome(
                 policy=policy.name,
@@ -360,13 +356,14 @@ class PolicyRun:
         messages: tuple[str, ...],
         seed: SeedReport | None = None,
     ) -> Outcome:
+        self._publish(policy.name)
         progress = self._policies.progress(policy.name)
         base = PointId(progress.last_point_id) if progress.last_point_id else None
         vault = self._open_grant(self._connection.vault_grant())
         seed_id = SeedId(progress.seed_id) if progress.seed_id else None
         made = self._data.send(policy, base=base, seed_id=seed_id, vault=vault)
-        self._connection.publish_point(made.point_id)
-        self._record(policy.name, last_point_id=made.point_id)
+        self._record(policy.name, last_point_id=made.point_id, unpublished_point_id=made.point_id)
+        self._publish(policy.name)
         return Outcome(
             policy=policy.name,
             result=result,
@@ -375,6 +372,13 @@ class PolicyRun:
             made=made,
             seed=seed,
         )
+
+    def _publish(self, name: str) -> None:
+        """Tell the cloud of the newest point, if it does not know it yet."""
+        point_id = self._policies.progress(name).unpublished_point_id
+        if point_id is not None:
+            self._connection.publish_point(PointId(point_id))
+            self._record(name, unpublished_point_id=None)
 
     def _record(self, name: str, **changes: Any) -> None:
         old = self._policies.progress(name)
@@ -391,10 +395,3 @@ def _offline(policy: Policy) -> OfflineSettings:
 def _seed_id(progress: Progress) -> SeedId:
     assert progress.seed_id is not None, "the seed's id is recorded before it is staged"
     return SeedId(progress.seed_id)
-
-
-def _next_step_text(step: NextStep | None) -> tuple[str, ...]:
-    if step is None:
-        return ()
-    until = f", by {datetime.fromisoformat(step.by):%Y-%m-%d %H:%M} UTC" if step.by else ""
-    return (f"Next: {step.who}: {step.what}{until}",)

@@ -1,13 +1,12 @@
 """`overland backup` and `overland seed`: runs of policies, and the seeds that are under way."""
 
 import time
-from datetime import datetime
 from typing import Final
 
 import click
 
 from overland.agent.connection import SeedReport
-from overland.agent.policy import SeedPhase, next_run
+from overland.agent.policy import SeedPhase, is_due
 from overland.agent.run import Outcome, Trigger
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import (
@@ -82,11 +81,12 @@ def _due() -> list[str]:
 
 
 def _is_due(machine: AgentMachine, name: str) -> bool:
-    last: datetime | None = machine.policies.progress(name).last_run_at
-    if last is None:
-        return True
-    schedule = machine.policies.load(name).schedule
-    return next_run(schedule, after=last.astimezone()) <= machine.clock.now()
+    try:
+        schedule = machine.policies.load(name).schedule
+        last_run_at = machine.policies.progress(name).last_run_at
+    except OverlandError:
+        return True  # the run says what is wrong with it, and the others go on
+    return is_due(schedule, last_run_at=last_run_at, now=machine.local_now())
 
 
 def _scheduled_run(name: str, *, as_json: bool) -> int:
@@ -95,8 +95,9 @@ def _scheduled_run(name: str, *, as_json: bool) -> int:
     try:
         with open_agent(exclusive=True) as machine:
             outcome = machine.runner().run(name, trigger=trigger)
-    except OverlandError as error:
-        note(f"error: policy {name}: {error} [{error.code}]")
+    except (OverlandError, OSError) as error:
+        code = error.code if isinstance(error, OverlandError) else "operating-system"
+        note(f"error: policy {name}: {error} [{code}]")
         return int(exit_for(error))
     seconds = time.monotonic() - started
     show(

@@ -31,6 +31,7 @@ __all__ = ["cloud"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
 
+_PORT: Final = click.IntRange(0, 65535)
 _DEFAULT_GROUP: Final = "overland"
 _DEFAULT_LOCATION: Final = "westeurope"
 _ACCOUNTS: Final = "/providers/Microsoft.Storage/storageAccounts"
@@ -83,14 +84,18 @@ def init(*, home: str | None, dock: str | None, new_root_token: bool, as_json: b
 @cloud.command()
 @click.option("--home", type=click.Path(file_okay=False), help="Home folder.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8443, show_default=True, help="Of the API; 0 is any free one.")
-@click.option("--object-port", default=None, type=int, help="Of the data plane; default port + 1.")
+@click.option(
+    "--port", default=8443, type=_PORT, show_default=True, help="Of the API; 0 is any free one."
+)
+@click.option("--object-port", type=_PORT, help="Of the data plane; default port + 1.")
 @click.option("--public-name", help="How clients call this computer, if not by the address.")
 def serve(
     *, home: str | None, host: str, port: int, object_port: int | None, public_name: str | None
 ) -> None:
     """Serve until SIGTERM; `endpoints.json` in the home folder says where."""
     chosen = object_port if object_port is not None else (port + 1 if port else 0)
+    if chosen > 65535:
+        raise click.UsageError("give --object-port too; there is no port after the last")
     words = [
         *(sys.executable, "-m", "overland.server"),
         *("--folder", str(cloud_folder(home))),

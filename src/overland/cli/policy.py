@@ -67,7 +67,7 @@ def create(name: str, *, as_json: bool, offline: bool, **fields: Any) -> None:
     """
     made = Policy(
         name=name,
-        sources=tuple(str(Path(source).absolute()) for source in fields["sources"]),
+        sources=tuple(_full_path(source) for source in fields["sources"]),
         include=fields["include"],
         exclude=fields["exclude"],
         one_file_system=fields["one_file_system"],
@@ -89,6 +89,12 @@ def create(name: str, *, as_json: bool, offline: bool, **fields: Any) -> None:
         f"policy {name} saved\n\n{_describe(made)}\n\nNext: overland backup now {name}",
         as_json=as_json,
     )
+
+
+def _full_path(source: str) -> str:
+    path = Path(source).absolute()
+    # Where a link is on the way, only the system knows what is above it.
+    return str(path.resolve() if ".." in path.parts else path)
 
 
 def _schedule(times: tuple[str, ...], days: tuple[str, ...]) -> Schedule:

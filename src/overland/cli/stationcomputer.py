@@ -15,12 +15,11 @@ import platformdirs
 from overland.adapters.clock import SystemClock
 from overland.adapters.database import open_database
 from overland.adapters.engine import DbosEngine
-from overland.adapters.http import UrllibHttp
+from overland.adapters.http import CloudAddressInvalid, UrllibHttp
 from overland.adapters.httpobjects import HttpObjects
 from overland.adapters.posix import PosixFiles
 from overland.adapters.progress import RichProgress
 from overland.adapters.volumes import FolderVolumes
-from overland.errors import RefusedError
 from overland.ports.objects import Objects
 from overland.station.connection import Connection, Grant
 from overland.station.driveimport import DriveImport
@@ -39,12 +38,6 @@ __all__ = [
     "save_config",
     "station_folder",
 ]
-
-
-class CloudAddressInvalid(RefusedError):
-    """The cloud's address or its certificate cannot be used."""
-
-    code = "cloud-address-invalid"
 
 
 class StationComputer:

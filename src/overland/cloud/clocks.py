@@ -5,6 +5,7 @@ Both warn on day 10 and are over on day 14.  Nothing waits in a thread: `sweep` 
 with the clock, at the start and then every few minutes, and may run as often as one likes.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -53,16 +54,17 @@ def sweep(services: Services) -> int:
     at = services.clock.now()
     with services.database.begin() as connection:
         job_ids = [job.job_id for job in records.list_jobs(connection)]
-    changed, failures = 0, []
-    for job_id in job_ids:
-        try:
-            with services.database.begin() as connection:
-                changed += _sweep_one(connection, job_id, services.limits, at)
-        except Exception as error:  # noqa: BLE001 - raised below
-            failures.append(error)
-    if failures:
-        raise failures[0]
-    return changed
+    changed: list[bool] = []
+
+    def look(job_id: str) -> None:
+        with services.database.begin() as connection:
+            changed.append(_sweep_one(connection, job_id, services.limits, at))
+
+    # A stack calls all of its callbacks, and raises only then what one of them raised.
+    with contextlib.ExitStack() as turns:
+        for job_id in reversed(job_ids):
+            turns.callback(look, job_id)
+    return sum(changed)
 
 
 def _sweep_one(connection: Connection, job_id: str, limits: Limits, at: datetime) -> bool:

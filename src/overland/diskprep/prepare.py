@@ -215,6 +215,9 @@ class _Work:
         """Count a finished drive as lost; its objects wait for another one."""
         drive = self.record.drive(serial)
         if drive is None:
+            if any(each.serial == serial for each in self.record.drives):
+                self._bench.questions.tell(f"drive {serial} was given up before")
+                return  # the same command, run again
             known = [each.serial for each in self.record.sealed()]
             raise DriveNotFound(serial, known=known)
         self._ledger.append("given up", drive=serial, by=self._bench.operator, details={})

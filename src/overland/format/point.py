@@ -183,7 +183,12 @@ def decode_public(data: bytes, *, name: str) -> PointPublic:
 
 
 def encode_root(root: PointRoot) -> bytes:
-    """Return the plaintext of the sealed root."""
+    """Return the plaintext of the sealed root.
+
+    Raises:
+        PointCorrupt: `root` breaks a rule of §4, and no reader would take it; nothing may be
+            written from it.
+    """
     wire = _WireRoot(
         _VERSION,
         root.roots,
@@ -196,7 +201,11 @@ def encode_root(root: PointRoot) -> bytes:
         _microseconds(root.started_at),
         _microseconds(root.ended_at),
     )
-    return msgspec.msgpack.encode(wire)
+    data = msgspec.msgpack.encode(wire)
+    if len(data) > MAX_ROOT_BYTES - _TAG_BYTES:
+        raise PointCorrupt("the new recovery point", check="its root is too long")
+    decode_root(data, name="the new recovery point")
+    return data
 
 
 def decode_root(data: bytes, *, name: str) -> PointRoot:

@@ -102,7 +102,10 @@ def encode_node(entries: Iterable[Entry]) -> bytes:
     """
     node = _Node(version=_VERSION, entries=list(entries))
     _check_node(node, name="the new node")
-    return _encoder.encode(node)
+    data = _encoder.encode(node)
+    if len(data) > MAX_NODE_BYTES:
+        raise TreeCorrupt("the new node", check="the node is too long")
+    return data
 
 
 def decode_node(data: bytes, *, name: str) -> list[Entry]:

@@ -1,10 +1,12 @@
 """`python -m overland.server`: what `overland cloud serve` becomes."""
 
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from overland.errors import OverlandError
+from overland.errors import OverlandError, RefusedError
 from overland.server.app import Options, serve
 
 __all__ = ["main"]
@@ -28,9 +30,15 @@ def main(*, folder: Path, host: str, port: int, object_port: int, public_name: s
     try:
         serve(options)
     except OverlandError as error:
-        raise click.ClickException(f"{error} [{error.code}]") from error
+        _fail(str(error), code=error.code, status=3 if isinstance(error, RefusedError) else 1)
     except OSError as error:
-        raise click.ClickException(f"{error} [operating-system]") from error
+        _fail(str(error), code="operating-system", status=1)
+
+
+def _fail(message: str, *, code: str, status: int) -> NoReturn:
+    """End as every command does: one line and a code (`docs/reference/exit-codes.md`)."""
+    click.echo(f"error: {message} [{code}]", err=True)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

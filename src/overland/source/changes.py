@@ -34,7 +34,8 @@ __all__ = [
     "is_settled",
 ]
 
-_FINGERPRINT: Final = struct.Struct("<QqqQI")  # size, mtime, ctime, inode, mode
+_FINGERPRINT: Final = struct.Struct("<QQQQI")  # size, mtime, ctime, inode, mode
+_64_BITS: Final = 2**64 - 1  # times beyond the year 2262 do not fit a signed number
 FINGERPRINT_BYTES: Final = _FINGERPRINT.size
 UNTRUSTED: Final = b"\xff" * FINGERPRINT_BYTES
 """Stands for an entry that has to be read again; equal to no real fingerprint."""
@@ -66,7 +67,13 @@ class FolderBlock(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 def fingerprint(state: os.stat_result) -> bytes:
     """Return what tells two states of an entry apart; owner and attributes show in the ctime."""
-    return _pack(state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_mode)
+    return _pack(
+        state.st_size,
+        state.st_mtime_ns & _64_BITS,
+        state.st_ctime_ns & _64_BITS,
+        state.st_ino,
+        state.st_mode,
+    )
 
 
 def is_settled(state: os.stat_result, *, before_ns: int) -> bool:

@@ -21,6 +21,8 @@ _KINDS: Final[dict[int, Kind]] = {
     stat.S_IFLNK: KIND_SYMLINK,
     stat.S_IFIFO: KIND_FIFO,
 }
+_FIRST_NS: Final = -(2**63)  # the format holds the years 1677 to 2262
+_LAST_NS: Final = 2**63 - 1
 _NO_ATTRIBUTES: Final = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES})
 Xattrs = tuple[tuple[bytes, bytes], ...]
 
@@ -47,8 +49,12 @@ class Entries:
         xattrs: Xattrs = (),
         changed: bool = False,
     ) -> Entry:
-        """Return the entry of something with this state; the rest depends on its kind."""
+        """Return the entry of something with this state; the rest depends on its kind.
+
+        A time that the format cannot hold becomes the nearest one that it can.
+        """
         mode, uid, gid = state.st_mode, state.st_uid, state.st_gid
+        mtime_ns = min(max(state.st_mtime_ns, _FIRST_NS), _LAST_NS)
         kind = _KINDS[stat.S_IFMT(mode)]
         users, groups = self._users, self._groups
         return Entry(
@@ -59,7 +65,7 @@ class Entries:
             gid=gid,
             user=users[uid] if uid in users else self._user(uid),
             group=groups[gid] if gid in groups else self._group(gid),
-            mtime_ns=state.st_mtime_ns,
+            mtime_ns=mtime_ns,
             size_bytes=size_bytes,
             content=content,
             levels=levels,

@@ -16,11 +16,14 @@ folders on the way to them are kept.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import Final, final
 
 from overland.errors import RefusedError
 
 __all__ = ["PatternInvalid", "Rules", "keep_everything"]
+
+
+_LONGEST: Final = 4096  # characters of a text in a recovery point
 
 
 class PatternInvalid(RefusedError):
@@ -41,7 +44,8 @@ class Rules:
         """Compile the patterns.
 
         Raises:
-            PatternInvalid: One of them is empty or has an open bracket.
+            PatternInvalid: One of them is empty, has an open bracket, or cannot be kept with a
+                recovery point.
         """
         self._exclude = [_compiled(pattern) for pattern in exclude]
         self._include = [_compiled(pattern) for pattern in include]
@@ -84,6 +88,10 @@ keep_everything = Rules(include=(), exclude=())
 
 
 def _compiled(pattern: str) -> tuple[bool, bool, Callable[[bytes], object]]:
+    if len(pattern) > _LONGEST:
+        raise PatternInvalid(pattern, problem=f"it has more than {_LONGEST:,} characters")
+    if any("\ud800" <= character <= "\udfff" for character in pattern):
+        raise PatternInvalid(pattern, problem="it is not UTF-8; write `?` for foreign bytes")
     negated = pattern.startswith("!")
     body = pattern[1:] if negated else pattern
     folders_only = body.endswith("/")
@@ -91,10 +99,13 @@ def _compiled(pattern: str) -> tuple[bool, bool, Callable[[bytes], object]]:
     if not body:
         raise PatternInvalid(pattern, problem="it is empty")
     anchored = "/" in body
-    expression = _translated(pattern, body.lstrip("/").encode("utf-8", "surrogateescape"))
+    expression = _translated(pattern, body.lstrip("/").encode())
     if not anchored:
         expression = rb"(?:.*/)?" + expression
-    return negated, folders_only, re.compile(expression, re.DOTALL).fullmatch
+    try:
+        return negated, folders_only, re.compile(expression, re.DOTALL).fullmatch
+    except re.error as error:
+        raise PatternInvalid(pattern, problem=error.msg) from None
 
 
 def _translated(pattern: str, body: bytes) -> bytes:

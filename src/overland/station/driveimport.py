@@ -162,13 +162,20 @@ class DriveImport:
             self._records.set_end(key, at=self._clock.now())
             known = self._known(key)
             job, _ = self._listed(key)
-            report = self._logs(job).leave(job, known, medium=self._medium_or_none(known))
+            report = self._report(job, known)
             counts = self._records.counts(key)
             event = _ending(known, damaged=counts.damaged)
             self._connection.report(key.job_id, key.serial, event, report)
             self._records.end(key)
             log.info("drive.ended", drive=key.serial, how=event, damaged=counts.damaged)
         return "{}"
+
+    def _report(self, job: StationJob, known: Import) -> DriveReport:
+        """Leave the logs, where the job has a container; return what the cloud is to know."""
+        if job.container is not None:
+            return self._logs(job).leave(job, known, medium=self._medium_or_none(known))
+        assert known.failure is not None, "a job without a seed of ours imports nothing"
+        return DriveReport(percent=100, bytes_succeeded=0, copy_status=known.failure.status.value)
 
     def _import(self, known: Import, items: Sequence[Item]) -> None:
         key = known.key

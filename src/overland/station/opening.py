@@ -47,7 +47,8 @@ class DriveNotOurs(RefusedError):
     def __init__(self, serial: str, *, job: str) -> None:
         super().__init__(
             f"drive {serial} of job {job} does not carry a seed of Overland; "
-            "this version imports such drives only: send it back with `overland station return`"
+            "this version imports such drives only: end it with `overland station give-up`, then "
+            "send it back with `overland station return`"
         )
         self.serial, self.job = serial, job
 

@@ -1,14 +1,15 @@
 """Sending drives back: only those that nobody needs here any more."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from overland.errors import RefusedError
+from overland.errors import ObjectAbsent, RefusedError
 from overland.ports.clock import Clock
-from overland.station.connection import Connection, StationJob
+from overland.station.connection import Connection, JobUnknown, StationJob
 from overland.station.items import DriveKey
 from overland.station.records import Records
 
@@ -66,15 +67,16 @@ class Returning:
     def send_back(self, job: str, *, carrier: str, tracking_number: str) -> ReturnedParcel:
         """Record that the drives of a job were given to a carrier; the job ends with it.
 
-        Drives of a cancelled job that were never opened go back as well.
+        Drives of a cancelled job that were never opened go back as well.  A run that was killed
+        after it had told the cloud is completed by the same call.
 
         Raises:
             DrivesNotFinished: A drive that is here is not imported yet.
             NothingToReturn: No drive of the job is here.
             RefusedError: The cloud refuses, for want of a return address for instance.
         """
-        found = self._connection.find_job(job)
-        serials = _ready(found)
+        found = self._find(job)
+        serials = _ready(found, here={each.serial for each in self._records.drives()})
         answer = self._connection.send_back(
             found.job_id, carrier=carrier, tracking_number=tracking_number, serials=serials
         )
@@ -98,15 +100,35 @@ class Returning:
             address=found.return_address,
         )
 
+    def _find(self, job: str) -> StationJob:
+        """Return the job, also one that has ended while drives of it are noted as being here."""
+        try:
+            return self._connection.find_job(job)
+        except JobUnknown:
+            ended = [each for each in self._jobs_here() if each.name.casefold() == job.casefold()]
+            if len(ended) != 1:
+                raise
+            return ended[0]
 
-def _ready(job: StationJob) -> tuple[str, ...]:
-    """Return the drives that may go."""
+    def _jobs_here(self) -> Iterator[StationJob]:
+        ids = {each.parcel_job_id for each in self._records.drives()}
+        for job_id in sorted(each for each in ids if each is not None):
+            with suppress(ObjectAbsent):  # its retention is over
+                yield self._connection.job(job_id)
+
+
+def _ready(job: StationJob, *, here: Collection[str]) -> tuple[str, ...]:
+    """Return the drives that may go; one that the cloud knows is gone, and `here` not, too."""
     begun = {"Transferring"} if job.cancel_requested else {"Received", "Transferring"}
     waiting = tuple(drive.serial for drive in job.drives if drive.state in begun)
     if waiting:
         raise DrivesNotFinished(job.name, serials=waiting)
-    gone = {"Specified", "NeverReceived", "ShippedBack"}
-    serials = tuple(drive.serial for drive in job.drives if drive.state not in gone)
+    absent = {"Specified", "NeverReceived"}
+    serials = tuple(
+        drive.serial
+        for drive in job.drives
+        if drive.state not in absent and (drive.state != "ShippedBack" or drive.serial in here)
+    )
     if not serials:
         raise NothingToReturn(job.name)
     return serials

@@ -6,7 +6,7 @@ import pytest
 from tests.support.httpserver import Handler, serving
 from tests.support.tls import authority
 
-from overland.adapters.http import CertificateNotTrusted, UrllibHttp
+from overland.adapters.http import CertificateNotTrusted, CloudAddressInvalid, UrllibHttp
 from overland.errors import Unreachable
 
 TOKEN = "a-very-secret-token"
@@ -187,3 +187,25 @@ def test_only_https_with_a_ca_and_this_computer_itself_are_talked_to(
 ) -> None:
     with pytest.raises(ValueError, match="https"):
         UrllibHttp(url, TOKEN, ca_pem)
+
+
+@pytest.mark.parametrize(
+    ("url", "ca_pem"),
+    [
+        ("https://[::1", "ca"),
+        ("https://127.0.0.1:abc", "ca"),
+        ("https://127.0.0.1:99999", "ca"),
+        ("https://127.0.0.1", "no certificate"),
+        ("https://127.0.0.1", "kein Schlüssel"),
+    ],
+)
+def test_an_address_or_certificate_that_cannot_be_used_is_refused(url: str, ca_pem: str) -> None:
+    with pytest.raises(CloudAddressInvalid):
+        UrllibHttp(url, TOKEN, ca_pem)
+
+
+@pytest.mark.parametrize("token", ["secret\nX-Header: 1", "secret word", "sécret", "secret\0"])
+def test_a_token_that_fits_no_header_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(CloudAddressInvalid) as refused:
+        UrllibHttp("http://localhost", token, None)
+    assert "cret" not in str(refused.value)

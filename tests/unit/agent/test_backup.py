@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,13 @@ from tests.support.backups import FixedClock, Tree, make_plan, make_repository, 
 from tests.support.faulty import FaultyFiles
 from tests.support.simdisk import SimDisk
 
+from overland.adapters.posix import PosixFiles
 from overland.agent import backup_large
 from overland.agent.backup import BackupPlan, BackupResult, RootUnreadable, back_up
+from overland.agent.backup_counts import Counts
 from overland.agent.backup_walk import Walk
-from overland.errors import OutOfSpace
+from overland.errors import NotAuthorised, OutOfSpace
+from overland.format.point import PointCorrupt, PointRoot, Statistics, encode_root
 from overland.format.tree import Entry
 from overland.ports.progress import NullProgress
 from overland.source import reader
@@ -492,3 +495,63 @@ def test_a_long_list_of_chunks_becomes_chunks_itself(world: World) -> None:
 
 def _never(*_args: object, **_more: object) -> int:
     raise AssertionError("nothing is read")
+
+
+@pytest.mark.parametrize("seconds", [13_569_465_600, -11_676_096_000])
+def test_a_time_that_the_format_cannot_hold_becomes_the_nearest_one(
+    world: World, seconds: int
+) -> None:
+    far = world.write("file", b"from 2400, or from 1600")
+    os.utime(far, (seconds, seconds))
+    kept = far.stat().st_mtime_ns  # some file systems move it nearer themselves
+    world.back_up()
+    entry = world.entry("file")
+    assert entry.mtime_ns == min(max(kept, -(2**63)), 2**63 - 1)
+    assert world.content("file") == far.read_bytes()
+
+
+def test_a_run_that_fails_leaves_no_file_open_and_none_behind(tmp_path: Path) -> None:
+    def refuse(_: object) -> None:
+        raise NotAuthorised("the grant is over")
+
+    world = World(tmp_path)
+    for number in range(40):
+        world.write(f"f{number}", os.urandom(200_000))
+    out = tmp_path / "out"
+    out.mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(NotAuthorised):
+            run(
+                world.plan(pack_bytes=1 << 20, workers=2),
+                repository=make_repository(SimDisk()),
+                out=PosixFiles(out),
+                on_published=refuse,
+            )
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert [path.name for path in out.iterdir()] == ["packs"]
+
+
+def test_the_list_of_what_is_left_out_never_makes_a_point_too_long_to_be_read() -> None:
+    counts = Counts()
+    for _ in range(50):
+        counts.skip(b"p" * 1_000_000, "permission denied")
+    assert counts.skipped_count == 50
+    assert 0 < sum(len(one.path) for one in counts.skipped) <= 16 << 20
+
+
+def test_a_root_that_no_reader_would_take_is_not_written() -> None:
+    now = datetime(2026, 7, 1, tzinfo=UTC)
+    root = PointRoot(
+        roots=[],
+        statistics=Statistics(),
+        skipped=[],
+        host="host",
+        policy="test",
+        include=["x" * 5000],
+        exclude=[],
+        started_at=now,
+        ended_at=now,
+    )
+    with pytest.raises(PointCorrupt):
+        encode_root(root)

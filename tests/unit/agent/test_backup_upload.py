@@ -210,3 +210,37 @@ def _carry(vault: Vault, spool: Files, published: Published) -> None:
         sha256=published.sha256,
     )
     spool.delete(published.name)
+
+
+def test_a_run_killed_before_anybody_took_note_of_its_point_is_not_sent_again(
+    world: World,
+) -> None:
+    world.fill(5)
+    world.send(1)
+    world.fill(30, prefix="new")
+    unnoted = world.send(2, base=1)
+    before = len(world.vault.order)
+    result = world.send(3, base=1)
+    sent = world.vault.order[before:]
+    assert not any(name.startswith("packs/") for name in sent)
+    packs = {found.name for found in unnoted.objects if found.name.startswith("packs/")}
+    assert packs <= {found.name for found in result.objects}
+    assert len(world.contents(3)) == 35
+
+
+def test_what_was_damaged_in_the_spool_does_not_reach_the_vault(world: World) -> None:
+    world.fill(30)
+    world.vault.failures = [NotAuthorised("the grant is over")]
+    with pytest.raises(NotAuthorised):
+        world.send(1)
+    damaged = next(info.name for info in world.spool.names("packs/"))
+    data = bytearray(world.spool.read(damaged))
+    data[1000] ^= 1
+    world.spool.write(damaged, data)
+    world.spool.write(f"points/{point_id(9)}.point", b"of a run that nobody took note of")
+    world.send(2)
+    assert damaged not in world.vault.order
+    assert f"points/{point_id(9)}.point" not in world.vault.order
+    assert list(world.spool.names()) == []
+    contents = world.contents(2)
+    assert all(Path(os.fsdecode(path)).read_bytes() == data for path, data in contents.items())

@@ -16,6 +16,7 @@ from overland.agent.policy import (
     Progress,
     Schedule,
     SeedPhase,
+    is_due,
     next_run,
 )
 from overland.errors import RefusedError
@@ -86,7 +87,9 @@ def test_a_schedule_has_one_to_three_full_or_half_hours(times: tuple[str, ...]) 
     assert refused.value.field == "schedule"
 
 
-@pytest.mark.parametrize("sources", [(), ("srv",), ("/srv/\udcff",)])
+@pytest.mark.parametrize(
+    "sources", [(), ("srv",), ("/srv/\udcff",), ("/srv/../etc",), ("/srv/./x",)]
+)
 def test_sources_are_absolute_and_utf8(sources: tuple[str, ...]) -> None:
     with pytest.raises(PolicyInvalid):
         msgspec.structs.replace(offline_policy(), sources=sources).checked()
@@ -132,3 +135,23 @@ def test_policies_come_back_as_they_were_saved() -> None:
 def test_a_name_that_could_leave_the_folder_is_refused(name: str) -> None:
     with pytest.raises(PolicyInvalid):
         Policies(SimDisk()).load(name)
+
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("last_run_at", "due"),
+    [
+        (None, True),
+        (NOON - timedelta(hours=1), False),
+        (NOON - timedelta(hours=2, seconds=1), True),
+        (NOON + timedelta(minutes=1), False),
+        (NOON + timedelta(days=1000), True),
+    ],
+    ids=["never ran", "ran since", "a time has passed", "the clock drifted", "the clock was wrong"],
+)
+def test_a_policy_is_due_when_a_time_has_passed_since_its_last_run(
+    last_run_at: datetime | None, *, due: bool
+) -> None:
+    assert is_due(Schedule(times=("10:00", "22:00")), last_run_at=last_run_at, now=NOON) is due

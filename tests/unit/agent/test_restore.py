@@ -4,14 +4,18 @@ import errno
 import fcntl
 import os
 import random
+import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.backed_up import BackedUp
 from tests.support.torture import acl, build_torture, fast_folder
 
 from overland.agent import points_tree, restore_batch
+from overland.agent.backup_plan import RootUnreadable
 from overland.agent.compare import compare_trees
 from overland.agent.points_tree import PathAbsent
 from overland.agent.restore import RestoreIncomplete, TargetBusy, TargetOccupied
@@ -19,6 +23,8 @@ from overland.agent.restore_metadata import Describer
 from overland.agent.restore_names import StripOutside
 from overland.agent.restore_target import Access, Folder
 from overland.errors import OutOfSpace
+from overland.format.tree import TreeCorrupt
+from overland.source import entries
 
 IS_ROOT = os.geteuid() == 0
 
@@ -334,8 +340,6 @@ def test_owners_are_found_by_name_where_the_name_exists(tmp_path: Path) -> None:
     assert entry is not None
     theirs = tmp_path / "file"
     theirs.write_bytes(b"")
-    import msgspec  # noqa: PLC0415 - for one replacement only
-
     for user, expected in (("root", 0), ("nobody-of-this-name", 4321)):
         moved = msgspec.structs.replace(entry, uid=4321, user=user)
         Describer("names", lambda *_: None).describe(str(theirs).encode(), moved, b"file")
@@ -376,3 +380,59 @@ def test_one_entry_that_fails_does_not_stop_the_others(
         "failed",
     )
     assert (backed.target / "folder" / "file").read_bytes() == b"in the folder"
+
+
+def test_a_file_that_got_the_number_of_a_removed_one_is_not_linked_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link_of(state: os.stat_result) -> bytes:
+        return (
+            b"the same number!" if state.st_nlink > 1 and not stat.S_ISDIR(state.st_mode) else b""
+        )
+
+    backed = BackedUp(tmp_path)
+    for folder in ("removed", "made"):
+        (backed.source / folder).mkdir(parents=True)
+        (backed.source / folder / "one").write_bytes(folder.encode())
+        (backed.source / folder / "two").hardlink_to(backed.source / folder / "one")
+    with monkeypatch.context() as patched:
+        patched.setattr(entries, "link_of", link_of)
+        backed.back_up()
+    backed.restore()
+    for folder in ("removed", "made"):
+        one, two = backed.target / folder / "one", backed.target / folder / "two"
+        assert one.read_bytes() == folder.encode()
+        assert one.samefile(two)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not IS_ROOT, reason="needs root")
+@pytest.mark.parametrize(("owners", "mode"), [("ids", 0o6755), ("none", 0o755)])
+def test_what_does_not_get_its_owner_does_not_run_as_who_restores(
+    tmp_path: Path, owners: str, mode: int
+) -> None:
+    backed = BackedUp(tmp_path)
+    backed.source.mkdir()
+    program = backed.source / "program"
+    program.write_bytes(b"runs as its owner")
+    os.chown(program, 4321, 4321)
+    program.chmod(0o6755)
+    backed.back_up()
+    report = backed.restore(owners=owners)
+    assert (backed.target / "program").stat().st_mode & 0o7777 == mode
+    assert [one.what for one in report.shortfalls] == (
+        ["setuid and setgid"] if owners == "none" else []
+    )
+
+
+def test_a_root_that_leads_out_of_the_target_is_refused(tmp_path: Path) -> None:
+    backed = BackedUp(tmp_path)
+    backed.source.mkdir()
+    with pytest.raises(RootUnreadable, match=r"\.\."):
+        backed.back_up(Path(f"{backed.source}/../source"))
+    backed.back_up()
+    point, store = backed.open()
+    outside = msgspec.structs.replace(point.root.roots[0], path=b"/../source")
+    root = msgspec.structs.replace(point.root, roots=[outside])
+    with pytest.raises(TreeCorrupt):
+        points_tree.PointTree(replace(point, root=root), store)

@@ -1,5 +1,6 @@
 """A policy's runs, phase by phase, against a cloud and a data path made of plain values."""
 
+import errno
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class _World:
     missing: tuple[str, ...] = ()
     adopted: set[str] = field(default_factory=set)
     reachable: bool = True
+    refuses_points: bool = False
 
 
 class _Cloud(Connection):
@@ -128,6 +130,8 @@ class _Cloud(Connection):
     @override
     def publish_point(self, point_id: PointId) -> VaultPoint:
         self._check()
+        if self._world.refuses_points:
+            raise Unreachable("no answer")
         self._world.catalog.append(point_id)
         return VaultPoint(point_id=point_id, created_at="", kind="incremental", state="available")
 
@@ -307,3 +311,33 @@ def _journey_until_cut(disk: SimDisk, world: _World) -> bool:
     except PowerCut:
         return False
     return True
+
+
+def test_what_the_system_refuses_counts_as_a_run_that_failed(
+    disk: SimDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> Staged:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(_Data, "stage", broken)
+    with pytest.raises(OSError, match="input/output"):
+        runner(disk, _World()).run("files", trigger="schedule")
+    progress = Policies(disk).progress("files")
+    assert progress.last_outcome == "failed: operating-system"
+    assert progress.last_run_at is not None
+
+
+def test_a_point_that_the_cloud_could_not_be_told_of_is_not_made_again() -> None:
+    disk, world = SimDisk(), _World()
+    Policies(disk).save(
+        msgspec.structs.replace(offline_policy(), first_copy="network", offline=None)
+    )
+    run = runner(disk, world)
+    world.refuses_points = True
+    with pytest.raises(Unreachable):
+        run.run("files", trigger="schedule")
+    assert (world.points, world.catalog) == ([("point-0", None)], [])
+    world.refuses_points = False
+    run.run("files", trigger="schedule")
+    assert world.points[1:] == [("point-1", "point-0")], "the first copy is sent once"
+    assert world.catalog == ["point-0", "point-1"]

@@ -311,6 +311,21 @@ def test_a_lost_drive_alone_is_made_again(staging: SimDisk, local: SimDisk) -> N
     assert events[-3:] == [("D2", "given up"), ("D3", "prepared"), ("D3", "sealed")]
 
 
+def test_a_replacement_that_was_interrupted_goes_on_with_the_same_command(
+    staging: SimDisk, local: SimDisk
+) -> None:
+    """As the message tells whoever could not reach the service after the drives were made."""
+    drives = [SimDrive(f"D{n}", capacity_bytes=450_000) for n in (1, 2)]
+    spare = SimDrive("D3", capacity_bytes=4 * MIB)
+    attached = SimDrives(*drives, spare)
+    run(staging, bench(attached, Operator(*(drive.path for drive in drives)), local=local))
+    done = run(staging, bench(attached, Operator(spare.path), local=local), replace="D2")
+
+    again = run(staging, bench(attached, Operator(spare.path), local=local), replace="D2")
+
+    assert again == done
+
+
 def test_replacing_an_unknown_drive_is_refused(staging: SimDisk) -> None:
     with pytest.raises(DriveNotFound):
         run(staging, bench(SimDrives(), Operator()), replace="D9")

@@ -201,8 +201,10 @@ def test_a_second_process_in_the_same_folder_is_refused(cloud: RunningCloud) -> 
         check=False,
         timeout=READY_S,
     )
-    assert second.returncode != 0
-    assert b"engine-in-use" in second.stderr
+    assert second.returncode == 3
+    [line] = second.stderr.decode().splitlines()
+    assert line.startswith("error: ")
+    assert line.endswith("[engine-in-use]")
     assert (cloud.folder / "endpoints.json").exists(), "the first one still serves"
 
 
@@ -215,5 +217,5 @@ def test_a_folder_without_a_cloud_is_not_served(tmp_path: Path) -> None:
         check=False,
         timeout=READY_S,
     )
-    assert done.returncode != 0
+    assert done.returncode == 3
     assert b"cloud-not-initialised" in done.stderr

@@ -86,7 +86,8 @@ def test_attributes_come_sorted_from_files_and_from_what_cannot_be_opened(tmp_pa
 def test_an_owner_without_a_name_has_none(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"")
     real = (tmp_path / "f").stat()
-    state = os.stat_result((real.st_mode, 1, 1, 1, 3_999_999_999, 3_999_999_998, 0, 0, 0, 0))
+    fields = (real.st_mode, 1, 1, 1, 3_999_999_999, 3_999_999_998, 0, 0, 0, 0)
+    state = os.stat_result(fields, {"st_mtime_ns": 0})
     entry = Entries().make(b"f", state)
     assert (entry.user, entry.group) == (None, None)
     assert (entry.uid, entry.gid) == (3_999_999_999, 3_999_999_998)

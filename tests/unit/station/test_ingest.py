@@ -542,3 +542,21 @@ def test_a_returned_drive_is_forgotten_here(make_dock: MakeDock) -> None:
     assert dock.records.drives() == []
     key = DriveKey(job_id=parcel.job_id, serial="D1")
     assert list(dock.records.items(key)) == []
+
+
+def test_a_drive_of_a_job_without_a_seed_is_given_up_and_goes_back(make_dock: MakeDock) -> None:
+    dock = make_dock()
+    dock.ship_other("FILMS1")
+    intake = dock.station().intake
+    intake.receive(tracking_number="1Z-0002", carrier="UPS", paths=[], serials=["FILMS1"])
+
+    def give_up(ingest: Ingest) -> list[DriveOutcome]:
+        return [ingest.give_up("FILMS1", reason=DriveStatus.DISK_OPERATION_FAILED)]
+
+    [outcome] = dock.station().run(then=give_up)
+
+    assert outcome.result == "failed"
+    http = dock.cloud.http(dock.world.admin)
+    job = http.ok("GET", dock.world.job_path("another-job"))["properties"]
+    assert job["driveList"][0]["copyStatus"] == "DiskOperationFailed"
+    assert job["state"] == "Packaging"

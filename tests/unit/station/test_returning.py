@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from tests.support.docked import ADDRESS, JOB, Dock
+from tests.support.docked import ADDRESS, JOB, Dock, Tripwire
+from tests.support.simengine import Killed
 
 from overland.station.connection import JobUnknown
 from overland.station.returning import DrivesNotFinished, NothingToReturn, ReturnedParcel
@@ -77,3 +78,25 @@ def test_an_unknown_job_is_refused_with_the_way_to_find_it(make_dock: MakeDock) 
 
     with pytest.raises(JobUnknown, match="station status"):
         send_back(dock, "another-job")
+
+
+def test_a_return_that_was_killed_at_any_request_is_completed_by_the_same_command(
+    make_dock: MakeDock,
+) -> None:
+    """Also after the cloud has ended the job, and does not list it any more."""
+    for kill_at in range(6):
+        dock = make_dock(shares={"D1": [0, 1, 2], "D2": [3, 4]})
+        dock.ship()
+        dock.receive()
+        dock.station().run()
+        with pytest.raises(Killed):
+            dock.station(Tripwire(kill_at)).returning.send_back(
+                JOB, carrier="UPS", tracking_number="1Z-BACK"
+            )
+
+        parcel = send_back(dock)
+
+        assert (parcel.serials, parcel.job_state) == (("D1", "D2"), "Completed")
+        assert dock.records.drives() == []
+        with pytest.raises((NothingToReturn, JobUnknown)):
+            send_back(dock)
