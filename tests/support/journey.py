@@ -34,6 +34,18 @@ PASSPHRASE = "correct horse battery staple"
 TRIES = 30
 CALM_AFTER = 6  # tries, after which nothing goes wrong any more, so that every story ends
 
+_OPERATIONS = {
+    "backup": 140,
+    "disk prepare": 190,
+    "disk ship": 30,
+    "station receive": 3,
+    "station ingest": 140,
+    "station return": 8,
+    "station give-up": 15,
+    "restore": 40,
+}
+"""How many operations a command usually has; it is killed at one of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
@@ -44,6 +56,10 @@ class Story:
     lost: int
     is_late: bool
     flips: int
+    breaks: bool
+    replaces: bool
+    loses_hints: bool
+    ships_elsewhere: bool
     doubled: bool
     strangers: bool
     overdue: bool
@@ -61,6 +77,10 @@ class Story:
             lost=rng.choice((0, 0, 1, rng.randrange(drive_count - 1) + 1)),
             is_late=rng.random() < 0.4,
             flips=rng.choice((0, 0, 1, 2)),
+            breaks=rng.random() < 0.2,
+            replaces=rng.random() < 0.2,
+            loses_hints=rng.random() < 0.2,
+            ships_elsewhere=rng.random() < 0.2,
             doubled=rng.random() < 0.4,
             strangers=rng.random() < 0.4,
             overdue=rng.random() < 0.3,
@@ -94,6 +114,7 @@ class Scene:
     drives: dict[str, Path] = field(default_factory=dict)
     loads: dict[str, list[str]] = field(default_factory=dict)
     flipped: list[str] = field(default_factory=list)
+    broken: str | None = None
     sent_again: set[str] = field(default_factory=set)
     settings: bytes = b""
     world: dict[str, str] = field(default_factory=dict)
@@ -144,7 +165,7 @@ class Scene:
     def do(self, title: str, act: Callable[[Life], T]) -> T:
         """Run a command until it ends well, as an operator does whose computer keeps failing."""
         for number in range(TRIES):
-            life = self._next_life(number)
+            life = self._next_life(title, number)
             try:
                 result = act(life)
             except Killed as killed:
@@ -158,9 +179,10 @@ class Scene:
                 return result
         raise AssertionError(f"{title} never ends well")
 
-    def _next_life(self, number: int) -> Life:
+    def _next_life(self, title: str, number: int) -> Life:
         rng, is_calm = self._faults, number >= CALM_AFTER
-        kill_at = int(2 ** rng.uniform(0, 9)) if rng.random() < self.story.kills else None
+        usual = next(count for name, count in _OPERATIONS.items() if title.startswith(name))
+        kill_at = rng.randrange(usual) if rng.random() < self.story.kills else None
         if rng.random() < self.story.troubles:
             kind: Trouble = rng.choice(("refused", "cut", "lost"))
             self.network.troubles += [kind] * rng.choice((1, 2, 5, 12, 40))
@@ -247,6 +269,10 @@ class Scene:
 
     def run(self, trigger: str) -> Outcome:
         """Run the policy, and keep a likeness of every point that it made."""
+        hints = self.folder / "agent" / "repository"
+        if self.story.loses_hints and hints.exists() and self._days.random() < 0.4:
+            shutil.rmtree(hints)
+            self.note("the source computer loses its hints")
 
         def ran(life: Life) -> Outcome:
             return self.source_computer(life).runner().run(POLICY, trigger=trigger)  # type: ignore[arg-type] # a trigger

@@ -121,7 +121,7 @@ class _Pool:
             self._life.step(f"after {method} {urlsplit(url).path}")
             status = answer.status
         finally:
-            if method == "PUT":
+            if method == "PUT" and urlsplit(url).path.startswith(("/vaults/", "/accounts/")):
                 done = Sent(
                     life=self._life,
                     path=urlsplit(url).path,

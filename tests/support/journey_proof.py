@@ -29,7 +29,8 @@ __all__ = ["expect_missing", "prove_before_adoption", "prove_everything"]
 
 def expect_missing(scene: Scene, lost: Iterable[str]) -> list[str]:
     """Return what adoption has to find missing: what was lost or damaged, and is not there yet."""
-    names = {name for serial in lost for name in scene.loads[serial]} | set(scene.flipped)
+    gone = {*lost} if scene.broken is None else {*lost, scene.broken}
+    names = {name for serial in gone for name in scene.loads[serial]} | set(scene.flipped)
     return sorted(names - _in_vault(scene))
 
 
@@ -97,6 +98,7 @@ def prove_everything(scene: Scene) -> None:
     _prove_catalog(scene)
     _prove_nothing_is_sent_twice(scene)
     _prove_from_vault(scene)
+    _prove_nothing_is_stored_twice(scene)
     _prove_custody(scene)
     _prove_nothing_leaks(scene)
 
@@ -135,6 +137,19 @@ def _prove_nothing_is_sent_twice(scene: Scene) -> None:
     tries = Counter(sent.path for sent in scene.network.sent)
     repeated = sum(count - 1 for count in tries.values())
     assert repeated <= doubts, f"{repeated} repetitions, for {doubts} doubts: {tries}"
+
+
+def _prove_nothing_is_stored_twice(scene: Scene) -> None:
+    """What an interrupted run had sent is a part of the point that took its place."""
+
+    def named(life: Life) -> set[str]:
+        objects = LayeredObjects([("vault", scene.source_computer(life).vault())])
+        keys = open_keys(objects, passphrase=PASSPHRASE)
+        points = [open_point(objects, keys, kept.point_id) for kept in scene.kept]
+        return {item.name for point in points for item in point.public.objects}
+
+    packs = {name for name in _in_vault(scene) if name.startswith("packs/")}
+    assert packs <= scene.calm(named), "the vault holds packs that no point needs"
 
 
 def _prove_custody(scene: Scene) -> None:

@@ -1,5 +1,7 @@
 """The acts of the journey, from the first backup to the last proof."""
 
+import shutil
+
 import msgspec
 from tests.support.docked import ADDRESS
 from tests.support.journey import JOB, PASSPHRASE, POLICY, Scene
@@ -16,6 +18,7 @@ from overland.diskprep import ship, submit
 from overland.diskprep.prepare import choose_seed, prepare_drives, record_for
 from overland.diskprep.record import Preparation, ReturnAddress, ReturnShipping, ShippingForm
 from overland.errors import RefusedError, TransientError, Unreachable
+from overland.format.copy_log import DriveStatus
 from overland.seeding.placement import cost_bytes, fixed_bytes
 from overland.station.ingest import DriveOutcome
 from overland.station.intake import DriveGivenTwice, Parcel
@@ -184,7 +187,7 @@ def _prepare(scene: Scene) -> Preparation:
         paths.append(path)
     paths = scene.shuffled(paths)
 
-    def prepared(life: Life) -> Preparation:
+    def prepared(life: Life, replace: str | None = None) -> Preparation:
         computer = scene.copy_computer(life)
         bench, location = computer.bench(paths), computer.staging(scene.staging)
         seed = choose_seed(location, bench.questions)
@@ -194,9 +197,15 @@ def _prepare(scene: Scene) -> Preparation:
             submit.find_job(record, bench, service)
         except Unreachable:
             scene.note("  the network is down, and the drives are filled all the same")
-        return submit.submit(prepare_drives(seed, bench, staging=location.path), bench, service)
+        done = prepare_drives(seed, bench, staging=location.path, replace=replace)
+        return submit.submit(done, bench, service)
 
     done = scene.do("disk prepare", prepared)
+    if scene.story.replaces:
+        broken = scene.rng.choice(done.sealed()).serial
+        paths.remove(scene.folder / "drives" / broken)
+        scene.note(f"drive {broken} is found broken before it is shipped")
+        done = scene.do("disk prepare --replace", lambda life: prepared(life, broken))
     if scene.story.doubled:
         again = scene.do("disk prepare, again", prepared)
         assert again.drives == done.drives, "what is finished stays as it is"
@@ -218,7 +227,9 @@ def _ship(scene: Scene, prepared: Preparation) -> None:
         computer = scene.copy_computer(life)
         bench = computer.bench(())
         record = bench.preparations.find(prepared.seed_id)
-        assert record is not None, "it was prepared here"
+        if record is None:  # as `overland disk ship --staging` on another computer
+            location = computer.staging(scene.staging)
+            record = record_for(location.open(prepared.seed_id), bench, staging=location.path)
         record = ship.keep(record, form, bench)
         service = computer.service(record.subscription_id)
         if record.job is None:
@@ -233,6 +244,10 @@ def _ship(scene: Scene, prepared: Preparation) -> None:
             scene.note(f"two parcels are refused: {refused}")
         else:
             raise AssertionError("one job travels in one parcel")
+    if scene.story.ships_elsewhere:
+        scene.note("the copy computer is gone; another one ships")
+        shutil.rmtree(scene.folder / "copy")
+        (scene.folder / "copy").mkdir()
     scene.do("disk ship", shipped)
     if scene.story.doubled:
         scene.do("disk ship, again", shipped)
@@ -250,6 +265,10 @@ def _damage(scene: Scene) -> list[str]:
         packs = [name for name in scene.loads[serial] if name.startswith("packs/")]
         if packs:
             scene.flip_bit(serial, scene.rng.choice(packs))
+    rest = serials[len(lost) + story.flips :]
+    if story.breaks and len(rest) > 1:
+        scene.broken = rest[0]
+        scene.note(f"drive {rest[0]} cannot be opened any more")
     if story.overdue:
         scene.pass_time(15)
     return lost
@@ -260,7 +279,8 @@ def _damage(scene: Scene) -> list[str]:
 
 def _receive(scene: Scene, serials: list[str]) -> None:
     """Book the parcel in, with what else is in it."""
-    paths = [scene.drives[serial] for serial in scene.shuffled(serials)]
+    unopened = [serial for serial in serials if serial == scene.broken]
+    paths = [scene.drives[each] for each in scene.shuffled(serials) if each not in unopened]
     expected = {serial: {"received", "late", "already-received"} for serial in serials}
     if scene.story.strangers:
         for serial, outcome in _strangers(scene).items():
@@ -269,7 +289,7 @@ def _receive(scene: Scene, serials: list[str]) -> None:
 
     def received(life: Life) -> Parcel:
         return scene.station(life).intake().receive(
-            tracking_number=_TRACKING, carrier="FedEx", paths=[*map(str, paths)], serials=[]
+            tracking_number=_TRACKING, carrier="FedEx", paths=[*map(str, paths)], serials=unopened
         )  # fmt: skip
 
     if scene.story.doubled:
@@ -333,7 +353,11 @@ def _import(scene: Scene) -> list[DriveOutcome]:
     outcomes = scene.do("station ingest", imported)
     if scene.story.doubled:
         outcomes = scene.do("station ingest, again", imported)
+    if any(each.result == "no-path" for each in outcomes):
+        _give_up(scene)
     for each in outcomes:
+        if each.serial == scene.broken:
+            continue
         bad = [damaged.name for damaged in each.damaged]
         scene.note(f"  drive {each.serial}: {each.result}, {each.landed} landed, damaged: {bad}")
         assert each.result in {"completed", "completed-more-info", "finished"}, each
@@ -341,6 +365,19 @@ def _import(scene: Scene) -> list[DriveOutcome]:
         assert sorted(bad) == sorted(flipped), "exactly what is damaged is named"
         assert each.landed == len(scene.loads[each.serial]) - len(bad), "and the rest lands"
     return outcomes
+
+
+def _give_up(scene: Scene) -> None:
+    """End the import of the drive that cannot be opened."""
+    serial = scene.broken
+    assert serial is not None, "every other drive has a path"
+
+    def given_up(life: Life) -> DriveOutcome:
+        with scene.station(life).ingest() as ingest:
+            return ingest.give_up(serial, reason=DriveStatus.DISK_NOT_FOUND)
+
+    outcome = scene.do("station give-up", given_up)
+    assert outcome.result == "failed", outcome
 
 
 def _after_import(scene: Scene, lost: list[str]) -> None:
