@@ -16,7 +16,7 @@ from tests.support.torture import remove_tree
 
 from overland.adapters.posix import PosixFiles
 from overland.agent.compare import compare_trees
-from overland.agent.points import open_keys, open_point
+from overland.agent.points import list_points, open_keys, open_point
 from overland.agent.points_chunks import ChunkStore
 from overland.agent.restore import RestoreOptions, restore
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
@@ -140,13 +140,13 @@ def _prove_nothing_is_sent_twice(scene: Scene) -> None:
 
 
 def _prove_nothing_is_stored_twice(scene: Scene) -> None:
-    """What an interrupted run had sent is a part of the point that took its place."""
+    """What an interrupted run had sent is a part of a point; none of it was sent in vain."""
 
     def named(life: Life) -> set[str]:
         objects = LayeredObjects([("vault", scene.source_computer(life).vault())])
         keys = open_keys(objects, passphrase=PASSPHRASE)
-        points = [open_point(objects, keys, kept.point_id) for kept in scene.kept]
-        return {item.name for point in points for item in point.public.objects}
+        points = list_points(objects, keys).points
+        return {item.name for point in points for item in point.objects}
 
     packs = {name for name in _in_vault(scene) if name.startswith("packs/")}
     assert packs <= scene.calm(named), "the vault holds packs that no point needs"

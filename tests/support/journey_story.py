@@ -3,11 +3,11 @@
 import shutil
 
 import msgspec
-from tests.support.docked import ADDRESS
 from tests.support.journey import JOB, PASSPHRASE, POLICY, Scene
 from tests.support.journey_faults import Life
 from tests.support.journey_machines import PACK_BYTES
 from tests.support.journey_proof import expect_missing, prove_before_adoption, prove_everything
+from tests.support.journey_station import ARM, TRACKING, import_drives, receive, send_back
 
 from overland.adapters.volumes import create_folder_volume
 from overland.agent.policy import OfflineSettings, Policy, SeedPhase
@@ -17,20 +17,15 @@ from overland.crypto.keyring import Argon2Parameters
 from overland.diskprep import ship, submit
 from overland.diskprep.prepare import choose_seed, prepare_drives, record_for
 from overland.diskprep.record import Preparation, ReturnAddress, ReturnShipping, ShippingForm
-from overland.errors import RefusedError, TransientError, Unreachable
-from overland.format.copy_log import DriveStatus
+from overland.errors import RefusedError, Unreachable
 from overland.seeding.placement import cost_bytes, fixed_bytes
-from overland.station.ingest import DriveOutcome
-from overland.station.intake import DriveGivenTwice, Parcel
 
 __all__ = ["tell"]
 
 _CHEAP = Argon2Parameters(memory_kib=32, iterations=1, lanes=1)
-_TRACKING = "794600000001"
-_ARM = "api-version=2021-01-01"
 _FORM = ShippingForm(
     carrier="FedEx",
-    tracking_number=_TRACKING,
+    tracking_number=TRACKING,
     return_address=ReturnAddress(
         recipient_name="Ada Quist",
         street_address1="12 Quay Lane",
@@ -42,12 +37,6 @@ _FORM = ShippingForm(
     ),
     return_shipping=ReturnShipping(carrier_name="FedEx", carrier_account_number="000111222"),
 )
-
-
-class DriveStopped(TransientError):
-    """A drive's import stopped; the station's operator runs the same command again."""
-
-    code = "drive-stopped"
 
 
 def tell(scene: Scene) -> None:
@@ -63,9 +52,9 @@ def tell(scene: Scene) -> None:
     _while_on_the_way(scene)
     lost = _damage(scene)
     prove_before_adoption(scene)
-    _receive(scene, [serial for serial in scene.drives if serial not in lost])
+    receive(scene, [serial for serial in scene.drives if serial not in lost])
     _while_on_the_way(scene)
-    _import(scene)
+    import_drives(scene)
     _after_import(scene, lost)
     _online(scene)
     prove_everything(scene)
@@ -85,10 +74,10 @@ def _found(scene: Scene) -> None:
     account = f"{group}/providers/Microsoft.Storage/storageAccounts/harbourdata"
     vault = f"{group}/providers/Microsoft.RecoveryServices/vaults/vault-1"
     where = {"location": "westeurope"}
-    scene.ask(admin, "PUT", f"{group}?{_ARM}", where)
-    scene.ask(admin, "PUT", f"{account}?{_ARM}", where)
-    scene.ask(admin, "PUT", f"{account}/blobServices/default/containers/seeds?{_ARM}", {})
-    vault_id = scene.ask(admin, "PUT", f"{vault}?{_ARM}", where)["properties"]["vaultId"]
+    scene.ask(admin, "PUT", f"{group}?{ARM}", where)
+    scene.ask(admin, "PUT", f"{account}?{ARM}", where)
+    scene.ask(admin, "PUT", f"{account}/blobServices/default/containers/seeds?{ARM}", {})
+    vault_id = scene.ask(admin, "PUT", f"{vault}?{ARM}", where)["properties"]["vaultId"]
     settings = f"/v1/subscriptions/{subscription}/publish-settings"
     scene.settings = scene.ask(admin, "POST", settings, {"job_name": JOB})["xml"].encode()
     station = {"role": "station", "expires_in_days": 365}
@@ -237,7 +226,7 @@ def _ship(scene: Scene, prepared: Preparation) -> None:
         return ship.commit(record, form, bench, service)
 
     if scene.story.strangers:
-        both = msgspec.structs.replace(_FORM, tracking_number=f"{_TRACKING}, 794600000009")
+        both = msgspec.structs.replace(_FORM, tracking_number=f"{TRACKING}, 794600000009")
         try:
             scene.calm(lambda life: shipped(life, both))
         except RefusedError as refused:
@@ -274,122 +263,19 @@ def _damage(scene: Scene) -> list[str]:
     return lost
 
 
-# -- the station --------------------------------------------------------------------------------
-
-
-def _receive(scene: Scene, serials: list[str]) -> None:
-    """Book the parcel in, with what else is in it."""
-    unopened = [serial for serial in serials if serial == scene.broken]
-    paths = [scene.drives[each] for each in scene.shuffled(serials) if each not in unopened]
-    expected = {serial: {"received", "late", "already-received"} for serial in serials}
-    if scene.story.strangers:
-        for serial, outcome in _strangers(scene).items():
-            paths.insert(scene.rng.randrange(len(paths) + 1), scene.folder / "drives" / serial)
-            expected[serial] = {outcome}
-
-    def received(life: Life) -> Parcel:
-        return scene.station(life).intake().receive(
-            tracking_number=_TRACKING, carrier="FedEx", paths=[*map(str, paths)], serials=unopened
-        )  # fmt: skip
-
-    if scene.story.doubled:
-        copy = scene.copy_drive(scene.rng.choice(serials))
-        paths.append(copy)
-        try:
-            scene.calm(received)
-        except DriveGivenTwice as refused:
-            scene.note(f"a copied drive is noticed: {refused}")
-        else:
-            raise AssertionError("two drives have one number")
-        paths.remove(copy)
-    parcel = scene.do("station receive", received)
-    if scene.story.doubled:
-        parcel = scene.do("station receive, again", received)
-    told = {each.serial: each.outcome for each in parcel.drives}
-    assert told.keys() == expected.keys()
-    assert all(told[serial] in expected[serial] for serial in told), (told, expected)
-
-
-def _strangers(scene: Scene) -> dict[str, str]:
-    """Put drives into the parcel that are not of this job; return what each is."""
-    found = {"X-UNKNOWN": "unknown", "X-EXTRA": "extra"}
-    if (scene.folder / "drives" / "X-EXTRA").exists():
-        return {}
-    for serial in found:
-        create_folder_volume(
-            scene.folder / "drives" / serial, serial=serial, capacity_bytes=1 << 20
-        )
-    world = scene.world
-    path = f"{world['group']}/providers/Microsoft.ImportExport/jobs/another-job?{_ARM}"
-    drive = {
-        "driveId": "X-EXTRA",
-        "bitLockerKey": "none",
-        "manifestFile": "\\DriveManifest.xml",
-        "manifestHash": "0" * 64,
-    }
-    properties = {
-        "jobType": "Import",
-        "storageAccountId": world["account"],
-        "returnAddress": ADDRESS,
-        "returnShipping": {"carrierName": "UPS", "carrierAccountNumber": "1"},
-        "driveList": [drive],
-    }
-    body = {"location": "westeurope", "properties": properties}
-    scene.ask(world["admin"], "PUT", path, body)
-    return found
-
-
-def _import(scene: Scene) -> list[DriveOutcome]:
-    """Import what is here; the station's operator runs the command until no drive stands."""
-
-    def imported(life: Life) -> list[DriveOutcome]:
-        with scene.station(life).ingest() as ingest:
-            outcomes = ingest.run(ingest.choose(job=JOB, paths=()))
-        for each in outcomes:
-            if each.result == "stopped":
-                raise DriveStopped(f"{each.serial}: {each.stop}")
-        return outcomes
-
-    outcomes = scene.do("station ingest", imported)
-    if scene.story.doubled:
-        outcomes = scene.do("station ingest, again", imported)
-    if any(each.result == "no-path" for each in outcomes):
-        _give_up(scene)
-    for each in outcomes:
-        if each.serial == scene.broken:
-            continue
-        bad = [damaged.name for damaged in each.damaged]
-        scene.note(f"  drive {each.serial}: {each.result}, {each.landed} landed, damaged: {bad}")
-        assert each.result in {"completed", "completed-more-info", "finished"}, each
-        flipped = [name for name in scene.flipped if name in scene.loads[each.serial]]
-        assert sorted(bad) == sorted(flipped), "exactly what is damaged is named"
-        assert each.landed == len(scene.loads[each.serial]) - len(bad), "and the rest lands"
-    return outcomes
-
-
-def _give_up(scene: Scene) -> None:
-    """End the import of the drive that cannot be opened."""
-    serial = scene.broken
-    assert serial is not None, "every other drive has a path"
-
-    def given_up(life: Life) -> DriveOutcome:
-        with scene.station(life).ingest() as ingest:
-            return ingest.give_up(serial, reason=DriveStatus.DISK_NOT_FOUND)
-
-    outcome = scene.do("station give-up", given_up)
-    assert outcome.result == "failed", outcome
+# -- after the station --------------------------------------------------------------------------
 
 
 def _after_import(scene: Scene, lost: list[str]) -> None:
     """Adopt; what did not come is named, and comes late, or over the network."""
     is_returned = scene.story.returns_first and not (lost and scene.story.is_late)
     if is_returned:
-        _send_back(scene)
+        send_back(scene)
     _try_adoption(scene, expect_missing(scene, lost))
     if lost and scene.story.is_late:
         scene.pass_time(scene.rng.uniform(0.1, 4))
-        _receive(scene, lost)
-        _import(scene)
+        receive(scene, lost)
+        import_drives(scene)
         _try_adoption(scene, expect_missing(scene, []))
     if scene.progress().phase is not SeedPhase.ONLINE:
         before = scene.sent_to_vault()
@@ -401,7 +287,7 @@ def _after_import(scene: Scene, lost: list[str]) -> None:
         assert sent == set(missing), "exactly what is missing goes over the network"
         scene.sent_again = sent
     if not is_returned:
-        _send_back(scene)
+        send_back(scene)
 
 
 def _try_adoption(scene: Scene, missing: list[str]) -> None:
@@ -417,16 +303,6 @@ def _try_adoption(scene: Scene, missing: list[str]) -> None:
 def _named(outcome: Outcome) -> list[str]:
     lines = [line.split() for line in outcome.messages if line.startswith("  ")]
     return sorted(words[1] for words in lines)
-
-
-def _send_back(scene: Scene) -> None:
-    def sent(life: Life) -> None:
-        returning = scene.station(life).returning()
-        returning.send_back(JOB, carrier="FedEx", tracking_number="794600000002")
-
-    scene.do("station return", sent)
-    here = scene.calm(lambda life: scene.station(life).records.drives())
-    assert not {each.serial for each in here} & set(scene.drives), "what was sent back is gone"
 
 
 # -- afterwards ---------------------------------------------------------------------------------

@@ -158,12 +158,18 @@ class Repository:
         return index_format.decode_index(plain, name=name)
 
     def seal_point(self, public: PointPublic, root: PointRoot) -> bytes:
-        """Return a recovery point's file, sealed and signed."""
+        """Return a recovery point's file, sealed and signed.
+
+        Raises:
+            PointCorrupt: The root breaks a rule that every reader checks.
+        """
+        plain = point_format.encode_root(root)
+        point_format.decode_root(plain, name="the new recovery point")
         sealed = seal_once(
             self._points,
             POINT_ROOT,
             salt=bytes.fromhex(public.salt),
-            plaintext=point_format.encode_root(root),
+            plaintext=plain,
             aad=point_format.encode_public(public),
         )
         return point_format.assemble(public, sealed, sign=self._sign_point)

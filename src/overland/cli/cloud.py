@@ -31,7 +31,8 @@ __all__ = ["cloud"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
 
-_PORT: Final = click.IntRange(0, 65535)
+_LAST_PORT: Final = 65535
+_PORT: Final = click.IntRange(0, _LAST_PORT)
 _DEFAULT_GROUP: Final = "overland"
 _DEFAULT_LOCATION: Final = "westeurope"
 _ACCOUNTS: Final = "/providers/Microsoft.Storage/storageAccounts"
@@ -94,7 +95,7 @@ def serve(
 ) -> None:
     """Serve until SIGTERM; `endpoints.json` in the home folder says where."""
     chosen = object_port if object_port is not None else (port + 1 if port else 0)
-    if chosen > 65535:
+    if chosen > _LAST_PORT:
         raise click.UsageError("give --object-port too; there is no port after the last")
     words = [
         *(sys.executable, "-m", "overland.server"),

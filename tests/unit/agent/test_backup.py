@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
+from tests.support.backups import (
+    REPOSITORY,
+    FixedClock,
+    Tree,
+    make_plan,
+    make_repository,
+    point_id,
+    run,
+)
 from tests.support.faulty import FaultyFiles
 from tests.support.simdisk import SimDisk
 
@@ -17,7 +25,7 @@ from overland.agent.backup import BackupPlan, BackupResult, RootUnreadable, back
 from overland.agent.backup_counts import Counts
 from overland.agent.backup_walk import Walk
 from overland.errors import NotAuthorised, OutOfSpace
-from overland.format.point import PointCorrupt, PointRoot, Statistics, encode_root
+from overland.format.point import PointCorrupt, PointPublic, PointRoot, Statistics
 from overland.format.tree import Entry
 from overland.ports.progress import NullProgress
 from overland.source import reader
@@ -542,6 +550,16 @@ def test_the_list_of_what_is_left_out_never_makes_a_point_too_long_to_be_read() 
 
 def test_a_root_that_no_reader_would_take_is_not_written() -> None:
     now = datetime(2026, 7, 1, tzinfo=UTC)
+    public = PointPublic(
+        point_id=point_id(1),
+        repository_id=REPOSITORY,
+        created_at=now,
+        kind="full",
+        seed_id=None,
+        base=None,
+        salt="0" * 64,
+        objects=[],
+    )
     root = PointRoot(
         roots=[],
         statistics=Statistics(),
@@ -554,4 +572,4 @@ def test_a_root_that_no_reader_would_take_is_not_written() -> None:
         ended_at=now,
     )
     with pytest.raises(PointCorrupt):
-        encode_root(root)
+        make_repository(SimDisk()).seal_point(public, root)

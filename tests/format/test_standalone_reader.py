@@ -1,0 +1,273 @@
+"""The stand-alone reader, the format documents and the writing side agree.
+
+`reader/overland_reader.py` is written from `docs/format` alone.  Here it is run as a program on
+what the agent really writes, and an independent comparison judges what it restores.
+"""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from tests.support.backed_up import PASSPHRASE, BackedUp
+from tests.support.torture import build_torture, fast_folder
+
+from overland.agent.compare import Rules, compare_trees
+
+READER = Path(__file__).resolve().parents[2] / "reader" / "overland_reader.py"
+DONE, REFUSED, INTEGRITY = 0, 3, 4
+ALLOWED = {"backports", "blake3", "compression", "cryptography", "zstandard"}
+RULES = Rules(owners=os.geteuid() == 0)
+
+Run = subprocess.CompletedProcess[str]
+
+
+class Kept:
+    """A repository of two points, and the secrets that open it, in files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made = BackedUp(folder / "made")
+        self.passphrase, self.kit = folder / "passphrase", folder / "kit"
+        self.passphrase.write_text(PASSPHRASE + "\n")
+        self.kit.write_text(self.made.recovery_kit)
+
+    def read(self, *words: object, folders: tuple[Path, ...] = (), kit: bool = False) -> Run:
+        secret = ("--recovery-kit", self.kit) if kit else ("--passphrase-file", self.passphrase)
+        places = folders or (self.made.staging,)
+        command = [sys.executable, "-I", READER, *places, *secret, *words]
+        return subprocess.run(
+            [str(word) for word in command], capture_output=True, text=True, check=False
+        )
+
+    def restored(self, target: Path) -> Path:
+        return Path(f"{target}{self.made.source}")
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    with fast_folder() as folder:
+        yield Kept(folder)
+
+
+@pytest.fixture
+def small(kept: Kept) -> Kept:
+    source = kept.made.source
+    (source / "inner").mkdir(parents=True)
+    (source / "report.txt").write_text("the first version")
+    (source / "inner" / "photos.bin").write_bytes(os.urandom(2_500_000))
+    kept.made.back_up()
+    (source / "report.txt").write_text("the second version")
+    kept.made.back_up()
+    return kept
+
+
+def damage(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def assert_one_line_each(ended: Run) -> None:
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr
+    assert all(line.startswith("error: ") for line in ended.stderr.splitlines())
+
+
+def test_everything_a_source_may_hold_comes_back_without_overland(kept: Kept) -> None:
+    build_torture(kept.made.source)
+    kept.made.back_up()
+    (kept.made.source / "later").write_bytes(b"in the second point only")
+    kept.made.back_up()
+
+    ended = kept.read("--target", kept.folder / "out")
+
+    assert (ended.returncode, ended.stderr) == (DONE, "")
+    found = compare_trees(kept.made.source, kept.restored(kept.folder / "out"), RULES)
+    assert found.entries > 400
+    assert found.differences == []
+    assert sorted(path.name for path in (kept.folder / "out").iterdir()) == [
+        kept.made.source.parts[1]
+    ], "nothing of the reader's own is left behind"
+
+
+def test_it_needs_no_index_files_and_no_installed_package_of_ours(small: Kept) -> None:
+    for number in range(2):
+        shutil.rmtree(small.made.folder(number) / "index")
+
+    ended = small.read("--point", small.made.results[0].point_id, "--target", small.folder / "out")
+
+    assert ended.returncode == DONE, ended.stderr
+    assert (small.restored(small.folder / "out") / "report.txt").read_text() == "the first version"
+
+
+def test_it_lists_the_points_and_checks_every_object(small: Kept) -> None:
+    ended = small.read("--list", "--check", kit=True)
+
+    assert (ended.returncode, ended.stderr) == (DONE, "")
+    lines = ended.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == [r.point_id for r in small.made.results]
+    assert [line.split()[2] for line in lines[:2]] == ["seed", "incremental"]
+
+
+def test_a_vaults_folder_works_like_seed_folders(small: Kept) -> None:
+    vault = small.folder / "vault"
+    for number in range(2):
+        shutil.copytree(small.made.folder(number), vault, dirs_exist_ok=True)
+
+    ended = small.read("--target", small.folder / "out", folders=(vault,))
+
+    assert ended.returncode == DONE, ended.stderr
+    assert not compare_trees(
+        small.made.source, small.restored(small.folder / "out"), RULES
+    ).differences
+
+
+def test_a_path_brings_back_itself_and_what_is_below_it(small: Kept) -> None:
+    out = small.folder / "out"
+    ended = small.read("--target", out, small.made.source / "inner")
+
+    assert ended.returncode == DONE, ended.stderr
+    assert [path.name for path in small.restored(out).iterdir()] == ["inner"]
+    assert (small.restored(out) / "inner" / "photos.bin").stat().st_size == 2_500_000
+
+
+def test_a_path_that_is_not_in_the_point_is_named(small: Kept) -> None:
+    ended = small.read("--target", small.folder / "out", small.made.source / "absent")
+
+    assert ended.returncode == REFUSED
+    assert_one_line_each(ended)
+    assert "absent" in ended.stderr
+
+
+@pytest.mark.parametrize("part", ["segment", "directory", "trailer"])
+def test_a_damaged_pack_is_named_and_costs_only_what_lies_in_it(small: Kept, part: str) -> None:
+    pack = max(small.made.packs(0), key=lambda path: path.stat().st_size)
+    damage(pack, {"segment": 100, "directory": -100, "trailer": -10}[part])
+
+    checked = small.read("--check")
+    restored = small.read("--target", small.folder / "out")
+
+    for ended in (checked, restored):
+        assert ended.returncode == INTEGRITY
+        assert_one_line_each(ended)
+        assert pack.name in ended.stderr
+    report = small.restored(small.folder / "out") / "report.txt"
+    assert report.read_text() == "the second version", "it lies in another pack"
+    photos = small.restored(small.folder / "out") / "inner" / "photos.bin"
+    assert not photos.exists(), "half a file is no file"
+
+
+def test_a_good_copy_of_a_damaged_pack_serves(small: Kept) -> None:
+    good = small.folder / "good"
+    shutil.copytree(small.made.staging, good)
+    for pack in small.made.packs(0):
+        damage(pack, 100)
+
+    ended = small.read("--target", small.folder / "out", folders=(small.made.staging, good))
+
+    assert ended.returncode == DONE, ended.stderr
+    assert not compare_trees(
+        small.made.source, small.restored(small.folder / "out"), RULES
+    ).differences
+
+
+@pytest.mark.parametrize("at", [100, -1])
+def test_a_point_whose_signature_does_not_hold_is_not_followed(small: Kept, at: int) -> None:
+    point = small.made.folder(1) / f"points/{small.made.results[1].point_id}.point"
+    damage(point, at)
+
+    ended = small.read("--point", small.made.results[1].point_id, "--target", small.folder / "out")
+
+    assert ended.returncode == INTEGRITY
+    assert_one_line_each(ended)
+    assert point.name in ended.stderr
+    assert not (small.folder / "out").exists()
+
+
+def test_two_drives_hold_a_seed_together_and_one_alone_says_what_lacks(small: Kept) -> None:
+    seed = small.made.folder(0)
+    drives = [small.folder / "drive 1", small.folder / "drive 2"]
+    for drive in drives:
+        shutil.copytree(seed, drive / seed.name, ignore=shutil.ignore_patterns("packs"))
+    for number, pack in enumerate(small.made.packs(0)):
+        place = drives[number % 2] / seed.name / pack.relative_to(seed)
+        place.parent.mkdir(parents=True)
+        shutil.copy(pack, place)
+
+    together = small.read("--check", "--target", small.folder / "out", folders=tuple(drives))
+    alone = small.read("--check", folders=(drives[0],))
+
+    assert (together.returncode, together.stderr) == (DONE, "")
+    restored = small.restored(small.folder / "out")
+    assert (restored / "report.txt").read_text() == "the first version"
+    assert alone.returncode == INTEGRITY
+    assert_one_line_each(alone)
+    assert small.made.packs(0)[1].name in alone.stderr
+
+
+def test_a_wrong_passphrase_is_refused_in_one_line(small: Kept) -> None:
+    small.passphrase.write_text("another passphrase altogether\n")
+
+    ended = small.read("--list")
+
+    assert ended.returncode == REFUSED
+    assert ended.stderr.count("\n") == 1
+    assert "passphrase opens no slot" in ended.stderr
+
+
+def test_a_kit_is_read_in_any_case_and_a_mistyped_one_is_refused(small: Kept) -> None:
+    title, repository, groups = small.made.recovery_kit.strip().splitlines()
+    small.kit.write_text(f" {title}\n{repository}\n{groups.lower().replace('-', ' ')}\n")
+    typed = small.read("--list", kit=True)
+    swapped = groups.translate(str.maketrans("AC", "CA")).translate(str.maketrans("DE", "ED"))
+    small.kit.write_text(f"{title}\n{repository}\n{swapped}\n")
+    mistyped = small.read("--list", kit=True)
+    small.kit.write_text(f"{title}\n{UUID(int=2)}\n{groups}\n")
+    foreign = small.read("--list", kit=True)
+
+    assert typed.returncode == DONE, typed.stderr
+    assert mistyped.returncode == foreign.returncode == REFUSED
+    assert mistyped.stderr.count("\n") == foreign.stderr.count("\n") == 1
+
+
+def test_nothing_is_ever_overwritten(small: Kept) -> None:
+    out = small.folder / "out"
+    out.mkdir()
+    (out / "mine").write_text("untouched")
+
+    ended = small.read("--target", out)
+
+    assert ended.returncode == REFUSED
+    assert_one_line_each(ended)
+    assert [path.name for path in out.iterdir()] == ["mine"]
+
+
+def test_wrong_usage_and_an_empty_folder_end_with_their_codes(kept: Kept) -> None:
+    kept.made.staging.mkdir(exist_ok=True)
+
+    assert kept.read().returncode == 2
+    empty = kept.read("--list")
+    assert empty.returncode == INTEGRITY
+    assert "keyring" in empty.stderr
+
+
+def test_the_reader_has_at_most_500_lines() -> None:
+    assert len(READER.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+def test_the_reader_imports_the_standard_library_and_three_packages_only() -> None:
+    imported = set[str]()
+    for node in ast.walk(ast.parse(READER.read_bytes())):
+        if isinstance(node, ast.Import):
+            imported |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or ".").partition(".")[0])
+
+    assert imported - set(sys.stdlib_module_names) - ALLOWED == set()
+    assert "import_module" not in READER.read_text(encoding="utf-8")
