@@ -5,6 +5,8 @@ what the agent really writes, and an independent comparison judges what it resto
 """
 
 import ast
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +22,7 @@ from tests.support.torture import build_torture, fast_folder
 from overland.agent.compare import Rules, compare_trees
 
 READER = Path(__file__).resolve().parents[2] / "reader" / "overland_reader.py"
+VECTORS = Path(__file__).parent / "vectors"
 DONE, REFUSED, INTEGRITY = 0, 3, 4
 ALLOWED = {"backports", "blake3", "compression", "cryptography", "zstandard"}
 RULES = Rules(owners=os.geteuid() == 0)
@@ -255,6 +258,32 @@ def test_wrong_usage_and_an_empty_folder_end_with_their_codes(kept: Kept) -> Non
     empty = kept.read("--list")
     assert empty.returncode == INTEGRITY
     assert "keyring" in empty.stderr
+
+
+def test_the_golden_vectors_are_read_by_passphrase_and_by_kit(kept: Kept) -> None:
+    """The vectors' point is listed; what it needs is named, but for the one pack that is there."""
+    values = json.loads((VECTORS / "values.json").read_text())
+    point = (VECTORS / "point-v1" / "good-seed.point").read_bytes()
+    point_id = json.JSONDecoder().raw_decode(point[32:].decode("latin-1"))[0]["point_id"]
+    pack = (VECTORS / "pack-v1" / "good-two-segments.pack").read_bytes()
+    sha256 = hashlib.sha256(pack).hexdigest()
+    for name, data in {
+        "keys/00000001.keyring": (VECTORS / "keys-v1" / "good.keyring").read_bytes(),
+        f"points/{point_id}.point": point,
+        f"packs/{sha256[:2]}/{sha256}.pack": pack,
+    }.items():
+        path = kept.folder / "golden" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+    kept.passphrase.write_text(values["passphrase"])
+    kept.kit.write_text(values["recovery_kit"])
+
+    for kit in (False, True):
+        ended = kept.read("--list", "--check", kit=kit, folders=(kept.folder / "golden",))
+        assert ended.stdout.startswith(f"{point_id} ")
+        assert f"'{values['host']}'" in ended.stdout
+        assert "1 packs and 1 points checked" in ended.stdout
+        assert all(": missing; point " in line for line in ended.stderr.splitlines()), ended.stderr
 
 
 def test_the_reader_has_at_most_500_lines() -> None:

@@ -10,11 +10,11 @@ import msgspec
 
 from overland.agent.backup import BackupPlan, BackupResult, back_up
 from overland.agent.backup_upload import Uploader
+from overland.agent.datapath import Made, Staged
 from overland.agent.estimate import selected_bytes
 from overland.agent.home import AgentHome
 from overland.agent.policy import OfflineSettings, Policy
 from overland.agent.repository import ObjectReader, Repository
-from overland.agent.run import Made, Staged
 from overland.agent.setup import Keys
 from overland.agent.sources import SeedFolderObjects
 from overland.crypto.sign import public_key, sign
@@ -52,7 +52,7 @@ class StagingUnusable(RefusedError):
 
 
 class LocalDataPath:
-    """The data path of one source computer; fulfils `overland.agent.run.DataPath`."""
+    """The data path of one source computer; fulfils `overland.agent.datapath.DataPath`."""
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ __all__ = [
     "PointListing",
     "ReadKeys",
     "list_points",
+    "newest_public_key",
     "open_keys",
     "open_point",
     "read_public",
@@ -109,6 +110,15 @@ def open_keys(
         return ReadKeys.of(document, open_with_recovery_kit(document, recovery_kit))
     assert passphrase is not None, "the caller gives the passphrase or the recovery kit"
     return ReadKeys.of(document, open_with_passphrase(document, passphrase))
+
+
+def newest_public_key(objects: LayeredObjects) -> bytes:
+    """Return the public key in the newest keyring; nothing proves it until the keyring is opened.
+
+    Raises:
+        NoKeyring: There is no keyring, or none that is whole.
+    """
+    return bytes.fromhex(_newest_keyring(objects).signing_public_key)
 
 
 def _newest_keyring(objects: LayeredObjects) -> KeyringDocument:

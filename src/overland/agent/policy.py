@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from overland.agent.refusals import PolicyAbsent
 from overland.errors import ObjectAbsent, RefusedError
 from overland.ports.files import Files
 from overland.source.rules import Rules
@@ -237,14 +238,13 @@ class Policies:
         """Return a policy.
 
         Raises:
-            RefusedError: There is no policy of that name.
+            PolicyAbsent: There is no policy of that name.
         """
         _check_name(name)
         try:
             stored = self._files.read(f"policies/{name}.policy.json")
         except ObjectAbsent:
-            known = ", ".join(self.names()) or "none yet; make one with `overland policy create`"
-            raise RefusedError(f"there is no policy {name!r}; policies: {known}") from None
+            raise PolicyAbsent(name, known=self.names()) from None
         return msgspec.json.decode(stored, type=Policy).checked()
 
     def save(self, policy: Policy) -> None:

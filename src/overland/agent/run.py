@@ -6,38 +6,32 @@
 | AwaitingImport | asks for the job; waits, and protects over the network meanwhile | the same |
 | AwaitingImport, job done | lets the vault adopt what landed | Adopting, then Online |
 | Adopting | goes on with the adoption; `backup now` sends what is missing | Online |
+| Adopting, objects missing | names them, and protects over the network | Adopting |
 | Online | makes an incremental point over the network | Online |
 
 Every step may be killed and run again: progress is recorded after a step is durable, and a step
 that was done already is recognised and not done twice.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 import msgspec
 import structlog
 
 from overland.agent.connection import AdoptionReport, Connection, Grant, SeedReport, next_step_text
+from overland.agent.datapath import DataPath, Made
 from overland.agent.policy import OfflineSettings, Policies, Policy, Progress, SeedPhase
-from overland.errors import ObjectAbsent, OverlandError, RefusedError, TransientError
+from overland.agent.refusals import AdoptionFailed, SeedAbandoned, SeedLost, SeedUnknown
+from overland.errors import ObjectAbsent, OverlandError
 from overland.ports.clock import Clock
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress as Meter
 from overland.values import PointId, SeedId
 
-__all__ = [
-    "WAITING",
-    "DataPath",
-    "Made",
-    "Outcome",
-    "PolicyRun",
-    "SeedUnknown",
-    "Staged",
-    "Trigger",
-]
+__all__ = ["WAITING", "Outcome", "PolicyRun", "Trigger"]
 
 WAITING: Final = (
     "Waiting for Azure Import Job to complete. "
@@ -53,81 +47,12 @@ Trigger = Literal["manual", "schedule"]
 log = structlog.get_logger()
 
 
-class SeedUnknown(RefusedError):
-    """The cloud has no record of the seed that this policy waits for: not the same as waiting."""
-
-    code = "seed-unknown"
-
-    def __init__(self, policy: str, seed_id: str) -> None:
-        super().__init__(
-            f"policy {policy!r} waits for seed {seed_id}, which the cloud does not know; "
-            "ask the provider whether it lost the record, or run `overland seed abandon`"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A recovery point that was made."""
-
-    point_id: PointId
-    statistics: Mapping[str, int]  # what the data path counted, by the names of `Statistics`
-    skipped: int
-    changed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
-    """A first copy that lies complete in the staging location."""
-
-    made: Made
-    manifest: bytes
-    folder: str
-
-
-class DataPath(Protocol):
-    """What a run needs done with bytes; all of it may be killed and called again."""
-
-    def stage(self, policy: Policy, *, seed_id: SeedId, point_id: PointId) -> Staged:
-        """Write the first copy to the staging location; go on where a killed run stopped.
-
-        `point_id` is the seeded point's, the same at every try.
-
-        Raises:
-            OutOfSpace: The staging location is too small; what was written stays, incomplete.
-        """
-        ...
-
-    def staged_manifest(self, policy: Policy, *, seed_id: SeedId) -> bytes:
-        """Return the signed manifest of the staged seed.
-
-        Raises:
-            ObjectAbsent: The staging location does not hold the seed any more.
-        """
-        ...
-
-    def send(
-        self, policy: Policy, *, base: PointId | None, seed_id: SeedId | None, vault: Objects
-    ) -> Made:
-        """Make a recovery point over the network, on `base`; both ids None for a first copy."""
-        ...
-
-    def send_missing(
-        self, policy: Policy, *, seed_id: SeedId, names: Iterable[str], vault: Objects
-    ) -> int:
-        """Send the named objects of the seed from staging to the vault; return their bytes.
-
-        Raises:
-            ObjectAbsent: The staging location does not hold one of them any more.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a run ended; `messages` are for people, in order."""
 
     policy: str
-    result: Literal["staged", "waiting", "point", "adopted", "incomplete", "ended"]
+    result: Literal["staged", "waiting", "point", "adopted", "incomplete"]
     phase: SeedPhase
     messages: tuple[str, ...]
     made: Made | None = None
@@ -164,7 +89,7 @@ class PolicyRun:
         except (OverlandError, OSError) as error:
             code = error.code if isinstance(error, OverlandError) else "operating-system"
             self._record(name, last_outcome=f"failed: {code}")
-            log.warning("run.failed", policy=name, code=code)
+            log.info("run.failed", policy=name, code=code)
             raise
         self._record(name, last_outcome=outcome.result)
         log.info("run.ended", policy=name, result=outcome.result, phase=outcome.phase)
@@ -188,10 +113,7 @@ class PolicyRun:
             case SeedPhase.ONLINE:
                 return self._protect(policy, result="point", messages=())
             case SeedPhase.ABANDONED:
-                raise RefusedError(
-                    f"the seed of policy {policy.name!r} was abandoned; "
-                    "delete the policy and make a new one"
-                )
+                raise SeedAbandoned(policy.name)
 
     # -- Configured, Staging ----------------------------------------------------------------
 
@@ -245,15 +167,21 @@ class PolicyRun:
         if report.ready_to_adopt:
             return self._adopt(policy, trigger)
         messages = (WAITING, *next_step_text(report.next_step))
-        if policy.in_transit == "wait":
-            return Outcome(
-                policy=policy.name,
-                result="waiting",
-                phase=SeedPhase.AWAITING_IMPORT,
-                messages=messages,
-                seed=report,
-            )
-        return self._protect(policy, result="waiting", messages=messages, seed=report)
+        return self._meanwhile(policy, result="waiting", messages=messages, seed=report)
+
+    def _meanwhile(
+        self,
+        policy: Policy,
+        *,
+        result: Literal["waiting", "incomplete"],
+        messages: tuple[str, ...],
+        seed: SeedReport | None = None,
+    ) -> Outcome:
+        """Protect over the network while the seed is not in the vault, or only say why not."""
+        if policy.in_transit == "protect":
+            return self._protect(policy, result=result, messages=messages, seed=seed)
+        phase = self._policies.progress(policy.name).phase
+        return Outcome(policy=policy.name, result=result, phase=phase, messages=messages, seed=seed)
 
     def _report(self, policy: Policy, seed_id: SeedId) -> SeedReport:
         try:
@@ -277,10 +205,7 @@ class PolicyRun:
             case "incomplete":
                 return self._incomplete(policy, adoption)
             case _:
-                raise TransientError(
-                    f"the vault could not finish the adoption: {adoption.error}; "
-                    f"run `overland backup now {policy.name}` to try again"
-                )
+                raise AdoptionFailed(policy.name, str(adoption.error))
 
     def _wait_for_adoption(self, seed_id: SeedId) -> AdoptionReport:
         adoption = self._connection.start_adoption(seed_id)
@@ -304,10 +229,7 @@ class PolicyRun:
         try:
             return self._data.send_missing(policy, seed_id=seed_id, names=names, vault=vault)
         except ObjectAbsent as absent:
-            raise RefusedError(
-                f"{absent.name} reached neither the vault nor is it in the staging location any "
-                "more; prepare a drive with it again, or abandon the seed and make a new one"
-            ) from None
+            raise SeedLost(policy.name, absent.name) from None
 
     def _adopted(self, policy: Policy, adoption: AdoptionReport, sent_bytes: int) -> Outcome:
         self._record(policy.name, phase=SeedPhase.ONLINE)
@@ -335,16 +257,12 @@ class PolicyRun:
             f"  {missing.reason}: {missing.name} ({missing.size_bytes} bytes)"
             for missing in adoption.missing
         )
-        return Outcome(
-            policy=policy.name,
-            result="incomplete",
-            phase=SeedPhase.ADOPTING,
-            messages=(
-                f"The drives brought all but {len(named)} objects ({size_bytes} bytes):",
-                *named,
-                f"Next: overland backup now {policy.name} sends exactly these over the network",
-            ),
+        messages = (
+            f"The drives brought all but {len(named)} objects ({size_bytes} bytes):",
+            *named,
+            f"Next: overland backup now {policy.name} sends exactly these over the network",
         )
+        return self._meanwhile(policy, result="incomplete", messages=messages)
 
     # -- over the network -------------------------------------------------------------------
 
@@ -352,7 +270,7 @@ class PolicyRun:
         self,
         policy: Policy,
         *,
-        result: Literal["point", "waiting"],
+        result: Literal["point", "waiting", "incomplete"],
         messages: tuple[str, ...],
         seed: SeedReport | None = None,
     ) -> Outcome:

@@ -11,6 +11,14 @@ import msgspec
 
 from overland.agent.connection import Connection
 from overland.agent.home import AgentHome, Identity, Registration, VaultCredentials
+from overland.agent.refusals import (
+    ComputerHasKeys,
+    ComputerNameInvalid,
+    MasterKeyDamaged,
+    OtherVault,
+    VaultCredentialsExpired,
+    VaultCredentialsInvalid,
+)
 from overland.crypto.keyring import (
     Argon2Parameters,
     KeyringDocument,
@@ -19,7 +27,7 @@ from overland.crypto.keyring import (
 )
 from overland.crypto.keys import MasterKey, new_keyring, signing_key
 from overland.crypto.secrets import Secret
-from overland.errors import NotAuthorised, ObjectAbsent, RefusedError
+from overland.errors import ObjectAbsent
 from overland.ports.http import Http
 from overland.ports.objects import Objects
 from overland.values import ObjectName, RepositoryId, keyring_name
@@ -64,14 +72,9 @@ def initialise(
     """
     if home.is_initialised():
         known = home.identity()
-        raise RefusedError(
-            f"this computer already has keys, for repository {known.repository_id}; "
-            "making new ones would cut it off from its backups"
-        )
+        raise ComputerHasKeys(known.repository_id)
     if not _NAME.fullmatch(computer_name):
-        raise RefusedError(
-            f"{computer_name!r} is no computer name: 1-64 letters, digits, '.', '-' or '_'"
-        )
+        raise ComputerNameInvalid(computer_name)
     repository_id = RepositoryId(str(UUID(bytes=random(16), version=4)))
     document, master, recovery_kit = new_keyring(
         passphrase, repository_id=repository_id, random=random, cost=cost
@@ -95,10 +98,10 @@ def load_keys(home: AgentHome) -> Keys:
         KeyringCorrupt: They do not fit one another.
     """
     home.identity()
-    name, document = newest_keyring(home)
+    _, document = newest_keyring(home)
     stored = home.files.read(_MASTER_KEY)
     if len(stored) != _KEY_BYTES:
-        raise RefusedError(f"{_MASTER_KEY} is damaged; restore it with the passphrase and {name}")
+        raise MasterKeyDamaged(_MASTER_KEY)
     master = MasterKey(Secret(stored))
     return Keys(master, signing_key(document, master), document)
 
@@ -122,14 +125,9 @@ def parse_vault_credentials(data: bytes, *, now: datetime) -> VaultCredentials:
         credentials = msgspec.json.decode(data, type=VaultCredentials)
         expires_at = datetime.fromisoformat(credentials.expires_at)
     except (msgspec.DecodeError, ValueError):
-        raise RefusedError(
-            "this is no vault credentials file; get one with `overland cloud vault-credentials`"
-        ) from None
+        raise VaultCredentialsInvalid from None
     if expires_at <= now:
-        raise NotAuthorised(
-            f"these vault credentials expired at {credentials.expires_at}; they are valid for "
-            "ten days: get new ones with `overland cloud vault-credentials`"
-        )
+        raise VaultCredentialsExpired(credentials.expires_at)
     return credentials
 
 
@@ -143,10 +141,7 @@ def register(home: AgentHome, credentials: VaultCredentials, *, http: Http) -> R
     """
     identity = home.identity()
     if home.is_registered() and home.registration().vault_id != credentials.vault_id:
-        raise RefusedError(
-            f"this computer is registered with vault {home.registration().vault_name!r}; "
-            "its open seeds would be orphaned in another one"
-        )
+        raise OtherVault(home.registration().vault_name)
     answer = Connection(http).register(
         name=identity.computer_name,
         repository_id=identity.repository_id,

@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from overland.agent.home import AgentNotRegistered, Identity
+from overland.agent.refusals import ComputerHasKeys
 from overland.agent.setup import initialise, parse_vault_credentials, register, store_keyring
 from overland.cli.machine import AgentMachine, http_to, open_agent
 from overland.cli.outcome import Commands, is_interactive, json_option, note, show
+from overland.cli.refusals import FileTaken
 from overland.cli.secrets import read_passphrase
-from overland.errors import OverlandError, RefusedError
+from overland.errors import OverlandError
 
 __all__ = ["agent"]
 
@@ -47,10 +49,10 @@ def init(
     if kit_file is None and not is_interactive():
         raise click.UsageError("give --recovery-kit FILE: the kit is shown once and kept nowhere")
     if kit_file is not None and kit_file.exists():
-        raise RefusedError(f"{kit_file} exists already; the recovery kit needs a new file")
+        raise FileTaken(kit_file)
     with open_agent(exclusive=True) as machine:
         if machine.home.is_initialised():
-            raise RefusedError("this computer already has keys; see `overland agent status`")
+            raise ComputerHasKeys(machine.home.identity().repository_id)
         passphrase = read_passphrase(passphrase_file, twice=True)
         identity, kit = initialise(
             machine.home,

@@ -7,6 +7,7 @@ import click
 
 from overland.agent.connection import SeedReport
 from overland.agent.policy import SeedPhase, is_due
+from overland.agent.refusals import SeedAbsent
 from overland.agent.run import Outcome, Trigger
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import (
@@ -20,7 +21,8 @@ from overland.cli.outcome import (
     show,
     size_text,
 )
-from overland.errors import OverlandError, RefusedError
+from overland.cli.refusals import Declined
+from overland.errors import OverlandError
 from overland.values import SeedId
 
 __all__ = ["backup", "seed"]
@@ -186,7 +188,7 @@ def abandon(policy: str, *, yes: bool) -> None:
     with open_agent(exclusive=True) as machine:
         seed_id = _seed_of(machine, policy)
         if not yes and not confirm(f"Abandon the seed of {policy}? It cannot be taken up again."):
-            raise RefusedError("nothing was changed")
+            raise Declined
         machine.runner().abandon(policy)
         offline = machine.policies.load(policy).offline
     assert offline is not None, "only offline policies have a seed"
@@ -203,7 +205,5 @@ def _seed_of(machine: AgentMachine, policy: str) -> SeedId:
     machine.policies.load(policy)
     progress = machine.policies.progress(policy)
     if progress.seed_id is None or progress.phase is SeedPhase.CONFIGURED:
-        raise RefusedError(
-            f"policy {policy!r} has no seed yet; the first `overland backup now {policy}` makes it"
-        )
+        raise SeedAbsent(policy)
     return SeedId(progress.seed_id)

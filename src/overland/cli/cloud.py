@@ -23,9 +23,9 @@ from overland.cli.cloudcomputer import (
 )
 from overland.cli.cloudjobs import job
 from overland.cli.outcome import Commands, json_option, note, show
+from overland.cli.refusals import ResourceAbsent
 from overland.cloud.home import ROOT_TOKEN_FILE
 from overland.cloud.locations import dock_from_text
-from overland.errors import RefusedError
 
 __all__ = ["cloud"]
 
@@ -191,7 +191,7 @@ def create_container(
     found = api.arm("GET", f"{in_subscription(api, subscription)}{_ACCOUNTS}", "accounts")["value"]
     ids = [each["id"] for each in found if each["name"] == account]
     if not ids:
-        raise RefusedError(f"there is no storage account {account} in this subscription")
+        raise ResourceAbsent("storage account", account)
     path = f"{ids[0]}/blobServices/default/containers/{quote(name)}"
     made = api.arm("PUT", path, f"container {name}", json={})
     show(made, f"container {made['id']}", as_json=as_json)

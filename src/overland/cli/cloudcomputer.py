@@ -19,9 +19,10 @@ from overland.adapters.clock import SystemClock
 from overland.adapters.http import UrllibHttp
 from overland.adapters.posix import PosixFiles
 from overland.cli.outcome import json_option
+from overland.cli.refusals import FileUnusable, SubscriptionUnclear
 from overland.cloud.home import CloudHome, CloudInitialised, Settings
 from overland.cloud.locations import Dock
-from overland.errors import RefusedError, Unreachable
+from overland.errors import Unreachable
 from overland.ports.http import accept
 
 __all__ = [
@@ -74,7 +75,7 @@ class ApiClient:
             return named
         found = self.ask("GET", "/v1/subscriptions", "subscriptions")
         if len(found) != 1:
-            raise RefusedError(f"there are {len(found)} subscriptions; give --subscription ID")
+            raise SubscriptionUnclear(len(found))
         return str(found[0]["subscription_id"])
 
 
@@ -136,7 +137,7 @@ def open_api(
     """
     if url is not None:
         if token_file is None:
-            raise RefusedError("with --url, give --token-file too")
+            raise click.UsageError("with --url, give --token-file too")
         ca_pem = None if ca_file is None else _read(ca_file)
         return ApiClient(UrllibHttp(url, _read(token_file).strip(), ca_pem))
     cloud_home = CloudHome(PosixFiles(cloud_folder(home)))
@@ -204,6 +205,6 @@ def _read(path: str) -> str:
         with Path(path).open("rb") as file:
             return file.read(_MAX_FILE_BYTES).decode()
     except OSError as error:
-        raise RefusedError(f"{path} cannot be read: {error.strerror}") from None
+        raise FileUnusable(Path(path), problem=str(error.strerror)) from None
     except UnicodeDecodeError:
-        raise RefusedError(f"{path} is not a text file") from None
+        raise FileUnusable(Path(path), problem="it is not text") from None

@@ -13,7 +13,7 @@ from overland.cli.cloudcomputer import (
     with_api,
 )
 from overland.cli.outcome import Commands, show
-from overland.errors import RefusedError
+from overland.cli.refusals import ResourceAbsent
 
 __all__ = ["job"]
 
@@ -86,7 +86,7 @@ def _job_id(api: ApiClient, subscription: str | None, name: str) -> str:
             if each["name"].casefold() == name.casefold():
                 return str(each["id"])
         path = _following(page)
-    raise RefusedError(f"there is no import job {name} in this subscription")
+    raise ResourceAbsent("import job", name)
 
 
 def _following(page: dict[str, Any]) -> str:  # Any: a page of JSON

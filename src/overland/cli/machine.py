@@ -26,7 +26,8 @@ from overland.agent.home import AgentHome, Registration
 from overland.agent.policy import Policies
 from overland.agent.run import PolicyRun
 from overland.agent.setup import Keys, load_keys
-from overland.errors import RefusedError, TransientError
+from overland.cli.refusals import NotAFolder
+from overland.errors import TransientError
 from overland.ports.http import Http
 from overland.ports.objects import Objects
 
@@ -60,7 +61,7 @@ def private_folder(path: Path) -> Path:
 def folder_objects(path: Path) -> Objects:
     """Return the objects in a folder that exists."""
     if not path.is_dir():
-        raise RefusedError(f"{path} is not a folder")
+        raise NotAFolder(path)
     return FolderObjects(PosixFiles(path))
 
 

@@ -28,6 +28,7 @@ The journey of a first backup, and who types what:
 _COMMANDS: Final = {
     "agent": ("overland.cli.agent", "agent", "Keys, registration and state of this computer."),
     "backup": ("overland.cli.backup", "backup", "Back up now, or when the schedule says so."),
+    "check": ("overland.cli.check", "check", "Read all back; name what is damaged or missing."),
     "cloud": ("overland.cli.cloud", "cloud", "Serve and administer vaults and import jobs."),
     "completion": ("overland.cli.completion", "completion", "Print shell completion."),
     "disk": ("overland.cli.disk", "disk", "Prepare and ship drives on the copy computer."),

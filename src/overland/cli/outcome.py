@@ -31,6 +31,7 @@ __all__ = [
     "is_interactive",
     "json_option",
     "note",
+    "printable",
     "rate_text",
     "show",
     "size_text",
@@ -119,11 +120,16 @@ class _End:
         self._as_json = as_json
 
     def fail(self, message: str, *, code: str, status: int = Exit.ERROR) -> NoReturn:
-        line = " ".join(message.split())
+        line = printable(" ".join(message.split()))
         if self._as_json:
             show({"error": {"code": code, "message": line}}, "", as_json=True)
         click.echo(f"error: {line} [{code}]", err=True)
         sys.exit(int(status))
+
+
+def printable(text: str) -> str:
+    """Return text that every terminal takes: bytes of names that are not UTF-8 are escaped."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def json_option(function: _Function) -> _Function:

@@ -10,15 +10,16 @@ from overland.agent.points import ReadKeys, open_keys
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
 from overland.cli.machine import AgentMachine, folder_objects
 from overland.cli.outcome import note
+from overland.cli.refusals import NotAFolder, NothingToRead
 from overland.cli.secrets import read_passphrase
-from overland.errors import RefusedError, TransientError
+from overland.errors import TransientError
 from overland.ports.objects import Objects
 from overland.values import SeedId, canonical_uuid
 
-__all__ = ["Place", "open_place", "place_options"]
+__all__ = ["Layer", "Place", "open_layers", "open_place", "place_options", "read_keys"]
 
 Place = tuple[LayeredObjects, ReadKeys]
-_Layer = tuple[str, Objects]
+Layer = tuple[str, Objects]
 
 
 def open_place(
@@ -35,33 +36,36 @@ def open_place(
     kit is named.
 
     Raises:
-        RefusedError: A folder holds no repository, or there is nothing to read from.
+        NotAFolder, NothingToRead: A folder holds no repository, or there is nothing to read from.
+    """
+    objects = LayeredObjects(open_layers(machine, folders))
+    return objects, read_keys(machine, objects, passphrase_file, recovery_kit)
+
+
+def open_layers(machine: AgentMachine, folders: Sequence[Path]) -> list[Layer]:
+    """Return the places to read from with their labels, best first; see `open_place`.
+
+    Raises:
+        NotAFolder, NothingToRead: A folder holds no repository, or there is nothing to read from.
     """
     layers = [layer for folder in folders for layer in _in_folder(folder)]
     if not folders:
         layers = [*_vault(machine), *_staging(machine)]
     if not layers:
-        raise RefusedError(
-            "there is nothing to read from: run `overland agent register`, "
-            "or name a drive or folder with --from"
-        )
-    objects = LayeredObjects(layers)
-    return objects, _keys(machine, objects, passphrase_file, recovery_kit)
+        raise NothingToRead("there is nothing to read from")
+    return layers
 
 
-def _in_folder(folder: Path) -> list[_Layer]:
+def _in_folder(folder: Path) -> list[Layer]:
     if not folder.is_dir():
-        raise RefusedError(f"{folder} is not a folder")
+        raise NotAFolder(folder)
     seeds = _seeds(folder)
     if seeds:
         files = PosixFiles(folder)
         return [(f"{folder}/seed-{seed}", SeedFolderObjects(files, seed)) for seed in seeds]
     if (folder / "points").is_dir() or (folder / "packs").is_dir():
         return [(str(folder), folder_objects(folder))]
-    raise RefusedError(
-        f"{folder} holds neither a seed nor a repository; name a drive, a staging location, "
-        "or a folder with packs, index and points in it"
-    )
+    raise NothingToRead(f"{folder} holds neither a seed nor a repository")
 
 
 def _seeds(folder: Path) -> list[SeedId]:
@@ -74,7 +78,7 @@ def _seeds(folder: Path) -> list[SeedId]:
     return found
 
 
-def _vault(machine: AgentMachine) -> list[_Layer]:
+def _vault(machine: AgentMachine) -> list[Layer]:
     if not machine.home.is_registered():
         return []
     try:
@@ -84,7 +88,7 @@ def _vault(machine: AgentMachine) -> list[_Layer]:
         return []
 
 
-def _staging(machine: AgentMachine) -> list[_Layer]:
+def _staging(machine: AgentMachine) -> list[Layer]:
     layers: dict[str, Objects] = {}
     for name in machine.policies.names():
         offline = machine.policies.load(name).offline
@@ -96,12 +100,13 @@ def _staging(machine: AgentMachine) -> list[_Layer]:
     return list(layers.items())
 
 
-def _keys(
+def read_keys(
     machine: AgentMachine,
     objects: LayeredObjects,
     passphrase_file: Path | None,
     recovery_kit: Path | None,
 ) -> ReadKeys:
+    """Return this computer's own keys, or those that a passphrase or a recovery kit opens."""
     if recovery_kit is not None:
         return open_keys(objects, recovery_kit=recovery_kit.read_text(encoding="utf-8").strip())
     if passphrase_file is None and machine.home.is_initialised():

@@ -14,9 +14,10 @@ from overland.agent.policy import (
     SeedPhase,
     next_run,
 )
+from overland.agent.refusals import PolicyExists, SeedUnderWay
 from overland.cli.machine import open_agent
 from overland.cli.outcome import Commands, ask, confirm, json_option, show
-from overland.errors import RefusedError
+from overland.cli.refusals import Declined
 
 __all__ = ["policy"]
 
@@ -79,10 +80,7 @@ def create(name: str, *, as_json: bool, offline: bool, **fields: Any) -> None:
     ).checked()
     with open_agent() as agent:
         if name in agent.policies.names():
-            raise RefusedError(
-                f"there is already a policy {name!r}; the first-copy method of a policy "
-                "cannot be changed: delete it, or choose another name"
-            )
+            raise PolicyExists(name)
         agent.policies.save(made)
     show(
         made,
@@ -215,10 +213,7 @@ def change(name: str, *, as_json: bool, **fields: Any) -> None:
         edits = {key: value for key, value in fields.items() if value}
         settled = (SeedPhase.CONFIGURED, SeedPhase.ONLINE, SeedPhase.ABANDONED)
         if progress.phase not in settled and set(edits) - {"in_transit"}:
-            raise RefusedError(
-                f"the seed of {name!r} is under way ({progress.phase}); "
-                "its items and times can be changed once it is Online"
-            )
+            raise SeedUnderWay(name, progress.phase)
         new = msgspec.structs.replace(
             old,
             schedule=_schedule(
@@ -239,6 +234,6 @@ def delete(name: str, *, yes: bool) -> None:
     with open_agent() as agent:
         agent.policies.load(name)
         if not yes and not confirm(f"Delete the policy {name}? Its points in the vault stay."):
-            raise RefusedError("nothing was deleted")
+            raise Declined
         agent.policies.delete(name)
     click.echo(f"policy {name} deleted; its recovery points stay")

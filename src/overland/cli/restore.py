@@ -18,7 +18,7 @@ from overland.agent.restore_report import RestoreOptions, RestoreReport
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import Commands, count_text, json_option, note, show, size_text
 from overland.cli.places import open_place, place_options
-from overland.errors import RefusedError
+from overland.cli.refusals import PointUnclear
 from overland.format.point import PointPublic
 from overland.format.tree import Entry
 from overland.values import PointId, canonical_uuid
@@ -171,8 +171,7 @@ def _point_id(store: ChunkStore, text: str) -> PointId:
         return known[-1]
     matching = [point_id for point_id in known if point_id.startswith(text.lower())]
     if len(matching) != 1:
-        problem = "no recovery point begins" if not matching else f"{len(matching)} points begin"
-        raise RefusedError(f"{problem} with {text!r}; see `overland points list`")
+        raise PointUnclear(text, matches=len(matching))
     return matching[0]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from overland.cli.outcome import is_interactive
-from overland.errors import RefusedError
+from overland.cli.refusals import FileUnusable
 
 __all__ = ["read_passphrase"]
 
@@ -16,7 +16,7 @@ def read_passphrase(file: Path | None, *, twice: bool) -> str:
     """Return the first line of `file`, or what the operator types unseen.
 
     Raises:
-        RefusedError: The file cannot be read or holds no passphrase.
+        FileUnusable: The file cannot be read or holds no passphrase.
         click.UsageError: There is neither a file nor a terminal.
     """
     if file is not None:
@@ -31,11 +31,11 @@ def _first_line(file: Path) -> str:
         with file.open("rb") as opened:
             data = opened.read(_FILE_BYTES_MAX)
     except OSError as error:
-        raise RefusedError(f"the passphrase file {file} cannot be read: {error.strerror}") from None
+        raise FileUnusable(file, problem=str(error.strerror)) from None
     try:
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError:
-        raise RefusedError(f"the passphrase file {file} is not UTF-8 text") from None
+        raise FileUnusable(file, problem="it is not UTF-8 text") from None
     if not lines or not lines[0]:
-        raise RefusedError(f"the first line of {file} is empty; it has to hold the passphrase")
+        raise FileUnusable(file, problem="its first line has to hold the passphrase")
     return lines[0]

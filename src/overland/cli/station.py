@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from overland.cli.outcome import Commands, Exit, count_text, json_option, show, size_text
+from overland.cli.refusals import FileUnusable
 from overland.cli.stationcomputer import open_station, save_config, station_folder
-from overland.errors import RefusedError
 from overland.format.copy_log import DriveStatus
 from overland.station.home import StationConfig
 from overland.station.ingest import Choice, DamagedObject, DriveOutcome
@@ -182,7 +182,7 @@ def _text(path: str) -> str:
         with Path(path).open("rb") as file:
             return file.read(_MAX_FILE_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{path} cannot be read: {error}") from None
+        raise FileUnusable(Path(path), problem=str(error)) from None
 
 
 def _absolute(paths: Iterable[str]) -> list[str]:

@@ -43,7 +43,7 @@ class RefusedByCloud(RefusedError):
         self.reason = reason
 
 
-def accept(reply: Reply, *, what: str) -> Any:  # the server's JSON; callers convert it
+def accept(reply: Reply, *, what: str) -> Any:  # noqa: ANN401 - the server's JSON
     """Return the body of a successful answer to a request for `what`.
 
     The four answers that a user must be able to tell apart stay apart: absent, not authorised,

@@ -23,8 +23,10 @@ from overland.agent.connection import (
     SeedReport,
     VaultPoint,
 )
+from overland.agent.datapath import Made, Staged
 from overland.agent.policy import Policies, Policy, SeedPhase
-from overland.agent.run import WAITING, Made, PolicyRun, SeedUnknown, Staged
+from overland.agent.refusals import SeedUnknown
+from overland.agent.run import WAITING, PolicyRun
 from overland.errors import ObjectAbsent, RefusedError, Unreachable
 from overland.ports.objects import Objects
 from overland.ports.progress import NullProgress
@@ -239,6 +241,7 @@ def test_a_schedule_names_what_is_missing_and_only_backup_now_sends_it(disk: Sim
     incomplete = run.run("files", trigger="schedule")
     assert incomplete.result == "incomplete"
     assert any("packs/aa/x.pack" in message for message in incomplete.messages)
+    assert len(world.points) == 1, "protected over the network all the same"
     assert run.run("files", trigger="schedule").result == "incomplete"
     finished = run.run("files", trigger="manual")
     assert (finished.result, finished.sent_bytes) == ("adopted", 7)
@@ -249,7 +252,7 @@ def test_missing_objects_without_staging_are_refused_with_the_way_out(disk: SimD
     run = runner(disk, world)
     run.run("files", trigger="manual")
     world.staged.clear()
-    with pytest.raises(RefusedError, match="prepare a drive"):
+    with pytest.raises(RefusedError, match="seed abandon files"):
         run.run("files", trigger="manual")
     assert phase(disk) is SeedPhase.ADOPTING
 
