@@ -24,14 +24,15 @@ from overland.cloud.clocks import sweep
 from overland.cloud.identity import Role, Scope, issue_token
 from overland.cloud.locations import Dock
 from overland.cloud.services import Endpoints, Services
-from overland.crypto import sign
+from overland.crypto import registration, sign
+from overland.crypto.secrets import Secret
 from overland.jobs import tables as job_tables
 from overland.ports.http import Reply
 from overland.server.api import create_app
 from overland.vault import tables as vault_tables
 from overland.vault.adoption import Adoption
 
-__all__ = ["DOCK", "LocalCloud", "LocalHttp", "World"]
+__all__ = ["DOCK", "LocalCloud", "LocalHttp", "World", "registration_body"]
 
 DOCK = Dock(
     recipient="Example Import Dock",
@@ -179,15 +180,13 @@ class LocalCloud:
         )
 
     def register(
-        self, world: World, *, name: str, repository_id: str, signing_public_key: str
+        self, world: World, *, name: str, repository_id: str, signing_key: Secret
     ) -> dict[str, str]:
         """Register a source computer; the answer has `source_computer_id` and `token`."""
         credentials = self.http(world.admin).ok("POST", f"/v1/vaults/{world.vault_id}/credentials")
-        body = {
-            "name": name,
-            "repository_id": repository_id,
-            "signing_public_key": signing_public_key,
-        }
+        body = registration_body(
+            credentials, name=name, repository_id=repository_id, signing_key=signing_key
+        )
         http = self.http(credentials["registration_token"])
         answer: dict[str, str] = http.ok("POST", "/v1/source-computers", body)
         return answer
@@ -228,6 +227,25 @@ class LocalCloud:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def registration_body(
+    credentials: dict[str, str], *, name: str, repository_id: str, signing_key: Secret
+) -> dict[str, str]:
+    """Return what a source computer says to register with vault credentials."""
+    claim = registration.Claim(
+        vault_id=credentials["vault_id"],
+        name=name,
+        repository_id=repository_id,
+        signing_public_key=sign.public_key(signing_key).hex(),
+        token_sha256=hashlib.sha256(credentials["registration_token"].encode()).hexdigest(),
+    )
+    return {
+        "name": claim.name,
+        "repository_id": claim.repository_id,
+        "signing_public_key": claim.signing_public_key,
+        "proof": registration.prove(claim, signing_key),
+    }
 
 
 _apps: list[FastAPI] = []

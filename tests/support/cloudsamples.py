@@ -74,7 +74,7 @@ class Journey:
             self.world,
             name="srv-1",
             repository_id=owner.repository_id,
-            signing_public_key=owner.public_key.hex(),
+            signing_key=self.seed.computer.key,
         )
         self.computer_id = registered["source_computer_id"]
         self.agent = self.cloud.http(registered["token"])

@@ -287,7 +287,7 @@ class Dock:
             self.world,
             name="harbour-1",
             repository_id=staged.REPOSITORY_ID,
-            signing_public_key=sign.public_key(staged.SIGNING_KEY).hex(),
+            signing_key=staged.SIGNING_KEY,
         )
         agent = self.cloud.http(made["token"])
         body = {

@@ -133,8 +133,12 @@ class Connection:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def register(self, *, name: str, repository_id: str, signing_public_key: str) -> Registered:
+    def register(
+        self, *, name: str, repository_id: str, signing_public_key: str, proof: str
+    ) -> Registered:
         """Register this source computer; again with the same repository gives a new token.
+
+        `proof` shows that this computer holds the signing key (`overland.crypto.registration`).
 
         Raises:
             RefusedError: The name belongs to another repository.
@@ -144,6 +148,7 @@ class Connection:
             "name": name,
             "repository_id": repository_id,
             "signing_public_key": signing_public_key,
+            "proof": proof,
         }
         answer = self._ask("POST", "/v1/source-computers", "registration", json=body)
         return msgspec.convert(answer, Registered)

@@ -19,6 +19,7 @@ from overland.agent.refusals import (
     VaultCredentialsExpired,
     VaultCredentialsInvalid,
 )
+from overland.crypto import registration
 from overland.crypto.keyring import (
     Argon2Parameters,
     KeyringDocument,
@@ -134,7 +135,7 @@ def parse_vault_credentials(data: bytes, *, now: datetime) -> VaultCredentials:
 def register(home: AgentHome, credentials: VaultCredentials, *, http: Http) -> Registration:
     """Register this computer with the vault that `credentials` name.
 
-    `http` carries the credentials' token.  Doing it again replaces the agent's token.
+    `http` carries the credentials' token; the signing key proves whose request it is.  Doing it again replaces the agent's token.
 
     Raises:
         RefusedError: The computer belongs to another vault, or the vault refuses it.
@@ -142,12 +143,20 @@ def register(home: AgentHome, credentials: VaultCredentials, *, http: Http) -> R
     identity = home.identity()
     if home.is_registered() and home.registration().vault_id != credentials.vault_id:
         raise OtherVault(home.registration().vault_name)
-    answer = Connection(http).register(
+    claim = registration.Claim(
+        vault_id=credentials.vault_id,
         name=identity.computer_name,
         repository_id=identity.repository_id,
         signing_public_key=identity.signing_public_key,
+        token_sha256=hashlib.sha256(credentials.registration_token.encode()).hexdigest(),
     )
-    registration = Registration(
+    answer = Connection(http).register(
+        name=claim.name,
+        repository_id=claim.repository_id,
+        signing_public_key=claim.signing_public_key,
+        proof=registration.prove(claim, load_keys(home).signing),
+    )
+    made = Registration(
         url=credentials.url,
         object_url=credentials.object_url,
         ca_pem=credentials.ca_pem,
@@ -156,8 +165,8 @@ def register(home: AgentHome, credentials: VaultCredentials, *, http: Http) -> R
         source_computer_id=answer.source_computer_id,
         token=answer.token,
     )
-    home.save_registration(registration)
-    return registration
+    home.save_registration(made)
+    return made
 
 
 def store_keyring(home: AgentHome, vault: Objects) -> None:

@@ -2,7 +2,8 @@
 
 A vault credentials document opens registration in one vault for ten days.  A computer that
 registers again gets a new token and loses its old ones; its name, its repository and its signing
-key stay bound to one another, so that a renamed or copied computer is noticed.
+key stay bound to one another, so that a renamed or copied computer is noticed.  Each time it proves
+that it holds the private key, so that vault credentials alone take over nobody's place.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from overland.cloud.identity import (
     issue_token,
     revoke_computer_tokens,
 )
-from overland.cloud.refusals import Conflict, Forbidden, ResourceAbsent
+from overland.cloud.refusals import Conflict, Forbidden, RegistrationUnproven, ResourceAbsent
 from overland.cloud.services import Call
+from overland.crypto import registration
+from overland.errors import SignatureInvalid
 from overland.values import RepositoryId
 from overland.vault.owner import Owner
 
@@ -77,16 +80,41 @@ def issue_vault_credentials(call: Call, vault_id: str) -> dict[str, object]:
     }
 
 
-def register(call: Call, *, name: str, repository_id: str, signing_public_key: str) -> Registration:
+def register(
+    call: Call,
+    *,
+    name: str,
+    repository_id: str,
+    signing_public_key: str,
+    token_sha256: str,
+    proof: str,
+) -> Registration:
     """Enter a source computer into the vault that the caller's token is for.
 
+    Args:
+        call: The registration's transaction.
+        name: What the computer is called.
+        repository_id: Its repository.
+        signing_public_key: Its public key, in hexadecimal digits.
+        token_sha256: The digest of the token that the caller used.
+        proof: The signature of all that (`overland.crypto.registration`).
+
     Raises:
+        RegistrationUnproven: The proof is not one of the signing key's owner.
         Conflict: The name, or the repository, belongs to another registration.
     """
     call.require(Permission.REGISTER_COMPUTERS)
     names.check_label(name, what="name", longest=255)
     repository = RepositoryId(names.check_uuid(repository_id, what="repository_id"))
     key = names.check_public_key(signing_public_key, target="signing_public_key")
+    claim = registration.Claim(
+        vault_id=_vault_id(call),
+        name=name,
+        repository_id=repository,
+        signing_public_key=key,
+        token_sha256=token_sha256,
+    )
+    _check_proof(claim, proof)
     existing = _existing(call, name=name, repository_id=repository)
     computer = existing or SourceComputer(
         source_computer_id=call.new_id(),
@@ -158,6 +186,13 @@ def load(call: Call, source_computer_id: str) -> SourceComputer:
     if row is None:
         raise ResourceAbsent(f"source computer {source_computer_id}")
     return _computer(row)
+
+
+def _check_proof(claim: registration.Claim, proof: str) -> None:
+    try:
+        registration.verify(claim, proof)
+    except SignatureInvalid:
+        raise RegistrationUnproven from None
 
 
 def _existing(call: Call, *, name: str, repository_id: RepositoryId) -> SourceComputer | None:

@@ -11,9 +11,22 @@ __all__ = [
     "Conflict",
     "Forbidden",
     "Invalid",
+    "RegistrationUnproven",
     "ResourceAbsent",
     "TokenInvalid",
 ]
+
+
+class RegistrationUnproven(RefusedError):
+    """Who registers did not show that the signing key is theirs."""
+
+    code: ClassVar[str] = "registration-unproven"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the proof is not a signature of this registration by the signing key that it names; "
+            "register on the computer that holds the key, with a current version of Overland"
+        )
 
 
 class TokenInvalid(NotAuthorised):

@@ -222,6 +222,13 @@ class RegistrationBody(_OwnBody):
     name: Line
     repository_id: Short
     signing_public_key: Short
+    proof: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9a-f]{128}$",
+            description="Signature by the signing key: docs/format/keys-v1.md, 6.1.",
+        ),
+    ]
 
 
 class SeedBody(_OwnBody):

@@ -1,5 +1,6 @@
 """From a bearer token to a principal with leave to go on, before the body is looked at."""
 
+import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,7 @@ class Caller:
 
     principal: Principal
     services: Services
+    token_sha256: str
 
     def call(self) -> AbstractContextManager[Call]:
         """Open the request's transaction."""
@@ -45,7 +47,8 @@ class Needs:
         with services.database.connect() as connection:
             principal = authenticate(connection, token, at=services.clock.now())
         principal.require(self.permission)
-        return Caller(principal=principal, services=services)
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        return Caller(principal=principal, services=services, token_sha256=digest)
 
 
 def _bearer(header: str) -> str:

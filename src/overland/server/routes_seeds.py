@@ -47,6 +47,8 @@ def register(body: RegistrationBody, response: Response, caller: Registering) ->
             name=body.name,
             repository_id=body.repository_id,
             signing_public_key=body.signing_public_key,
+            token_sha256=caller.token_sha256,
+            proof=body.proof,
         )
     response.status_code = 201 if done.is_new else 200
     return {

@@ -91,7 +91,7 @@ def test_power_cut_at_every_step_of_init_leaves_all_keys_or_a_second_chance() ->
 
 class _Cloud:
     def __init__(self) -> None:
-        self.asked: list[object] = []
+        self.asked: list[tuple[str, str, object]] = []
 
     def request(
         self, method: str, path: str, *, json: object = None, raw: bytes | None = None
@@ -129,17 +129,37 @@ def test_registration_is_kept_and_its_token_never_shown() -> None:
     assert "secret-token" not in repr(made)
     assert "secret-registration" not in repr(parse_vault_credentials(credentials(), now=NOW))
     identity = home.identity()
-    assert cloud.asked == [
-        (
-            "POST",
-            "/v1/source-computers",
-            {
-                "name": "files",
-                "repository_id": identity.repository_id,
-                "signing_public_key": identity.signing_public_key,
-            },
-        )
-    ]
+    ((method, path, body),) = cloud.asked
+    assert (method, path) == ("POST", "/v1/source-computers")
+    assert isinstance(body, dict)
+    said = {
+        "name": "files",
+        "repository_id": identity.repository_id,
+        "signing_public_key": identity.signing_public_key,
+    }
+    assert {**said, "proof": body["proof"]} == body
+
+
+def test_registration_is_signed_by_the_signing_key_for_this_vault_and_token() -> None:
+    home = AgentHome(SimDisk())
+    initialised(home.files)  # type: ignore[arg-type] # it is the disk of the line above
+    cloud = _Cloud()
+    register(home, parse_vault_credentials(credentials(), now=NOW), http=cloud)
+    ((_, _, body),) = cloud.asked
+    assert isinstance(body, dict)
+    signed = json.dumps(
+        {
+            "name": "files",
+            "repository_id": home.identity().repository_id,
+            "signing_public_key": home.identity().signing_public_key,
+            "token_sha256": hashlib.sha256(b"secret-registration").hexdigest(),
+            "vault_id": "v",
+        },
+        separators=(",", ":"),
+    )
+    public = bytes.fromhex(home.identity().signing_public_key)
+    proof = bytes.fromhex(body["proof"])
+    sign.verify(public, "overland-registration-v1", signed.encode(), proof)
 
 
 def test_another_vault_is_refused_so_that_no_seed_is_orphaned() -> None:

@@ -111,7 +111,7 @@ def _stage(scene: Scene) -> None:
         world,
         name="harbour-1",
         repository_id=staged.REPOSITORY_ID,
-        signing_public_key=sign.public_key(staged.SIGNING_KEY).hex(),
+        signing_key=staged.SIGNING_KEY,
     )
     agent = scene.cloud.http(registered["token"])
     body = {

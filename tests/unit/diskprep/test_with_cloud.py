@@ -74,7 +74,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
             world,
             name="harbour-1",
             repository_id=staged.REPOSITORY_ID,
-            signing_public_key=sign.public_key(staged.SIGNING_KEY).hex(),
+            signing_key=staged.SIGNING_KEY,
         )
         agent = cloud.http(registered["token"])
         body = {

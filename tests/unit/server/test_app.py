@@ -111,11 +111,12 @@ def test_a_tenant_is_set_up_from_the_command_line_alone(
     assert subscription["subscription_id"] in settings.read_text()
     document = json.loads(credentials.read_bytes())
     assert document["ca_pem"] == cloud.ca_pem
-    body = {
-        "name": "srv-1",
-        "repository_id": "11111111-2222-4333-8444-555555555555",
-        "signing_public_key": "ab" * 32,
-    }
+    body = registration_body(
+        document,
+        name="srv-1",
+        repository_id="11111111-2222-4333-8444-555555555555",
+        signing_key=Secret(b"a" * 32),
+    )
     registered = cloud.ask(
         document["registration_token"], "POST", "/v1/source-computers", body
     ).body

@@ -231,7 +231,7 @@ def test_a_copy_computer_of_another_subscription_reaches_nothing(journey: Journe
 def test_an_agent_sees_its_own_seeds_and_itself_only(journey: Journey) -> None:
     journey.announce()
     second = journey.cloud.register(
-        journey.world, name="srv-2", repository_id=NOWHERE, signing_public_key="cd" * 32
+        journey.world, name="srv-2", repository_id=NOWHERE, signing_key=Secret(b"c" * 32)
     )
     neighbour = journey.cloud.http(second["token"])
     assert neighbour.request("GET", journey.seed_path).status == 404

@@ -1,0 +1,500 @@
+"""Lists, checks and restores what Overland backed up, and needs nothing of Overland.
+
+It follows `docs/format` alone; README.md beside it says what it needs.  Exit codes: 0 done; 2 wrong
+command line; 3 refused, or not everything could be created; 4 missing, or not what was written.
+"""
+
+import argparse
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import re
+import sqlite3
+import struct
+import sys
+import unicodedata
+from collections import namedtuple
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+try:
+    from compression import zstd  # type: ignore[import-not-found, unused-ignore] # Python 3.14
+except ImportError:
+    try:
+        from backports import zstd
+    except ImportError:
+        import zstandard as zstd  # type: ignore[import-not-found, unused-ignore] # the other one
+
+MIB, GIB = 1 << 20, 1 << 30
+KEPT_SEGMENTS: Final = 4  # of at most 16 MiB each
+FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
+FIRST: Final = bytes.fromhex("c4c5c6 cccdcecf d0d1d2d3 d9dadb dcdd")  # of a MessagePack value
+TYPES: Final[list[type]] = [bytes] * 3 + [int] * 8 + [str] * 3 + [list] * 2
+SIZES: Final = [1, 2, 4, 1, 2, 4, 8, -1, -2, -4, -8, 1, 2, 4, 2, 4]  # of the number that follows
+UUID_: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+NAME: Final = re.compile(  # repository-v1 §3
+    rf"packs/(?P<f>[0-9a-f]{{2}})/(?P=f)[0-9a-f]{{62}}\.pack|index/[0-9a-f]{{64}}\.index"
+    rf"|points/{UUID_}\.point|keys/(?!0{{8}})[0-9]{{8}}\.keyring"
+)
+CODES: Final = [0]  # of all that was complained of
+Entry = namedtuple(  # noqa: PYI024 - its values may be anything until they are checked
+    "Entry",
+    "name kind mode uid gid user group mtime size ids levels extents target xattrs link changed",
+)
+
+
+class Problem(Exception):
+    """Something is missing, or is not what was written."""
+
+
+def need(holds: object, what: str) -> None:
+    """Raise `Problem` with `what` unless `holds` is true."""
+    if not holds:
+        raise Problem(what)
+
+
+def complain(code: int, line: str) -> None:
+    """Say what is wrong, and remember the worst."""
+    CODES.append(code)
+    sys.stderr.write(f"error: {line}\n")
+
+
+@contextlib.contextmanager
+def naming(name: object, *, go_on: bool = False) -> Iterator[None]:
+    """Put a name before what is wrong with what it names; with `go_on`, complain only."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever damaged bytes lead to
+        refused, text = isinstance(error, OSError), f"{name}: {str(error) or type(error).__name__}"
+        if not go_on:
+            raise (OSError if refused else Problem)(text) from None
+        complain(3 if refused else 4, text)
+
+
+def decompress(frame: bytes, raw_bytes: int) -> bytes:
+    """Return the content of exactly one frame, of exactly the expected length (pack-v1 §6)."""
+    opened: Any = zstd.ZstdDecompressor()  # of one of three packages, with two interfaces
+    if hasattr(opened, "unused_data"):
+        raw = bytes(opened.decompress(frame, max_length=raw_bytes + 1))
+        need(opened.eof and not opened.unused_data, "a frame is not exactly one")
+    else:
+        need(zstd.frame_content_size(frame) in {-1, raw_bytes}, "a frame's length is wrong")
+        limits = {"max_output_size": raw_bytes, "allow_extra_data": False}
+        raw = bytes(opened.decompress(frame, **limits))
+    need(len(raw) == raw_bytes, "a frame's length is wrong")
+    return raw
+
+
+def derive(key: bytes, label: str, salt: bytes = b"") -> bytes:
+    """Return a derived key (keys-v1 §3)."""
+    info = b"overland-v1/" + label.encode("ascii")
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=salt, info=info).derive(key)
+
+
+def unseal(key: bytes, number: int, sealed: bytes, data: bytes, what: str) -> bytes:
+    """Return the plaintext of a sealed part (keys-v1 §4.2)."""
+    try:
+        return AESGCM(key).decrypt(struct.pack("<4xQ", number), sealed, data)
+    except (InvalidTag, ValueError):
+        raise Problem(f"the seal of {what} does not hold") from None
+
+
+class Keys:
+    """What an opened keyring gives (keys-v1)."""
+
+    def __init__(self, data: bytes, *, passphrase: str | None, kit: str | None) -> None:
+        need(len(data) <= 64 << 10, "it is too long")
+        ring = json.loads(data)
+        need(ring["format"] == 1 and len(ring["slots"]) <= 16, "not a keyring of format 1")
+        self.repository_id: str = ring["repository_id"]
+        public_key = bytes.fromhex(ring["signing_public_key"])
+        self.public_key = Ed25519PublicKey.from_public_bytes(public_key)
+        master_key = self._master_key(ring["slots"], passphrase, kit)
+        labels = ("chunk-id", "segment", "point", "keyring-mac")
+        self.sub = {label: derive(master_key, label) for label in labels}
+        signed = json.dumps(ring | {"mac": "0" * 64}, ensure_ascii=False, separators=(",", ":"))
+        mac = hmac.digest(self.sub["keyring-mac"], signed.encode(), "sha256").hex()
+        need(hmac.compare_digest(mac, ring["mac"]), "its MAC does not hold")
+
+    def _master_key(self, slots: list[Any], passphrase: str | None, kit: str | None) -> bytes:
+        kind = "passphrase" if kit is None else "recovery-kit"
+        kit_key = b"" if kit is None else self._kit_key([*kit.split("\n", 2), "", ""])
+        for slot in (slot for slot in slots if slot["kind"] == kind):  # §2.2
+            salt, cost = bytes.fromhex(slot["salt"]), slot["argon2id"]
+            if passphrase is not None:
+                memory, passes, lanes = (cost[n] for n in ("memory_kib", "iterations", "lanes"))
+                need(passes <= 16 and lanes <= 4 and memory <= MIB, "a slot's cost is too high")
+                costs = {"iterations": passes, "lanes": lanes, "memory_cost": memory}
+                normal = unicodedata.normalize("NFKC", passphrase).encode()
+                wrapping = Argon2id(salt=salt, length=32, **costs).derive(normal)
+            else:
+                wrapping = derive(kit_key, "recovery-kit", salt)
+            data = f"overland-keyring-v1\0{self.repository_id}\0{kind}".encode()
+            with contextlib.suppress(Problem):
+                return unseal(wrapping, 0, bytes.fromhex(slot["wrapped_master_key"]), data, "it")
+        raise PermissionError(f"the {kind} opens no slot of the keyring")
+
+    def _kit_key(self, lines: list[str]) -> bytes:  # §2.4
+        head = ["overland-recovery-kit-v1", self.repository_id]
+        letters = re.sub(r"[\s-]", "", lines[2]).upper().translate(str.maketrans("018", "OIB"))
+        data = base64.b32decode(letters) if re.fullmatch("[A-Z2-7]{56}", letters) else b""
+        check = hashlib.sha256("\0".join([*head, ""]).encode() + data[:32]).digest()[:3]
+        if [line.strip().lower() for line in lines[:2]] != head or data[32:] != check:
+            raise PermissionError(f"no recovery kit of {head[1]}, or a character was mistyped")
+        return data[:32]
+
+
+def unpack(data: bytes, at: int = 0) -> tuple[Any, int]:
+    """Return the MessagePack value at an offset, and the offset behind it (tree-v1 §2)."""
+    first, at = data[at], at + 1
+    if first < 0x80 or first >= 0xE0:
+        return first if first < 0x80 else first - 256, at
+    if first in CONSTANTS:
+        return CONSTANTS[first], at
+    if first < 0xC0:
+        kind: type = list if first < 0xA0 else str
+        number = first & (15 if first < 0xA0 else 31)
+    else:
+        kind, size = TYPES[FIRST.index(first)], SIZES[FIRST.index(first)]
+        number = int.from_bytes(data[at : at + abs(size)], "big", signed=size < 0)
+        at += abs(size)
+    if kind is list:
+        items = []
+        for _ in range(number):
+            item, at = unpack(data, at)
+            items.append(item)
+        return items, at
+    if kind is int:
+        return number, at
+    need(at + number <= len(data), "a value is cut")
+    found = data[at : at + number]
+    return found if kind is bytes else found.decode(), at + number
+
+
+def to_entry(values: list[Any]) -> Entry:
+    """Return an entry that is safe to restore (tree-v1 §3, §4), but for its name."""
+    entry, end = Entry(*values), 0
+    need(entry.kind in {"file", "folder", "symlink", "fifo"}, "an entry's kind is unknown")
+    need(len(entry.ids) % 32 == 0 and entry.levels <= 4, "a content list is cut")
+    for offset, length in entry.extents or ():
+        need(offset >= end and length >= 1, "extents overlap or are empty")
+        end = offset + length
+    need(end <= entry.size, "extents leave the file")
+    return entry
+
+
+def to_entries(data: bytes) -> Iterator[Entry]:
+    """Yield the entries of a node, each checked."""
+    need(data[:2] == b"\x92\x01", "not a node of version 1")
+    size = {0xDC: 2, 0xDD: 4}.get(data[2], 0)
+    count = int.from_bytes(data[3 : 3 + size], "big") if size else data[2] - 0x90
+    at, last = 3 + size, b""
+    for _ in range(count):
+        values, at = unpack(data, at)
+        entry = to_entry(values)
+        allowed = entry.name not in {b".", b".."} and not re.search(rb"[/\0]", entry.name)
+        need(allowed and entry.name > last, "a name is not allowed, or there twice")
+        last = entry.name
+        yield entry
+    need(at == len(data), "bytes follow the node")
+
+
+class Point:
+    """A recovery point, verified and opened (point-v1)."""
+
+    def __init__(self, path: Path, keys: Keys) -> None:
+        need(path.stat().st_size <= 512 * MIB, "it is too long")
+        data = path.read_bytes()
+        magic, version, cipher, public_bytes, sealed = struct.unpack_from("<8sIIII", data)
+        need((magic, version, cipher) == (b"OVLPOIN1", 1, 1), "not a point of version 1")
+        keys.public_key.verify(data[-64:], b"overland-point-v1\0" + data[:-64])
+        public, sealed_root = data[32 : 32 + public_bytes], data[32 + public_bytes :][:sealed]
+        self.public = json.loads(public)
+        self.id, self.kind, self.base = (self.public[n] for n in ("point_id", "kind", "base"))
+        need(f"{self.id}.point" == path.name, "its id is not its name's")
+        need(self.public["repository_id"] == keys.repository_id, "it is of another repository")
+        self.needs = [each["name"] for each in self.public["objects"]]
+        self.needs += [f"points/{self.base}.point"] if self.base else []
+        key = derive(keys.sub["point"], "point-root", bytes.fromhex(self.public["salt"]))
+        self.root, _ = unpack(unseal(key, 0, sealed_root, public, "its root"))
+        need(self.root[0] == 1, "its root is not of version 1")
+        self.roots = [(path, to_entry(values)) for path, values in self.root[1]]
+
+
+class Store:
+    """Where each chunk lies, in a temporary database; and a few segments, opened."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys, self.packs = keys, list[tuple[Path, bytes]]()
+        self.opened = dict[tuple[int, int], bytes]()
+        self.db = sqlite3.connect("")  # on disk, without a name, and gone when it is closed
+        self.db.execute("CREATE TABLE chunks (id, pack, segment, at, sealed, raw, codec, start,"
+            " length, PRIMARY KEY (id, pack, segment, start)) WITHOUT ROWID")  # fmt: skip
+
+    def add(self, path: Path, *, whole: bool) -> None:
+        """Take note of a pack's chunks (pack-v1 §4); with `whole`, check every one of them."""
+        with path.open("rb") as file:
+            size, header = path.stat().st_size, file.read(64)
+            need(size % 512 == 0 and 512 <= size <= GIB, "its size is not allowed")
+            same = b"OVLPACK1", 1, 1, bytes.fromhex(self.keys.repository_id.replace("-", ""))
+            first = struct.unpack_from("<8sII16s", header)
+            need(first == same, "not a pack of version 1 of this repository")
+            file.seek(size - 64)
+            tail = file.read(64)
+            magic, at, sealed, segments, chunks = struct.unpack_from("<8sQIII", tail)
+            holds = hashlib.sha256(tail[:32]).digest() == tail[32:] and magic == b"OVLTAIL1"
+            need(holds and at + sealed + 64 == size, "its trailer is damaged")
+            file.seek(at)
+            key = derive(self.keys.sub["segment"], "pack", header[32:])
+            rows = unseal(key, (1 << 64) - 1, file.read(sealed), header, "its directory")
+            need(struct.unpack_from("<II", rows) == (segments, chunks), "its counts differ")
+            middle = 8 + 24 * segments
+            table = [row[:4] for row in struct.iter_unpack("<QIIB7s", rows[8:middle])]
+            need(all(row[2] <= 16 * MIB for row in table), "a segment is too long")
+            found = struct.iter_unpack("<32sIII", rows[middle : middle + 44 * chunks])
+            pack = len(self.packs)
+            places = [(chunk, pack, of, *table[of], *place) for chunk, of, *place in found]
+            self.db.executemany("INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?)", places)
+            self.packs.append((path, header))
+        for place in places if whole else ():
+            self.open(*place)
+
+    def read(self, ids: bytes) -> Iterator[bytes]:
+        """Yield chunks, each from the first of its places that is good."""
+        for chunk in (ids[at : at + 32] for at in range(0, len(ids), 32)):
+            damage: Exception = Problem(f"chunk {chunk.hex()} is in no pack given here")
+            for place in self.db.execute("SELECT * FROM chunks WHERE id = ?", (chunk,)).fetchall():
+                try:
+                    data = self.open(*place)
+                    break
+                except (Problem, OSError) as problem:
+                    damage = problem
+            else:
+                raise damage
+            yield data
+
+    def open(self, chunk: bytes, pack: int, segment: int, at: int, sealed: int, *row: int) -> bytes:
+        """Open a chunk's segment, and return the chunk (pack-v1 §3)."""
+        (path, header), (raw_bytes, codec, start, length) = self.packs[pack], row
+        with naming(path):
+            if (pack, segment) not in self.opened:
+                with path.open("rb") as file:
+                    file.seek(at)
+                    data = file.read(sealed)
+                key = derive(self.keys.sub["segment"], "pack", header[32:])
+                raw = unseal(key, segment, data, header, f"segment {segment}")
+                while len(self.opened) >= KEPT_SEGMENTS:
+                    del self.opened[next(iter(self.opened))]
+                self.opened[pack, segment] = decompress(raw, raw_bytes) if codec else raw
+            data = self.opened[pack, segment][start : start + length]
+            same = blake3(data, key=self.keys.sub["chunk-id"]).digest() == chunk
+            need(same, f"chunk {chunk.hex()} is not what its id says")
+            return data
+
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        """Return the chunks of an entry's content, one by one (tree-v1 §3.1)."""
+        ids = entry.ids
+        for _ in range(entry.levels):
+            ids = b"".join(self.read(ids))
+        return self.read(ids)
+
+    def node(self, folder: Entry) -> Iterator[Entry]:
+        """Return the entries of a folder, all of them checked before the first."""
+        data = b"".join(self.content(folder)) if folder.ids else b"\x92\x01\x90"
+        for _ in to_entries(data):
+            pass
+        return to_entries(data)
+
+
+def shown(parts: list[bytes]) -> str:
+    """Return a path in one line of ASCII."""
+    return ascii(os.fsdecode(b"/" + b"/".join(parts)))
+
+
+class Restorer:
+    """Creates below one new folder; names are looked up one by one, and links never followed."""
+
+    def __init__(self, store: Store, target: Path, wanted: list[list[bytes]]) -> None:
+        self.store, self.wanted, self.missed, self.created = store, wanted, [*wanted], 0
+        target.mkdir(exist_ok=True)
+        if any(target.iterdir()):
+            raise FileExistsError(f"{target} is not empty; give a new folder")
+        self.top = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+
+    def restore(self, point: Point) -> None:
+        """Restore what is wanted of a point."""
+        links = f".links-{os.getpid()}"  # one name of each hard link group, to link to
+        os.mkdir(links, 0o700, dir_fd=self.top)
+        self.links = os.open(links, FOLDER, dir_fd=self.top)
+        for path, entry in point.roots:
+            parts, fd = [part for part in path.split(b"/") if part], self.top
+            with naming(shown(parts), go_on=True):
+                need(not {b".", b".."} & {*parts}, "a root's path is not allowed")
+                for name in parts[:-1]:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=fd)
+                    fd = os.open(name, FOLDER, dir_fd=fd)
+                self._entry(fd, parts, entry)
+        before = os.fstat(self.top)
+        for link in os.listdir(self.links):  # noqa: PTH208 - of a descriptor
+            os.unlink(link, dir_fd=self.links)
+        os.rmdir(links, dir_fd=self.top)
+        os.utime(self.top, ns=(before.st_atime_ns, before.st_mtime_ns))
+        for parts in self.missed:
+            complain(3, f"{shown(parts)}: not in this point")
+        print(f"{self.created} entries of point {point.id} restored")
+
+    def _entry(self, fd: int, path: list[bytes], entry: Entry) -> None:
+        if self.wanted and not any(all(map(bytes.__eq__, want, path)) for want in self.wanted):
+            return
+        self.missed = [want for want in self.missed if want != path[: len(want)]]
+        with naming(shown(path), go_on=True):
+            self._create(fd, path[-1] if path else b".", path, entry)
+            self.created += 1
+
+    def _create(self, fd: int, name: bytes, path: list[bytes], entry: Entry) -> None:
+        group = entry.link.hex()
+        with contextlib.suppress(FileNotFoundError):
+            if group:
+                os.link(group, name, src_dir_fd=self.links, dst_dir_fd=fd, follow_symlinks=False)
+                return
+        if entry.kind == "folder":
+            if path:
+                os.mkdir(name, 0o700, dir_fd=fd)
+            below = os.open(name, FOLDER, dir_fd=fd)
+            with naming(shown(path), go_on=True):
+                for child in self.store.node(entry):
+                    self._entry(below, [*path, child.name], child)
+            os.close(below)
+        elif entry.kind == "symlink":
+            os.symlink(entry.target, name, dir_fd=fd)
+        elif entry.kind == "fifo":
+            os.mkfifo(name, 0o600, dir_fd=fd)
+        else:
+            self._write(fd, name, entry)
+        self._settle(fd, name, entry)
+        if group:
+            os.link(name, group, src_dir_fd=fd, dst_dir_fd=self.links, follow_symlinks=False)
+
+    def _write(self, fd: int, name: bytes, entry: Entry) -> None:
+        new = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=fd)
+        extents = iter(entry.extents if entry.extents is not None else [[0, entry.size]])
+        try:
+            with os.fdopen(new, "wb") as file:
+                left = 0
+                for data in self.store.content(entry):
+                    rest = memoryview(data)
+                    while rest:
+                        if not left:
+                            at, left = next(extents, (0, 0))
+                            need(left, "its content is too long")
+                            file.seek(at)
+                        length = file.write(rest[:left])
+                        left, rest = left - length, rest[length:]
+                need(not left and not any(size for _, size in extents), "its content is too short")
+                file.truncate(entry.size)
+        except BaseException:
+            os.unlink(name, dir_fd=fd)
+            raise
+
+    def _settle(self, fd: int, name: bytes, entry: Entry) -> None:
+        """Set owner, attributes, mode and time, in the order in which none undoes another."""
+        here: dict[str, Any] = {"dir_fd": fd, "follow_symlinks": False}
+        owner = partial(os.chown, name, entry.uid, entry.gid, **here)
+        steps: list[Any] = [owner] if os.geteuid() == 0 else []
+        path = b"/proc/self/fd/%d/%s" % (fd, name)
+        steps += [partial(os.setxattr, path, *x, follow_symlinks=False) for x in entry.xattrs]
+        if entry.kind != "symlink":
+            steps.append(partial(os.chmod, name, entry.mode, dir_fd=fd))
+        steps.append(partial(os.utime, name, ns=(entry.mtime, entry.mtime), **here))
+        for step in steps:
+            with naming(f"{shown([name])}: {step.func.__name__}", go_on=True):
+                step()
+
+
+def find(folders: list[Path]) -> dict[str, list[Path]]:
+    """Return where each object lies (repository-v1 §3); files of other names are left alone."""
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        seeds = (path for path in folder.iterdir() if re.fullmatch(f"seed-{UUID_}", path.name))
+        for top in (folder, *sorted(seeds)):
+            for path in (*top.glob("packs/*/*"), *top.glob("*/*")):
+                if NAME.fullmatch(name := path.relative_to(top).as_posix()):
+                    found.setdefault(name, []).append(path)
+    return found
+
+
+def run(given: argparse.Namespace) -> None:
+    """Do what was asked for."""
+    found = find(given.folders)
+    rings = [name for name in found if name.startswith("keys/")]
+    need(rings, "no keys/*.keyring in the folders given")
+    ring = found[max(rings)][0]
+    passphrase = given.passphrase_file and given.passphrase_file.read_text("utf-8").rstrip("\r\n")
+    kit = given.recovery_kit and given.recovery_kit.read_text("utf-8")
+    with naming(ring):
+        keys = Keys(ring.read_bytes(), passphrase=passphrase, kit=kit)
+    store, points = Store(keys), dict[str, Point]()
+    for name, path in sorted((name, path) for name, paths in found.items() for path in paths):
+        with naming(path, go_on=True):
+            if name.startswith("points/"):
+                points[name[7:-6]] = Point(path, keys)
+            elif given.check and not name.startswith("keys/"):
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                need(digest == path.stem, f"its SHA-256 is {digest}, not its name")
+            if name.startswith("packs/") and (given.check or given.target):
+                store.add(path, whole=given.check)
+    ordered = sorted(points.values(), key=lambda point: point.public["created_at"].rstrip("Z"))
+    for point in ordered if given.list else ():
+        roots = " ".join(ascii(os.fsdecode(path)) for path, _ in point.roots)
+        about = point.public["created_at"], point.kind, *map(ascii, point.root[4:6])
+        print(point.id, *about, point.root[2][0], "files", point.root[2][3], "bytes", roots)
+    if given.check:
+        needed = {name: point.id for point in ordered for name in point.needs}
+        for name in sorted(needed.keys() - found.keys()):
+            complain(4, f"{name}: missing; point {needed[name]} needs it")
+        print(f"{len(store.packs)} packs and {len(points)} points checked")
+    if given.target:
+        points |= {"newest": ordered[-1]} if ordered else {}
+        need(given.point in points, f"no point {given.point} that is whole in the folders given")
+        wanted = [[p for p in os.fsencode(path).split(b"/") if p] for path in given.target[1:]]
+        Restorer(store, Path(given.target[0]), wanted).restore(points[given.point])
+
+
+def main() -> int:
+    """Read the command line, and return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    secret = parser.add_mutually_exclusive_group(required=True)
+    secret.add_argument("--passphrase-file", type=Path, metavar="F")
+    secret.add_argument("--recovery-kit", type=Path, metavar="F")
+    parser.add_argument("--list", action="store_true", help="list the recovery points")
+    parser.add_argument("--check", action="store_true", help="check every byte of every object")
+    parser.add_argument("--point", default="newest", metavar="ID", help="or newest")
+    parser.add_argument("--target", nargs="+", metavar=("DIR", "PATH"), help="restore to DIR")
+    given = parser.parse_args()
+    if not (given.list or given.check or given.target):
+        parser.error("give --list, --check or --target DIR")
+    sys.setrecursionlimit(20_000)
+    with naming("overland_reader", go_on=True):
+        run(given)
+    return max(CODES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
