@@ -216,6 +216,7 @@ def decode_root(data: bytes, *, name: str) -> PointRoot:
         wire = msgspec.msgpack.decode(data, type=_WireRoot)
         started, ended = (_instant(us) for us in (wire.started_us, wire.ended_us))
         for root in wire.roots:
+            _check_root_path(root.path, name=name)
             check_entry(root.entry, name=name)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise PointCorrupt(name, check=f"not a root of version 1: {error}") from None
@@ -234,6 +235,15 @@ def decode_root(data: bytes, *, name: str) -> PointRoot:
         started_at=started,
         ended_at=ended,
     )
+
+
+def _check_root_path(path: bytes, *, name: str) -> None:
+    """§4: absolute, and no part of it could lead anywhere else."""
+    parts = path.split(b"/")
+    if parts[0] != b"" or len(parts) < 2 or b"\0" in path:
+        raise PointCorrupt(name, check="a root's path is not absolute")
+    if path != b"/" and any(part in {b"", b".", b".."} for part in parts[1:]):
+        raise PointCorrupt(name, check="a root's path has a part that is no name")
 
 
 def assemble(public: PointPublic, sealed_root: bytes, *, sign: Callable[[bytes], bytes]) -> bytes:
