@@ -207,7 +207,6 @@ def test_a_listing_needs_its_own_permission() -> None:
         {"subject": "s" * 300},
         {"grant_id": ""},
     ],
-    ids=str,
 )
 def test_grants_that_nobody_may_hold_cannot_be_made(change: dict[str, object]) -> None:
     with pytest.raises(AssertionError):
