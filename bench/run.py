@@ -8,6 +8,7 @@ those of one run, or of runs side by side.
 
 import argparse
 import json
+import logging
 import os
 import resource
 import shutil
@@ -21,6 +22,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
+
+import structlog
 
 from overland.adapters.clock import SystemClock
 from overland.adapters.folderobjects import FolderObjects
@@ -43,6 +46,8 @@ from overland.values import PointId, RepositoryId, SeedId
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.data import generate
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 T = TypeVar("T")
 
