@@ -22,7 +22,7 @@ from overland.cli.cloudcomputer import (
     with_api,
 )
 from overland.cli.cloudjobs import job
-from overland.cli.outcome import Commands, json_option, note, show
+from overland.cli.outcome import Commands, instant_text, json_option, note, show
 from overland.cli.refusals import ResourceAbsent
 from overland.cloud.home import ROOT_TOKEN_FILE
 from overland.cloud.locations import dock_from_text
@@ -241,7 +241,7 @@ def vault_credentials(*, api: ApiClient, vault_id: str, out: str | None, as_json
         return
     keep_secret(text, out)
     result = {"file": out, "vault_id": made["vault_id"], "expires_at": made["expires_at"]}
-    show(result, f"{out}: good until {made['expires_at']}", as_json=as_json)
+    show(result, f"{out}: good until {instant_text(made['expires_at'])}", as_json=as_json)
 
 
 @cloud.command("publish-settings")
@@ -265,7 +265,7 @@ def publish_settings(
         return
     keep_secret(made["xml"], out)
     result = {"file": out, "expires_at": made["expires_at"]}
-    show(result, f"{out}: good until {made['expires_at']}", as_json=as_json)
+    show(result, f"{out}: good until {instant_text(made['expires_at'])}", as_json=as_json)
 
 
 @cloud.group()
@@ -301,7 +301,13 @@ def create_token(
         "job_name": job_name,
     }
     made = api.ask("POST", "/v1/tokens", "a token", json=body)
-    _show_secret(made, "token", out, f"{role} token until {made['expires_at']}", as_json=as_json)
+    _show_secret(
+        made,
+        "token",
+        out,
+        f"{role} token until {instant_text(made['expires_at'])}",
+        as_json=as_json,
+    )
 
 
 @token.command("list")

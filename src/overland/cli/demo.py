@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 from overland.agent.compare import compare_trees
 from overland.agent.run import WAITING
 from overland.cli.journey import Journey, StepFailed
-from overland.cli.outcome import rate_text, size_text
+from overland.cli.outcome import count_text, rate_text, size_text
 
 __all__ = ["main"]
 
@@ -303,7 +303,7 @@ def _prepare_and_ship(journey: Journey) -> list[Path]:
     for drive in prepared["drives"]:
         journey.say(
             _COPY,
-            f"drive {drive['serial']}: {drive['objects']} objects, "
+            f"drive {drive['serial']}: {count_text(drive['objects'], 'object')}, "
             f"{size_text(drive['bytes'])}, read back and verified",
         )
     address = ", ".join(prepared["ship_to"].values())

@@ -9,6 +9,7 @@ Questions, progress and errors go to standard error.  An error is one line,
 import re
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -28,6 +29,7 @@ __all__ = [
     "confirm",
     "count_text",
     "exit_for",
+    "instant_text",
     "is_interactive",
     "json_option",
     "note",
@@ -194,6 +196,11 @@ def size_text(size_bytes: int) -> str:
 def rate_text(size_bytes: int, *, seconds: float) -> str:
     """Return a speed for people, such as `212.0 MiB/s`."""
     return f"{size_text(round(size_bytes / max(seconds, 0.001)))}/s"
+
+
+def instant_text(instant: str) -> str:
+    """Return an instant of the API for people, such as `2026-12-02 19:41 UTC`."""
+    return f"{datetime.fromisoformat(instant).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def count_text(count: int, noun: str) -> str:

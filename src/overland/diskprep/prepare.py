@@ -324,7 +324,7 @@ class _Work:
         self._save(sealed)
         filling.forget_read_back()
         self._bench.questions.tell(
-            f"drive {sealed.serial} is finished: {sealed.object_count} objects, "
+            f"drive {sealed.serial} is finished: objects {sealed.object_count}, "
             f"{sealed.object_bytes} bytes, verified"
         )
 

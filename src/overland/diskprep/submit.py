@@ -96,13 +96,13 @@ def packing_list(preparation: Preparation) -> str:
         f"Import job   {preparation.job_name}",
         f"Seed         {preparation.seed_id}",
         f"Drives       {len(drives)}, all in one parcel, and no other job's drives with them",
-        f"Content      {preparation.object_count} objects, {preparation.object_bytes} bytes",
+        f"Content      objects {preparation.object_count}, bytes {preparation.object_bytes}",
         "",
     ]
     for drive in drives:
         lines += [
             f"  {drive.sequence}. {drive.serial}",
-            f"     {drive.object_count} objects, {drive.object_bytes} bytes",
+            f"     objects {drive.object_count}, bytes {drive.object_bytes}",
             f"     manifest SHA-256 {drive.manifest_hash}",
         ]
     if job is not None:
