@@ -172,7 +172,7 @@ class _Run:
             give_back=buffers.put,
             progress=self._progress,
         )
-        self._progress.start("backing up", None, None)
+        self._progress.start("backing up", self._plan.expected_bytes, None)
         try:
             yield publisher, walk, workers
         except BaseException as error:

@@ -47,6 +47,7 @@ class BackupPlan:
         level: Of zstd.
         pack_bytes: When a pack is full.
         workers: Threads that read, compress and seal.
+        expected_bytes: About how much will be read, for the progress; None if nobody knows.
     """
 
     point_id: PointId
@@ -64,6 +65,7 @@ class BackupPlan:
     level: int = DEFAULT_LEVEL
     pack_bytes: int = DEFAULT_PACK_BYTES
     workers: int = 2
+    expected_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

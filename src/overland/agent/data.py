@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 from uuid import uuid4
@@ -94,7 +95,7 @@ class LocalDataPath:
             return self._staged(location.open(seed_id), f"{location.path}/{seed_folder(seed_id)}")
         keyrings = self._copy_keyrings(draft)
         result = back_up(
-            plan,
+            replace(plan, expected_bytes=needed_bytes),
             repository=self.repository,
             out=draft.files,
             clock=self._clock,

@@ -27,6 +27,7 @@ from overland.agent.restore_settle import Batches
 from overland.agent.restore_target import Access, Folder, is_leftover, open_target
 from overland.agent.restore_work import Writers
 from overland.errors import IntegrityError, RefusedError
+from overland.format.point import Statistics
 from overland.ports.progress import Progress
 
 __all__ = [
@@ -91,7 +92,8 @@ def restore(
     top = open_target(target)
     try:
         _lock(top, target)
-        report = _run(_Run(tree, store, top, options, progress, os.fsdecode(target)), chosen)
+        run = _Run(tree, store, top, options, progress, os.fsdecode(target))
+        report = _run(run, chosen, None if paths else point.root.statistics)
     finally:
         os.close(top)
     report.served = store.objects.served
@@ -101,10 +103,10 @@ def restore(
     return report
 
 
-def _run(run: "_Run", paths: Sequence[bytes]) -> RestoreReport:
+def _run(run: "_Run", paths: Sequence[bytes], expected: Statistics | None) -> RestoreReport:
     try:
         run.preview(paths)
-        run.walk(paths)
+        run.walk(paths, expected)
     finally:
         run.close()
     return run.recorder.report
@@ -202,10 +204,14 @@ class _Run:
         if preview.count:
             raise TargetOccupied(preview.taken, count=preview.count)
 
-    def walk(self, paths: Sequence[bytes]) -> None:
-        """Restore everything."""
+    def walk(self, paths: Sequence[bytes], expected: Statistics | None) -> None:
+        """Restore everything; `expected` is how much that is, where it is known."""
         self._sweep(self._top)
-        self._progress.start("restoring", None, None)
+        self._progress.start(
+            "restoring",
+            None if expected is None else expected.source_bytes,
+            None if expected is None else expected.files,
+        )
         frames: list[_Frame] = []
         for step in self._tree.walk(paths, unreadable=self.recorder.problem):
             if step.action == "leave":

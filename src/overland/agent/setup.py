@@ -135,7 +135,8 @@ def parse_vault_credentials(data: bytes, *, now: datetime) -> VaultCredentials:
 def register(home: AgentHome, credentials: VaultCredentials, *, http: Http) -> Registration:
     """Register this computer with the vault that `credentials` name.
 
-    `http` carries the credentials' token; the signing key proves whose request it is.  Doing it again replaces the agent's token.
+    `http` carries the credentials' token; the signing key proves whose request it is.
+    Doing it again replaces the agent's token.
 
     Raises:
         RefusedError: The computer belongs to another vault, or the vault refuses it.
