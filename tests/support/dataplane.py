@@ -16,6 +16,7 @@ from overland.crypto import sign
 from overland.crypto.secrets import Secret
 from overland.ports.objects import Spaces
 from overland.server.objects_app import create_objects_app
+from overland.server.uploads import Limits
 
 __all__ = ["ALL", "KEY", "grant_token", "objects_app", "serving_app"]
 
@@ -42,10 +43,13 @@ def grant_token(
     return grants.issue(grant, private_key=KEY)
 
 
-def objects_app(spaces: Spaces, *, clock: ManualClock | None = None) -> Callable[..., object]:
+def objects_app(
+    spaces: Spaces, *, clock: ManualClock | None = None, limits: Limits | None = None
+) -> Callable[..., object]:
     """Return the data plane over `spaces`, for grants of `grant_token`."""
-    public_key = sign.public_key(KEY)
-    return create_objects_app(spaces, public_key=public_key, clock=clock or ManualClock())
+    return create_objects_app(
+        spaces, public_key=sign.public_key(KEY), clock=clock or ManualClock(), limits=limits
+    )
 
 
 @contextmanager

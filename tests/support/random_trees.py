@@ -143,9 +143,13 @@ def mutate(top: Path, seed: int) -> None:
     """Change the tree `top` as a day of work does: write, insert, rename, remove, touch, create."""
     rng = random.Random(seed)
     for folder, _, names in list(os.walk(top)):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            continue  # not root, and somebody took the right away
         for name in sorted(names):
             path = Path(folder, name)
             if path.is_symlink() or not path.is_file() or rng.random() < 0.5:
+                continue
+            if not os.access(path, os.R_OK | os.W_OK):
                 continue
             if path.stat().st_size <= 8 << 20:
                 rng.choice(_CHANGES)(path, rng)

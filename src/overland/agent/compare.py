@@ -31,6 +31,7 @@ _KINDS: Final = {
     stat.S_IFCHR: "character device",
     stat.S_IFBLK: "block device",
 }
+_KEPT_OPEN: Final = 64
 _ALLOCATION_SLACK_BYTES: Final = 64 << 10
 """File systems count their own maps and attribute blocks into a file's allocated bytes."""
 
@@ -85,20 +86,24 @@ def compare_trees(
 
 
 class _Place:
-    """An open folder that steps into its folders and back, holding one descriptor.
+    """An open folder that steps into its folders and back, holding few descriptors.
 
-    Names are only ever looked up in the open folder, so that no path can become too long.
+    Names are only ever looked up in the open folder, so that no path can become too long; at most
+    64 of the folders above stay open.
     """
 
     def __init__(self, path: bytes) -> None:
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._above: list[tuple[int, int]] = []
+        self._above: list[tuple[int, int, int | None]] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         os.close(self.fd)
+        for _, _, kept in self._above:
+            if kept is not None:
+                os.close(kept)
 
     def names(self) -> list[bytes]:
         with os.scandir(self.fd) as entries:  # a descriptor gives text: undo it, byte for byte
@@ -112,19 +117,22 @@ class _Place:
         return b"/proc/self/fd/%d/%s" % (self.fd, name)
 
     def enter(self, name: bytes) -> None:
+        below = os.open(name, _FOLDER, dir_fd=self.fd)
         here = os.fstat(self.fd)
-        self._step(name)
-        self._above.append((here.st_dev, here.st_ino))
+        kept = self.fd if len(self._above) < _KEPT_OPEN else None
+        if kept is None:
+            os.close(self.fd)
+        self._above.append((here.st_dev, here.st_ino, kept))
+        self.fd = below
 
     def leave(self) -> None:
-        self._step(b"..")
-        here = os.fstat(self.fd)
-        assert (here.st_dev, here.st_ino) == self._above.pop(), "a folder moved while compared"
-
-    def _step(self, name: bytes) -> None:
-        below = os.open(name, _FOLDER, dir_fd=self.fd)
+        device, inode, kept = self._above.pop()
+        # Who may not search a folder cannot leave it by `..`, so the first ones stay open.
+        above = os.open(b"..", _FOLDER, dir_fd=self.fd) if kept is None else kept
         os.close(self.fd)
-        self.fd = below
+        self.fd = above
+        here = os.fstat(self.fd)
+        assert (here.st_dev, here.st_ino) == (device, inode), "a folder moved while compared"
 
 
 @dataclass(frozen=True, slots=True)

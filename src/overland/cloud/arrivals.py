@@ -1,5 +1,7 @@
 """What arrives at the dock: a parcel to its job by tracking number, a drive by its serial number.
 
+Anybody can type any tracking number, so a number that jobs of several tenants have says nothing
+by itself: the parcel belongs to the one that lists most of its drives, to nobody if two do.
 A drive that is in no job is quarantined, one that is in another parcel's job is returned
 unopened, one that comes late is taken in after all.  Nothing is opened before its ship notice.
 """
@@ -97,15 +99,18 @@ def book_waiting_parcels(call: Call, job: ImportJob) -> None:
     """Book in the parcels that came before the ship notice of their job.
 
     Parcels of other jobs stay theirs: numbers and drives are used again when a job is deleted.
+    So do parcels of nobody that hold none of the job's drives: a number alone claims nothing.
     """
     number = job.tracking_number
     assert number is not None, "a ship notice has a tracking number"
     columns = tables.parcels.c
-    wanted = select(columns.parcel_id, columns.serials).where(
+    wanted = select(columns.parcel_id, columns.job_id, columns.serials).where(
         columns.tracking_key == records.tracking_key(number),
         or_(columns.job_id.is_(None), columns.job_id == job.job_id),
     )
     for row in call.connection.execute(wanted.order_by(columns.received_at)).all():
+        if row.job_id is None and not _listed_by(job, row.serials):
+            continue
         current = records.load_job(call.connection, job.job_id)
         assigned = update(tables.parcels).where(columns.parcel_id == row.parcel_id)
         call.connection.execute(assigned.values(job_id=job.job_id))
@@ -125,17 +130,29 @@ def _job_for(
     call: Call, number: str, serials: Sequence[str]
 ) -> tuple[ImportJob | None, tuple[str, ...]]:
     """Return the parcel's job: by its number, or else by its drives if they agree."""
-    job = records.find_by_tracking_number(call.connection, number)
-    if job is not None:
-        return job, ()
+    numbered = records.find_by_tracking_number(call.connection, number)
     listed = {
         found.job_id: found
         for serial in serials
         for found in records.find_by_serial(call.connection, serial)
     }
+    most = max((_listed_by(job, serials) for job in numbered), default=0)
+    by_both = [job for job in numbered if most and _listed_by(job, serials) == most]
+    if len(by_both) == 1:
+        return by_both[0], ()
     only = next(iter(listed.values())) if len(listed) == 1 else None
+    is_typed_by_others = only is not None and all(
+        job.tenant_id != only.tenant_id for job in numbered
+    )
+    if len(numbered) == 1 and not is_typed_by_others:
+        return numbered[0], ()
     mixed = ("mixed-parcel",) if len(listed) > 1 else ()
     return only, ("unknown-tracking-number", *mixed)
+
+
+def _listed_by(job: ImportJob, serials: Sequence[str]) -> int:
+    """Return how many of the drives a job lists."""
+    return len({drive.serial.casefold() for drive in job.drives} & set(map(str.casefold, serials)))
 
 
 def _book_in(

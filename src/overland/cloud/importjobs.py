@@ -1,7 +1,8 @@
 """Import jobs as their owner sees them: create, replace, edit, ship, cancel, delete, list.
 
 The rules are those of the documented service, plus the checks that it leaves out: a drive is in
-one open job only, a tracking number belongs to one job, a seed's job goes to the seed's account.
+one open job only, a tracking number belongs to one job of its tenant, a seed's job goes to the
+seed's account.
 """
 
 import re
@@ -132,7 +133,7 @@ def patch_job(
     Raises:
         EditRefused: The job's state does not allow one of the changes.
         ConditionMissing: It cannot be shipped without return address and delivery package.
-        TrackingNumberUsed: Another import job has the tracking number.
+        TrackingNumberUsed: Another import job of the tenant has the tracking number.
     """
     call.require(Permission.WRITE_JOBS)
     job = _find(call, subscription_id, resource_group, name)

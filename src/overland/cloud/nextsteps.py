@@ -65,9 +65,10 @@ def next_step(
                 "the container's copy and the staging location may be deleted",
             )
         case SeedState.ABANDONED:
+            drives = "the drives" if job is None else f"the drives, the import job {job.name}"
             return NextStep(
                 who="backup administrator",
-                what="delete what remains: the staging location, the drives, the import job, "
+                what=f"delete what remains: the staging location, {drives}, "
                 f"and {seed.space}/{seed.prefix}",
             )
 

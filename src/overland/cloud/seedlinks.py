@@ -2,7 +2,8 @@
 
 The tag `overland-seed` holds the seed's id and is what counts.  Without it, the job of the name
 that the seed asks for in the seed's storage account is taken; so a job that was made by hand
-under another name is linked by correcting the name in the seed.
+under another name is linked by correcting the name in the seed.  From then on that name alone
+counts: a job of another name no longer carries the seed, whatever its tags say.
 """
 
 from dataclasses import replace
@@ -48,7 +49,7 @@ def with_tags(call: Call, job: ImportJob, tags: Document | None) -> ImportJob:
 
 def job_of(call: Call, seed: Seed) -> ImportJob | None:
     """Return the import job that carries a seed, or None if there is none yet."""
-    linked = records.find_seed_job(call.connection, seed.seed_id)
+    linked = _linked(call, seed)
     if linked is not None:
         return linked
     named = records.find_named(
@@ -58,6 +59,12 @@ def job_of(call: Call, seed: Seed) -> ImportJob | None:
         name=seed.job_name,
     )
     return next((job for job in named if job.seed_id is None), None)
+
+
+def _linked(call: Call, seed: Seed) -> ImportJob | None:
+    """Return the newest job whose tag names the seed, of those that may carry it."""
+    name = seed.job_name if seed.is_relinked else None
+    return records.find_seed_job(call.connection, seed.seed_id, name=name)
 
 
 def seed_of(call: Call, job: ImportJob) -> Seed | None:
@@ -82,7 +89,13 @@ def _check_seed(call: Call, job: ImportJob, seed_id: SeedId) -> None:
         raise Conflict(
             "storageAccountId", f"seed {seed_id} goes to storage account {seed.storage_account}"
         )
-    other = records.find_seed_job(call.connection, seed_id)
+    if seed.is_relinked and seed.job_name.casefold() != job.name.casefold():
+        raise Conflict(
+            f"tags.{SEED_TAG}",
+            f"seed {seed_id} was linked to import job {seed.job_name}; link it to {job.name} "
+            "with `overland seed relink`",
+        )
+    other = _linked(call, seed)
     if not _may_link(call, job, seed, other):
         raise Invalid(f"tags.{SEED_TAG}", f"there is no seed {seed_id} for import job {job.name}")
     if other is not None and other.job_id != job.job_id and other.state in _OPEN:

@@ -64,11 +64,13 @@ def announce_seed(call: Call, request: SeedRequest) -> Seed:
     if existing is not None:
         same = replace(
             existing,
+            job_name=seed.job_name if existing.is_relinked else existing.job_name,
             created_at=seed.created_at,
             changed_at=seed.changed_at,
             state=seed.state,
             manifest_sha256=None,
             warnings=(),
+            is_relinked=False,
         )
         if same != seed:
             raise Conflict("seed_id", "this seed was announced with other values")
@@ -143,7 +145,7 @@ def manifest_name(seed: Seed, digest: str) -> str:
 
 
 def relink_seed(call: Call, seed_id: str, job_name: str) -> Seed:
-    """Correct the name of the import job that a seed follows.
+    """Correct the name of the import job that a seed follows; it follows no other any more.
 
     Raises:
         Conflict: Another seed's job has the name.
@@ -153,6 +155,7 @@ def relink_seed(call: Call, seed_id: str, job_name: str) -> Seed:
         get_seed(call, seed_id),
         job_name=names.check_policy_job_name(job_name),
         changed_at=call.at,
+        is_relinked=True,
     )
     if seed.state in (SeedState.ONLINE, SeedState.ABANDONED):
         raise Conflict("job_name", f"the seed is {seed.state}; there is nothing to follow")

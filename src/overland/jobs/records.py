@@ -143,10 +143,12 @@ def find_named(
     )
 
 
-def find_seed_job(connection: Connection, seed_id: SeedId) -> ImportJob | None:
-    """Return the newest job that says it carries this seed, or None."""
+def find_seed_job(connection: Connection, seed_id: SeedId, *, name: str | None) -> ImportJob | None:
+    """Return the newest job, of one name or of any, that says it carries this seed, or None."""
     jobs = tables.import_jobs.c
     wanted = select(tables.import_jobs).where(jobs.seed_id == seed_id)
+    if name is not None:
+        wanted = wanted.where(jobs.name_key == name.casefold())
     found = _select(connection, wanted.order_by(jobs.created_at.desc()).limit(1))
     return found[0] if found else None
 
@@ -164,12 +166,12 @@ def find_by_serial(connection: Connection, serial: str) -> list[ImportJob]:
     return _select(connection, wanted)
 
 
-def find_by_tracking_number(connection: Connection, number: str) -> ImportJob | None:
-    """Return the job that has or had this tracking number, or None."""
+def find_by_tracking_number(connection: Connection, number: str) -> list[ImportJob]:
+    """Return the jobs that have or had this tracking number, oldest first: one of each tenant."""
     numbers = tables.tracking_numbers.c
-    wanted = select(numbers.job_id).where(numbers.tracking_key == tracking_key(number))
-    job_id = connection.execute(wanted).scalar_one_or_none()
-    return None if job_id is None else load_job(connection, job_id)
+    holders = select(numbers.job_id).where(numbers.tracking_key == tracking_key(number))
+    wanted = select(tables.import_jobs).where(tables.import_jobs.c.job_id.in_(holders))
+    return _select(connection, wanted)
 
 
 def list_jobs(
@@ -197,17 +199,18 @@ def list_jobs(
 
 
 def reserve_tracking_number(connection: Connection, job: ImportJob, number: str) -> None:
-    """Bind a tracking number to a job for as long as the job exists.
+    """Bind a tracking number to a job, within its tenant, for as long as the job exists.
+
+    What other tenants typed neither shows nor blocks: whose parcel it is, its drives say when it
+    arrives (`overland.cloud.arrivals`).
 
     Raises:
-        TrackingNumberUsed: Another job has or had it; the other job is named if it belongs to
-            the same tenant.
+        TrackingNumberUsed: Another job of the tenant has or had it.
     """
-    holder = find_by_tracking_number(connection, number)
+    found = find_by_tracking_number(connection, number)
+    holder = next((each for each in found if each.tenant_id == job.tenant_id), None)
     if holder is not None and holder.job_id != job.job_id:
-        same = holder.tenant_id == job.tenant_id
-        named = f"import job {holder.name}" if same else "an import job of another tenant"
-        raise TrackingNumberUsed(number, job_name=named)
+        raise TrackingNumberUsed(number, job_name=f"import job {holder.name}")
     if holder is None:
         values = {"tracking_key": tracking_key(number), "job_id": job.job_id}
         connection.execute(insert(tables.tracking_numbers).values(**values))

@@ -30,6 +30,7 @@ class Seed:
     state: SeedState = SeedState.CONFIGURED
     manifest_sha256: str | None = None
     warnings: tuple[str, ...] = ()
+    is_relinked: bool = False  # then no job of another name carries it, whatever its tags say
 
     @property
     def space(self) -> str:

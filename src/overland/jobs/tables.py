@@ -123,9 +123,9 @@ tracking_numbers: Final = Table(
     "tracking_numbers",
     metadata,
     Column("tracking_key", String(64), primary_key=True),
-    Column("job_id", _ID, ForeignKey("import_jobs.job_id"), nullable=False, index=True),
+    Column("job_id", _ID, ForeignKey("import_jobs.job_id"), primary_key=True, index=True),
 )
-"""Every number that a job has or had: two jobs never share one."""
+"""Every number that a job has or had: two jobs of one tenant never share one."""
 
 parcels: Final = Table(
     "parcels",
@@ -155,6 +155,7 @@ seeds: Final = Table(
     Column("state", String(16), nullable=False),
     Column("manifest_sha256", String(64)),
     Column("warnings", JSON, nullable=False),
+    Column("is_relinked", Boolean, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
 )

@@ -17,7 +17,8 @@ Every other request has `Authorization: Bearer GRANT`.  Names are those within t
 begin with one of the grant's prefixes.  A listing is sorted by name; `next` is the `after` of the
 next page, or null.  An answer of 400 or more has the body
 `{"error": {"code", "message", "target", "details"}}`: 400 malformed, 401 no good grant, 403 the
-grant does not allow it, 404 absent, 503 try again.  An interrupted upload leaves nothing.
+grant does not allow it, 404 absent, 408 the upload is slower than the least rate, 429 too many
+uploads at once with one grant, 503 try again.  An interrupted upload leaves nothing.
 """
 
 import asyncio
@@ -39,12 +40,11 @@ from overland.errors import ObjectAbsent
 from overland.ports.clock import Clock
 from overland.ports.objects import Objects, Spaces
 from overland.server import objects_wire as wire
-from overland.server.uploads import Upload
+from overland.server.uploads import Limits, Shares, Upload
 
 __all__ = ["create_objects_app"]
 
 _BLOCK_BYTES: Final = 1 << 20  # of a download; two of them are held at a time
-_WRITERS: Final = 32  # threads that store; the next upload waits, and its sender with it
 _READERS: Final = 8
 
 T = TypeVar("T")
@@ -60,11 +60,14 @@ class _Call:
     space: str
     name: str
     store: Objects
+    holder: str
 
 
-def create_objects_app(spaces: Spaces, *, public_key: bytes, clock: Clock) -> Starlette:
+def create_objects_app(
+    spaces: Spaces, *, public_key: bytes, clock: Clock, limits: Limits | None = None
+) -> Starlette:
     """Return the data plane over `spaces`, for grants whose signer has `public_key`."""
-    plane = _DataPlane(spaces, public_key=public_key, clock=clock)
+    plane = _DataPlane(spaces, public_key=public_key, clock=clock, limits=limits or Limits())
     return Starlette(
         routes=[
             Route("/healthz", _healthz, methods=["GET"]),
@@ -81,9 +84,10 @@ async def _healthz(_: Request) -> Response:
 class _DataPlane:
     """What all requests share: the stores, the key that checks grants, the threads."""
 
-    def __init__(self, spaces: Spaces, *, public_key: bytes, clock: Clock) -> None:
+    def __init__(self, spaces: Spaces, *, public_key: bytes, clock: Clock, limits: Limits) -> None:
         self._spaces, self._public_key, self._clock = spaces, public_key, clock
-        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="objects-put")
+        self._limits, self._shares = limits, Shares(limits)
+        self._writers = ThreadPoolExecutor(limits.writers, thread_name_prefix="objects-put")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="objects-get")
 
     async def answer(self, request: Request) -> Response:
@@ -105,7 +109,10 @@ class _DataPlane:
                 grants.require(grant, "create", space=space, name=name)
             case _:
                 grants.require(grant, "delete", space=space, name=name)
-        return _Call(request=request, space=space, name=name, store=self._spaces.open(space))
+        # A grant that was renewed opens the same corner, and has the same share of the threads.
+        holder = f"{grant.space}/{grant.prefix}"
+        store = self._spaces.open(space)
+        return _Call(request=request, space=space, name=name, store=store, holder=holder)
 
     async def _dispatch(self, call: _Call) -> Response:
         match call.request.method:
@@ -129,7 +136,9 @@ class _DataPlane:
             call.store.put(call.name, content, size_bytes=size_bytes, sha256=sha256)
             return created
 
-        created = await Upload().run(call.request.stream(), store, on=self._writers)
+        upload = Upload(limits=self._limits, monotonic_s=self._clock.monotonic_s)
+        with self._shares.taken(call.holder):
+            created = await upload.run(call.request.stream(), store, on=self._writers)
         log.info("object.stored", space=call.space, size_bytes=size_bytes, created=created)
         return Response(status_code=201 if created else 200)
 

@@ -29,7 +29,9 @@ __all__ = [
     "MAX_OBJECT_BYTES",
     "RangeInvalid",
     "RequestInvalid",
+    "TooManyUploads",
     "UploadInterrupted",
+    "UploadTooSlow",
     "bearer",
     "declared",
     "page_size",
@@ -77,6 +79,32 @@ class UploadInterrupted(TransientError):
 
     def __init__(self) -> None:
         super().__init__("the upload ended early and nothing was stored; send the object again")
+
+
+class UploadTooSlow(TransientError):
+    """The sender kept the store waiting for longer than what it sent so far may take."""
+
+    code: ClassVar[str] = "upload-too-slow"
+
+    def __init__(self, *, sent_bytes: int, slowest_bytes_per_s: float) -> None:
+        super().__init__(
+            f"the upload was slower than {slowest_bytes_per_s:.0f} bytes per second after "
+            f"{sent_bytes} bytes, and nothing was stored; send the object again"
+        )
+        self.sent_bytes = sent_bytes
+
+
+class TooManyUploads(TransientError):
+    """As many uploads as one grant may have are under way; the others are left their share."""
+
+    code: ClassVar[str] = "too-many-uploads"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} uploads are under way with this grant, which is as many as it may have; "
+            "send the object again when one has ended"
+        )
+        self.limit = limit
 
 
 def bearer(request: Request) -> str:
@@ -172,6 +200,8 @@ _STATUS: Final[tuple[tuple[type[OverlandError], int], ...]] = (
     (ObjectExists, 409),
     (ObjectCorrupt, 422),
     (OutOfSpace, 507),
+    (UploadTooSlow, 408),
+    (TooManyUploads, 429),
     (TransientError, 503),
     (RefusedError, 400),
 )

@@ -1,24 +1,78 @@
-"""The way of an upload from the event loop to the thread that stores it."""
+"""The way of an upload from the event loop to the thread that stores it.
+
+Threads that store are few, and a slow sender holds one: so each upload has its patience, and each
+grant its share of the threads.
+"""
 
 import asyncio
+import contextlib
 import queue
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from overland.server.objects_wire import UploadInterrupted
+from overland.server.objects_wire import TooManyUploads, UploadInterrupted, UploadTooSlow
 
-__all__ = ["Upload"]
+__all__ = ["Limits", "Shares", "Upload"]
 
 # Joined in the storing thread: hashing and writing few large buffers costs half as much as many
 # small ones, which the two threads would also hand the interpreter over for.
 _BATCH_BYTES: Final = 2 << 20
 _BATCHES_AHEAD: Final = 2  # with the one that fills and the one being stored: at most 10 MiB
-_IDLE_S: Final = 60.0  # a sender that is silent for longer has gone
-
 T = TypeVar("T")
 
 _Batch = list[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What uploads may take of the threads that store.
+
+    32 KiB/s is a line of 256 kbit/s, or a quarter of one of 1 Mbit/s: who backs up over less
+    sends first copies by drive.  A pack of 64 MiB then has 35 minutes.  The time is earned byte by
+    byte: whoever announces much and sends little is cut off after the grace of one minute.
+    A station uploads from 2 drives at once and an agent one object, so 8 hinder nobody honest.
+    """
+
+    writers: int = 32  # threads that store; the next upload waits, and its sender with it
+    per_grant: int = 8
+    idle_s: float = 60.0  # a sender that is silent for longer has gone
+    grace_s: float = 60.0
+    slowest_bytes_per_s: float = 32 << 10
+
+    def __post_init__(self) -> None:
+        assert self.per_grant < self.writers, "one grant never holds all threads"
+
+    def patience_s(self, sent_bytes: int) -> float:
+        """Return how long a sender may have been waited for when so much of a body is here."""
+        return self.grace_s + sent_bytes / self.slowest_bytes_per_s
+
+
+class Shares:
+    """How many uploads each holder has under way; used by the event loop only."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = limits.per_grant
+        self._under_way: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def taken(self, holder: str) -> Iterator[None]:
+        """Count one upload of the holder for as long as the block runs.
+
+        Raises:
+            TooManyUploads: The holder has as many as it may.
+        """
+        if self._under_way[holder] >= self._limit:
+            raise TooManyUploads(self._limit)
+        self._under_way[holder] += 1
+        try:
+            yield
+        finally:
+            self._under_way[holder] -= 1
+            if not self._under_way[holder]:
+                del self._under_way[holder]
 
 
 class Upload:
@@ -28,7 +82,9 @@ class Upload:
     breaks off raises in the thread, so that a half object is never taken for a whole one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limits: Limits, monotonic_s: Callable[[], float]) -> None:
+        self._limits, self._now_s = limits, monotonic_s
+        self._sent_bytes, self._waited_s = 0, 0.0
         self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._room = asyncio.Semaphore(_BATCHES_AHEAD)
         self._loop = asyncio.get_running_loop()
@@ -43,12 +99,13 @@ class Upload:
 
         Raises:
             UploadInterrupted: The body broke off or stood still.
+            UploadTooSlow: The sender's time is over.  What the store itself takes does not count.
             Exception: What `store` raised.
         """
         stored = self._loop.run_in_executor(on, lambda: store(self._blocks()))
         stored.add_done_callback(self._ended)
         try:
-            async for batch in _batched(body):
+            async for batch in self._batched(body):
                 await self._room.acquire()
                 if stored.done():
                     break
@@ -72,25 +129,38 @@ class Upload:
         if not self._whole:
             raise UploadInterrupted
 
-
-async def _batched(body: AsyncIterator[bytes]) -> AsyncIterator[_Batch]:
-    """Yield the pieces of a body in batches of at least 2 MiB, and the rest."""
-    batch: _Batch = []
-    size_bytes = 0
-    pieces = aiter(body)
-    while (piece := await _next(pieces)) is not None:
-        batch.append(piece)
-        size_bytes += len(piece)
-        if size_bytes >= _BATCH_BYTES:
+    async def _batched(self, body: AsyncIterator[bytes]) -> AsyncIterator[_Batch]:
+        """Yield the pieces of a body in batches of at least 2 MiB, and the rest."""
+        batch: _Batch = []
+        size_bytes = 0
+        pieces = aiter(body)
+        while (piece := await self._next(pieces)) is not None:
+            batch.append(piece)
+            size_bytes += len(piece)
+            if size_bytes >= _BATCH_BYTES:
+                yield batch
+                batch, size_bytes = [], 0
+        if batch:
             yield batch
-            batch, size_bytes = [], 0
-    if batch:
-        yield batch
 
+    async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        """Wait for the sender, at the expense of its time."""
+        began_s = self._now_s()
+        left_s = self._limits.patience_s(self._sent_bytes) - self._waited_s
+        try:
+            async with asyncio.timeout(min(self._limits.idle_s, left_s)):
+                piece = await anext(pieces, None)
+        except TimeoutError:
+            if left_s > self._limits.idle_s:
+                raise UploadInterrupted from None
+            raise self._too_slow() from None
+        self._waited_s += self._now_s() - began_s
+        self._sent_bytes += len(piece or b"")
+        if self._waited_s > self._limits.patience_s(self._sent_bytes):
+            raise self._too_slow()
+        return piece
 
-async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
-    try:
-        async with asyncio.timeout(_IDLE_S):
-            return await anext(pieces, None)
-    except TimeoutError:
-        raise UploadInterrupted from None
+    def _too_slow(self) -> UploadTooSlow:
+        return UploadTooSlow(
+            sent_bytes=self._sent_bytes, slowest_bytes_per_s=self._limits.slowest_bytes_per_s
+        )

@@ -129,8 +129,12 @@ class Records:
             return [StoredDrive(**row) for row in rows]
 
     def note_path(self, serial: str, path: str) -> None:
-        """Remember where a drive is attached; does nothing for a drive that is not known here."""
-        self._change(drives, drives.c.serial == serial, path=path)
+        """Remember where a drive is attached; does nothing for a drive that is not known here.
+
+        Case does not count in serial numbers, as with everything that people copy from labels.
+        """
+        same = func.lower(drives.c.serial) == serial.lower()
+        self._change(drives, same, path=path)
 
     def note_returned(self, key: DriveKey, *, at: datetime) -> None:
         """Keep that a drive was sent back, and forget the list of its objects."""

@@ -1,5 +1,6 @@
 """Making a source computer: keys once, never a half set, a vault to belong to."""
 
+import hashlib
 import itertools
 import json
 import secrets
@@ -10,6 +11,7 @@ from tests.support.simdisk import PowerCut, SimDisk
 
 from overland.agent.home import AgentHome, AgentNotInitialised, AgentNotRegistered
 from overland.agent.setup import initialise, load_keys, parse_vault_credentials, register
+from overland.crypto import sign
 from overland.crypto.keyring import Argon2Parameters
 from overland.crypto.keys import PassphraseTooShort, open_with_passphrase, open_with_recovery_kit
 from overland.errors import NotAuthorised, RefusedError

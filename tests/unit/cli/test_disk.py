@@ -17,7 +17,6 @@ from overland.adapters.posix import PosixFiles
 from overland.adapters.volumes import create_folder_volume
 from overland.cli import copycomputer, disk, diskform, diskquestions, outcome
 from overland.cli.outcome import Exit
-from overland.crypto import sign
 from overland.errors import Unreachable
 from overland.ports.http import Http, Reply
 from overland.seeding.staging import StagingLocation

@@ -171,3 +171,43 @@ def test_a_parcel_that_makes_no_sense_is_refused(
 ) -> None:
     body = {"tracking_number": "TRACK-0001", "carrier": "FedEx", "serials": ["A"], **change}
     assert journey.station.request("POST", "/v1/station/parcels", json=body).status == 400
+
+
+@pytest.mark.parametrize("typed", ["draft", "shipped"])
+@pytest.mark.parametrize("serials", [["ELSE"], ["A"], ["A", "B", "C"]])
+def test_a_parcel_is_its_senders_whoever_else_typed_its_number(
+    journey: Journey, typed: str, serials: list[str]
+) -> None:
+    other = journey.cloud.world("inland")
+    intruder = journey.cloud.http(other.admin)
+    body = ship_body()
+    if typed == "draft":
+        del body["properties"]["state"]
+    intruder.ok("PUT", other.job_path("theirs"), job_body(other, serials=serials))
+    intruder.ok("PATCH", other.job_path("theirs"), body)
+    journey.ship()
+    report = journey.receive()
+    own = journey.admin.ok("GET", journey.job_path)["properties"]["state"]
+    theirs = intruder.ok("GET", other.job_path("theirs"))["properties"]
+    assert {each["state"] for each in theirs["driveList"]} == {"Specified"}
+    if len(serials) == 1:
+        assert (set(outcomes(report).values()), own) == ({"received"}, "Received")
+    else:  # two that claim number and drives: neither gets what may be the other's
+        assert (set(outcomes(report).values()), own) == ({"extra"}, "Shipping")
+        assert report["job_id"] is None
+
+
+def test_a_typed_number_takes_no_parcel_whose_own_number_comes_later(journey: Journey) -> None:
+    other = journey.cloud.world("inland")
+    intruder = journey.cloud.http(other.admin)
+    intruder.ok("PUT", other.job_path("theirs"), job_body(other, serials=["ELSE"]))
+    intruder.ok("PATCH", other.job_path("theirs"), ship_body())
+    assert set(outcomes(journey.receive()).values()) == {"awaiting-ship-notice"}
+    assert journey.ship()["properties"]["state"] == "Received"
+
+
+def test_a_waiting_parcel_is_not_claimed_by_its_number_alone(journey: Journey) -> None:
+    journey.receive(["ALIEN"], "TRACK-0001")
+    shipped = journey.ship("TRACK-0001")
+    assert shipped["properties"]["state"] == "Shipping"
+    assert set(states(journey).values()) == {"Specified"}

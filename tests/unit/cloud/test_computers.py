@@ -101,9 +101,7 @@ def test_who_does_not_hold_the_signing_key_registers_nothing_and_ends_no_token(
         "another name": registration_body(
             credentials, name="x", repository_id=REPOSITORY, signing_key=KEY
         ),
-        "another token": registration_body(
-            credentials_of(cloud, world), **named, signing_key=KEY
-        ),
+        "another token": registration_body(credentials_of(cloud, world), **named, signing_key=KEY),
         "another vault": registration_body(
             credentials | {"vault_id": OTHER}, **named, signing_key=KEY
         ),

@@ -1,15 +1,17 @@
 """The cloud's home folder, and its tables made by migrations."""
 
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import MetaData
+from sqlalchemy import Boolean, Connection, DateTime, Integer, MetaData, insert, inspect, select
 from tests.support.simdisk import SimDisk
 
+from overland.adapters import database as database_module
 from overland.adapters.database import open_database
 from overland.cloud import tables as cloud_tables
 from overland.cloud.home import CloudHome, CloudNotInitialised, Endpoints, Settings
@@ -34,6 +36,42 @@ def test_migrations_make_exactly_the_tables_that_the_code_uses(tmp_path: Path) -
             assert compare_metadata(context, wanted) == []
     finally:
         database.dispose()
+
+
+def test_what_was_stored_before_a_migration_is_there_after_it(tmp_path: Path) -> None:
+    older = tmp_path / "migrations"
+    shutil.copytree(Path(database_module.__file__).parent / "migrations", older)
+    (older / "cloud" / "versions" / "0003_links_and_numbers.py").unlink()
+    database = open_database(tmp_path / "cloud.db", "cloud", migrations=older)
+    with database.begin() as connection:
+        made = MetaData()
+        made.reflect(connection)
+        _fill(connection, made, "seeds", "import_jobs", "tracking_numbers")
+    database.dispose()
+    database = open_database(tmp_path / "cloud.db", "cloud")
+    try:
+        with database.connect() as connection:
+            seed = connection.execute(select(job_tables.seeds)).mappings().one()
+            number = connection.execute(select(job_tables.tracking_numbers)).mappings().one()
+        key = inspect(database).get_pk_constraint("tracking_numbers")["constrained_columns"]
+    finally:
+        database.dispose()
+    assert (seed["seed_id"], seed["is_relinked"]) == ("1", False)
+    assert (number["tracking_key"], number["job_id"]) == ("1", "1")
+    assert key == ["tracking_key", "job_id"]
+
+
+def _fill(connection: Connection, tables: MetaData, *names: str) -> None:
+    """Store one row in each table, of values that are all a kind of 1."""
+    for name in names:
+        table = tables.tables[name]
+        row = {
+            column.name: AT.replace(tzinfo=None) if isinstance(column.type, DateTime) else "1"
+            for column in table.columns
+            if not isinstance(column.type, Integer | Boolean)
+        }
+        row |= {c.name: 0 for c in table.columns if isinstance(c.type, Integer | Boolean)}  # type: ignore[misc]
+        connection.execute(insert(table).values(**row))
 
 
 def test_settings_are_there_once_the_root_token_is(tmp_path: Path) -> None:

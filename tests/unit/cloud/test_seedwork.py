@@ -136,6 +136,48 @@ def test_a_job_of_another_name_is_found_after_the_link_is_repaired(journey: Jour
     assert repaired["job"]["name"] == "made-by-hand"
 
 
+def test_after_relinking_the_job_of_the_old_name_counts_no_more(journey: Journey) -> None:
+    journey.stage()
+    journey.prepare()
+    journey.ship()
+    relinked = journey.agent.ok("PATCH", journey.seed_path, {"job_name": "second"})
+    assert (relinked["job_name"], relinked["job"]) == ("second", None)
+    assert relinked["next_step"]["who"] == "copy computer's operator"
+    body = job_body(journey.world, serials=["B"], seed_id=journey.seed.seed_id)
+    journey.admin.ok("PUT", journey.world.job_path("second"), body)
+    found = journey.agent.ok("GET", journey.seed_path)
+    assert (found["job"]["name"], found["job"]["state"]) == ("second", "Creating")
+    assert not found["ready_to_adopt"]
+    given_up = journey.agent.ok("PATCH", journey.seed_path, {"state": "Abandoned"})
+    assert "the import job second," in given_up["next_step"]["what"]
+    assert journey.name not in given_up["next_step"]["what"]
+
+
+def test_after_relinking_back_the_first_job_counts_again(journey: Journey) -> None:
+    journey.stage()
+    journey.prepare()
+    for name, job in (("second", None), (journey.name, journey.name)):
+        found = journey.agent.ok("PATCH", journey.seed_path, {"job_name": name})["job"]
+        assert (None if found is None else found["name"]) == job
+
+
+def test_a_tag_does_not_bring_a_relinked_seed_back_to_the_old_job(journey: Journey) -> None:
+    journey.stage()
+    journey.prepare()
+    journey.agent.ok("PATCH", journey.seed_path, {"job_name": "second"})
+    body = job_body(journey.world, serials=journey.serials, seed_id=journey.seed.seed_id)
+    again = journey.admin.request("PUT", journey.job_path, json=body)
+    assert (again.status, again.body["error"]["code"]) == (409, "Conflict")
+    assert "second" in again.body["error"]["message"]
+    assert journey.agent.ok("GET", journey.seed_path)["job"] is None
+
+
+def test_a_relinked_seed_is_announced_again_as_it_was_first(journey: Journey) -> None:
+    journey.announce()
+    journey.agent.ok("PATCH", journey.seed_path, {"job_name": "second"})
+    assert journey.announce()["job_name"] == "second"
+
+
 def test_a_tag_links_whatever_the_name(journey: Journey) -> None:
     journey.stage()
     body = job_body(journey.world, seed_id=journey.seed.seed_id)

@@ -12,7 +12,6 @@ from tests.support.importservice import Operator, bench
 from tests.support.simdisk import SimDisk
 from tests.support.staged import SimDrive, SimDrives
 
-from overland.crypto import sign
 from overland.diskprep.import_service import ImportService
 from overland.diskprep.prepare import Workbench, choose_seed, prepare_drives
 from overland.diskprep.publish_settings import parse_publish_settings

@@ -101,13 +101,19 @@ def test_a_number_that_was_corrected_stays_with_its_job(connection: Connection) 
         records.reserve_tracking_number(connection, second, "TRACK-1")
 
 
-def test_a_job_of_another_tenant_is_not_named(connection: Connection) -> None:
+def test_a_number_that_another_tenant_typed_neither_shows_nor_blocks(
+    connection: Connection,
+) -> None:
     first = stored(connection)
     second = stored(connection, job_id="job-2", name="other", tenant_id="tenant-2")
-    records.reserve_tracking_number(connection, first, "TRACK-1")
+    third = stored(connection, job_id="job-3", name="third", tenant_id="tenant-2")
+    for each in (first, second, second):
+        records.reserve_tracking_number(connection, each, "TRACK-1")
+    found = records.find_by_tracking_number(connection, "track-1")
+    assert {each.job_id for each in found} == {first.job_id, "job-2"}
     with pytest.raises(TrackingNumberUsed) as refused:
-        records.reserve_tracking_number(connection, second, "TRACK-1")
-    assert "harbour-first" not in str(refused.value)
+        records.reserve_tracking_number(connection, third, "TRACK-1")
+    assert refused.value.job_name == "import job other"
 
 
 def test_a_drive_is_looked_for_in_open_jobs_only(connection: Connection) -> None:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.cloud import LocalCloud
+from tests.support.cloud import LocalCloud, registration_body
 from tests.support.cloudsamples import Journey
 from typing_extensions import override
 
 from overland.adapters.folderobjects import FolderSpaces
 from overland.adapters.http import UrllibHttp
 from overland.adapters.httpobjects import HttpObjects
+from overland.crypto.secrets import Secret
 from overland.ports.http import Reply
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -261,6 +261,16 @@ def test_one_tracking_number_means_one_job_and_the_other_is_named(
     assert "job-1" in reply.body["error"]["message"]
 
 
+def test_a_tracking_number_of_another_tenant_is_neither_shown_nor_blocked(
+    cloud: LocalCloud, world: World
+) -> None:
+    for each in (cloud.world("inland"), world):
+        http = cloud.http(each.admin)
+        http.ok("PUT", each.job_path("job-1"), job_body(each))
+        shipped = http.ok("PATCH", each.job_path("job-1"), ship_body())
+        assert shipped["properties"]["state"] == "Shipping"
+
+
 @pytest.mark.parametrize("number", ["TRACK-1, TRACK-2", "TRACK-1 TRACK-2", "", "123"])
 def test_a_job_has_one_tracking_number(cloud: LocalCloud, world: World, number: str) -> None:
     http = cloud.http(world.admin)

@@ -11,6 +11,7 @@ from tests.support.cloud import ARM, LocalCloud
 from tests.support.cloudsamples import Journey, job_body
 
 from overland.cloud.identity import GRANTED, Permission, Role, Scope
+from overland.crypto.secrets import Secret
 from overland.server import (
     routes_jobs,
     routes_resources,

@@ -12,7 +12,7 @@ from overland.adapters.database import open_database
 from overland.format.copy_log import BlobStatus, DriveStatus, PartStatus
 from overland.station import tables
 from overland.station.items import LANDED, DriveKey, Item, Verdict
-from overland.station.records import Failure, Records
+from overland.station.records import Failure, Records, StoredDrive
 
 KEY = DriveKey(job_id="job", serial="D1")
 
@@ -96,3 +96,32 @@ def test_an_end_keeps_its_first_instant_and_another_attempt_forgets_the_stop(
     found = records.find_import(KEY)
     assert found is not None
     assert (found.attempt, found.stop) == (2, None)
+
+
+@pytest.mark.parametrize("serial", ["FILMS1", "films1", "Films1"])
+def test_the_place_of_a_drive_is_noted_whatever_the_case_of_its_serial(
+    database: Engine, serial: str
+) -> None:
+    records = Records(database)
+    drives = [
+        StoredDrive(
+            serial=each,
+            parcel_id="p",
+            parcel_job_id=None,
+            outcome="received",
+            path=None,
+            received_at="2027-03-01",
+        )
+        for each in ("FILMS1", "FILMS12")
+    ]
+    records.book_in(
+        parcel_id="p",
+        job_id=None,
+        tracking_number="TRACK-1",
+        carrier="UPS",
+        flags=(),
+        found=drives,
+        at=datetime(2027, 3, 1, tzinfo=UTC),
+    )
+    records.note_path(serial, "/drives/films")
+    assert [each.path for each in records.drives()] == ["/drives/films", None]
