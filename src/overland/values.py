@@ -11,7 +11,10 @@ from typing import Final, NewType
 from uuid import UUID
 
 __all__ = [
+    "ACCOUNT_NAME",
+    "CONTAINER_NAME",
     "DIGEST_HEX_LENGTH",
+    "POLICY_JOB_NAME",
     "ObjectInfo",
     "ObjectName",
     "PackId",
@@ -58,6 +61,16 @@ class ObjectInfo:
 
     name: str
     size_bytes: int
+
+
+ACCOUNT_NAME: Final = re.compile(r"[a-z0-9]{3,24}")
+"""A storage account's name: 3-24 lower-case letters and digits."""
+
+CONTAINER_NAME: Final = re.compile(r"(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
+"""A container's name: 3-63 lower-case letters, digits and single hyphens, none at the ends."""
+
+POLICY_JOB_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{1,63}")
+"""The import job's name of the offline page: 2-64 lower-case letters, digits, `-`, `_`."""
 
 
 def is_object_name(name: str) -> bool:

@@ -16,7 +16,7 @@ from overland.agent.refusals import PolicyAbsent
 from overland.errors import ObjectAbsent, RefusedError
 from overland.ports.files import Files
 from overland.source.rules import Rules
-from overland.values import canonical_uuid
+from overland.values import ACCOUNT_NAME, CONTAINER_NAME, POLICY_JOB_NAME, canonical_uuid
 from overland.vault.retention import Retention
 
 __all__ = [
@@ -32,9 +32,6 @@ __all__ = [
 ]
 
 _POLICY_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
-_JOB_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{1,63}")
-_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
-_CONTAINER: Final = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HALF_HOUR: Final = re.compile(r"(?:[01][0-9]|2[0-3]):(?:00|30)")
 _SOURCES_MAX: Final = 10_000  # roots of a recovery point
 _RUNS_PER_DAY_MAX: Final = 3
@@ -173,13 +170,13 @@ def _check_offline(offline: OfflineSettings) -> None:
     for field in ("staging_location", "publish_settings"):
         if not getattr(offline, field).startswith("/"):
             raise PolicyInvalid(field, "an absolute path is needed")
-    if not _JOB_NAME.fullmatch(offline.job_name):
+    if not POLICY_JOB_NAME.fullmatch(offline.job_name):
         raise PolicyInvalid(
             "job_name", "2-64 lower-case letters, digits, '-' or '_', starting with a letter"
         )
-    if not _ACCOUNT.fullmatch(offline.storage_account):
+    if not ACCOUNT_NAME.fullmatch(offline.storage_account):
         raise PolicyInvalid("storage_account", "3-24 lower-case letters and digits")
-    if not _CONTAINER.fullmatch(offline.container):
+    if not CONTAINER_NAME.fullmatch(offline.container):
         raise PolicyInvalid(
             "container",
             "3-63 lower-case letters, digits and '-', no '--', letter or digit at both ends",

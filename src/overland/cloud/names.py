@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from overland.cloud.refusals import Invalid
+from overland.values import ACCOUNT_NAME, CONTAINER_NAME, POLICY_JOB_NAME
 
 __all__ = [
     "check_account_name",
@@ -18,10 +19,7 @@ __all__ = [
     "check_uuid",
 ]
 
-_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
-_CONTAINER: Final = re.compile(r"[a-z0-9](?:-?[a-z0-9])*")
 _RESOURCE: Final = re.compile(r"[A-Za-z0-9_(](?:[A-Za-z0-9._()-]*[A-Za-z0-9_()-])?")
-_POLICY_JOB: Final = re.compile(r"[a-z][a-z0-9_-]{1,63}")
 # A part of paths and of logs' names, so it is never `.` or `..`.
 _SERIAL: Final = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
 _TRACKING: Final = re.compile(r"[A-Za-z0-9-]{4,64}")
@@ -30,15 +28,15 @@ _PUBLIC_KEY: Final = re.compile(r"[0-9a-f]{64}")
 
 def check_account_name(name: str) -> str:
     """Return a storage account's name: 3-24 lower-case letters and digits."""
-    return _check(_ACCOUNT, name, "storage account", "use 3 to 24 lower-case letters and digits")
+    return _check(
+        ACCOUNT_NAME, name, "storage account", "use 3 to 24 lower-case letters and digits"
+    )
 
 
 def check_container_name(name: str) -> str:
     """Return a container's name: 3-63 lower-case letters, digits and single hyphens."""
     rule = "use 3 to 63 lower-case letters, digits and single hyphens, no hyphen at either end"
-    if not 3 <= len(name) <= 63:
-        raise Invalid("container", rule)
-    return _check(_CONTAINER, name, "container", rule)
+    return _check(CONTAINER_NAME, name, "container", rule)
 
 
 def check_resource_name(name: str, *, what: str, longest: int = 64) -> str:
@@ -52,7 +50,7 @@ def check_resource_name(name: str, *, what: str, longest: int = 64) -> str:
 def check_policy_job_name(name: str) -> str:
     """Return the import job's name that a policy asks for; the rule of the offline page."""
     rule = "use 2 to 64 lower-case letters, digits, `-` and `_`, a letter first"
-    return _check(_POLICY_JOB, name, "import job name", rule)
+    return _check(POLICY_JOB_NAME, name, "import job name", rule)
 
 
 def check_drive_serial(serial: str) -> str:

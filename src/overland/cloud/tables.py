@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Column, ForeignKey, MetaData, String, Table, UniqueConstraint
 
-from overland.jobs.tables import Instant
+from overland.ports.instants import Instant
 
 __all__ = [
     "containers",

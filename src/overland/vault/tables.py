@@ -3,7 +3,6 @@
 `adapters/migrations/cloud` makes these tables (`0002_vault`); a test holds both equal.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import (
@@ -11,41 +10,19 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Integer,
     MetaData,
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from typing_extensions import override
 
-__all__ = ["Instant", "adoption_steps", "adoptions", "metadata", "points", "verified_objects"]
+from overland.ports.instants import Instant
+
+__all__ = ["adoption_steps", "adoptions", "metadata", "points", "verified_objects"]
 
 metadata: Final = MetaData()
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware instant, stored in UTC; SQLite keeps no time zone, so it is put back on reading."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    @override
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the instant in UTC."""
-        assert value is None or value.tzinfo is not None, "instants are aware"
-        return None if value is None else value.astimezone(UTC)
-
-    @override
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the instant, aware."""
-        if value is None or value.tzinfo is not None:
-            return value
-        return value.replace(tzinfo=UTC)
 
 
 _ID: Final = String(36)
