@@ -244,8 +244,8 @@ class PolicyRun:
                     "verified. The seeded recovery point has the time of its snapshot."
                 ),
                 (
-                    f"The staging folder in {offline.staging_location} and the blobs in container "
-                    f"{offline.container} are not needed any more and may be deleted."
+                    f"The staging folder in {offline.staging_location} and the objects in "
+                    f"container {offline.container} are not needed any more and may be deleted."
                 ),
             ),
             sent_bytes=sent_bytes,

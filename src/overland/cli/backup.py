@@ -196,7 +196,7 @@ def abandon(policy: str, *, yes: bool) -> None:
         f"the seed of {policy} is abandoned; left to clean up:\n"
         f"  staging     {offline.staging_location}/seed-{seed_id}\n"
         f"  import job  {offline.job_name}\n"
-        f"  blobs       {offline.storage_account}/{offline.container}/seed-{seed_id}/\n"
+        f"  objects     {offline.storage_account}/{offline.container}/seed-{seed_id}/\n"
         "  drives      whatever was prepared for it"
     )
 

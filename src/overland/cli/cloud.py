@@ -49,7 +49,9 @@ cloud.add_command(job)
 
 def _place_options(function: _Function) -> _Function:
     for option in (
-        click.option("--location", default=_DEFAULT_LOCATION, show_default=True),
+        click.option(
+            "--location", default=_DEFAULT_LOCATION, show_default=True, help="Name of the region."
+        ),
         click.option("--group", default=_DEFAULT_GROUP, show_default=True, help="Resource group."),
     ):
         function = option(function)
@@ -181,7 +183,7 @@ def container() -> None:
 
 @container.command("create")
 @click.argument("name")
-@click.option("--storage-account", "account", required=True)
+@click.option("--storage-account", "account", required=True, help="Its name.")
 @subscription_option
 @with_api
 def create_container(
@@ -274,8 +276,19 @@ def token() -> None:
 
 
 @token.command("create")
-@click.option("--role", required=True, type=click.Choice(["station", "admin", "diskprep"]))
-@click.option("--days", default=90, show_default=True, type=click.IntRange(1, 366))
+@click.option(
+    "--role",
+    required=True,
+    type=click.Choice(["station", "admin", "diskprep"]),
+    help="Whom it is for: a station, an administrator, or a copy computer (diskprep).",
+)
+@click.option(
+    "--days",
+    default=90,
+    show_default=True,
+    type=click.IntRange(1, 366),
+    help="How many days it is valid.",
+)
 @click.option("--tenant", help="Of an administrator; needs the root token.")
 @click.option("--subscription", help="Of a copy computer.")
 @click.option("--job-name", help="Of a copy computer, for one import job only.")
@@ -292,7 +305,11 @@ def create_token(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Make a token: root for stations and administrators, these for their own."""
+    """Make a token.
+
+    The root token makes those of stations and administrators; an administrator's token makes those
+    of administrators and copy computers of the same tenant.
+    """
     body = {
         "role": role,
         "expires_in_days": days,

@@ -42,7 +42,14 @@ def policy() -> None:
 @click.option("--include", multiple=True, help="Pattern of what to keep although it is excluded.")
 @click.option("--exclude", multiple=True, help="Pattern of what to leave out, such as '*.tmp'.")
 @click.option("--one-file-system", is_flag=True, help="Do not follow mounts below a source.")
-@click.option("--at", "times", multiple=True, default=("22:00",), show_default=True)
+@click.option(
+    "--at",
+    "times",
+    multiple=True,
+    default=("22:00",),
+    show_default=True,
+    help="Time of day, such as 12:30.",
+)
 @click.option("--day", "days", multiple=True, help="mon, tue, …; every day when not given.")
 @click.option("--offline/--online", default=False, help="How the first copy travels.")
 @click.option("--staging", help=_SIX["staging"])
@@ -58,7 +65,13 @@ def policy() -> None:
     show_default=True,
     help="Make incremental points over the network while the drives travel, or only wait.",
 )
-@click.option("--mean-chunk-kib", type=int, default=256, show_default=True)
+@click.option(
+    "--mean-chunk-kib",
+    type=int,
+    default=256,
+    show_default=True,
+    help="Mean size of a chunk in KiB, 16 to 2048.",
+)
 @json_option
 def create(name: str, *, as_json: bool, offline: bool, **fields: Any) -> None:
     """Make the policy NAME.
@@ -200,7 +213,11 @@ def show_policy(name: str, *, as_json: bool) -> None:
 @click.option("--at", "times", multiple=True, help="New times of day.")
 @click.option("--day", "days", multiple=True, help="New days of the week.")
 @click.option("--exclude", multiple=True, help="New exclude patterns.")
-@click.option("--in-transit", type=click.Choice(["protect", "wait"]))
+@click.option(
+    "--in-transit",
+    type=click.Choice(["protect", "wait"]),
+    help="Make incremental points over the network while the drives travel, or only wait.",
+)
 @json_option
 def change(name: str, *, as_json: bool, **fields: Any) -> None:
     """Change the policy NAME.

@@ -83,20 +83,6 @@ class PackCipher:
         """
         return self._open(number, sealed, part=f"segment {number}")
 
-    def open_segment_into(self, number: int, sealed: Buffer, out: memoryview) -> int:
-        """Open segment `number` into the start of `out` and return its length; no copy is made.
-
-        Raises:
-            SealBroken: As `open_segment`; `out` then holds nothing of use.
-        """
-        length = len(sealed) - TAG_BYTES
-        if length < 0:
-            raise SealBroken(self._name, part=f"segment {number}")
-        try:
-            return self._aead.decrypt_into(_NONCE.pack(number), sealed, self._header, out[:length])
-        except InvalidTag:
-            raise SealBroken(self._name, part=f"segment {number}") from None
-
     def seal_directory(self, plaintext: Buffer) -> bytes:
         """Return the sealed directory, `TAG_BYTES` longer than `plaintext`."""
         return self._aead.encrypt(_NONCE.pack(DIRECTORY_NUMBER), plaintext, self._header)

@@ -230,7 +230,10 @@ class ChunkIndex:
         index.tip = PointId(str(uuid.UUID(bytes=tip))) if any(tip) else None
         offset = _HEADER.size
         parts: list[Records] = []
-        dtypes = (_PACK, _SEGMENT, _CHUNK, np.dtype("<u8"), np.dtype("<u4"))
+        dtypes: tuple[np.dtype[Any], ...] = (
+            *(_PACK, _SEGMENT, _CHUNK),
+            *(np.dtype("<u8"), np.dtype("<u4")),
+        )
         for count, dtype in zip((*counts, counts[3]), dtypes, strict=True):
             parts.append(np.frombuffer(view, dtype, count, offset))
             offset += count * dtype.itemsize
