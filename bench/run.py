@@ -28,14 +28,14 @@ import structlog
 from overland.adapters.clock import SystemClock
 from overland.adapters.folderobjects import FolderObjects
 from overland.adapters.posix import PosixFiles
-from overland.agent.backup import BackupPlan, BackupResult, back_up
-from overland.agent.check import check
+from overland.agent.backup.run import BackupPlan, BackupResult, back_up
+from overland.agent.check.run import check
 from overland.agent.compare import compare_trees
-from overland.agent.points import ReadKeys, open_point
-from overland.agent.points_chunks import ChunkStore
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import ReadKeys, open_point
 from overland.agent.repository import Repository
-from overland.agent.restore import restore
-from overland.agent.restore_report import RestoreOptions
+from overland.agent.restore.report import RestoreOptions
+from overland.agent.restore.run import restore
 from overland.agent.sources import LayeredObjects
 from overland.crypto.keys import MasterKey, Purpose
 from overland.crypto.secrets import Secret

@@ -6,11 +6,11 @@ from pathlib import Path
 from uuid import UUID
 
 from overland.adapters.posix import PosixFiles
-from overland.agent.backup import BackupPlan, BackupResult, back_up
-from overland.agent.points import Point, ReadKeys, open_keys, open_point
-from overland.agent.points_chunks import ChunkStore
+from overland.agent.backup.run import BackupPlan, BackupResult, back_up
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import Point, ReadKeys, open_keys, open_point
 from overland.agent.repository import Repository
-from overland.agent.restore import RestoreOptions, RestoreReport, restore
+from overland.agent.restore.run import RestoreOptions, RestoreReport, restore
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
 from overland.crypto.keyring import Argon2Parameters, KeyringDocument, encode_keyring
 from overland.crypto.keys import MasterKey, new_keyring, signing_key

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from overland.agent.backup import BackupPlan, BackupResult, back_up
-from overland.agent.backup_chain import rebuild_index
-from overland.agent.backup_lanes import OnPublished
+from overland.agent.backup.chain import rebuild_index
+from overland.agent.backup.lanes import OnPublished
+from overland.agent.backup.run import BackupPlan, BackupResult, back_up
 from overland.agent.repository import ObjectReader, Repository
 from overland.crypto.keys import MasterKey
 from overland.crypto.secrets import Secret

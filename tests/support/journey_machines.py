@@ -26,7 +26,7 @@ from overland.adapters.database import open_database
 from overland.adapters.folderobjects import FolderSpaces
 from overland.adapters.httpobjects import HttpObjects
 from overland.adapters.posix import PosixFiles
-from overland.agent.backup_plan import BackupPlan
+from overland.agent.backup.plan import BackupPlan
 from overland.agent.connection import Connection, Grant
 from overland.agent.data import LocalDataPath
 from overland.agent.home import AgentHome

@@ -16,9 +16,9 @@ from tests.support.torture import remove_tree
 
 from overland.adapters.posix import PosixFiles
 from overland.agent.compare import compare_trees
-from overland.agent.points import list_points, open_keys, open_point
-from overland.agent.points_chunks import ChunkStore
-from overland.agent.restore import RestoreOptions, restore
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import list_points, open_keys, open_point
+from overland.agent.restore.run import RestoreOptions, restore
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
 from overland.ports.objects import Objects
 from overland.ports.progress import NullProgress

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import msgspec
 
-from overland.agent.backup import BackupPlan, BackupResult, back_up
-from overland.agent.backup_upload import Uploader
+from overland.agent.backup.estimate import selected_bytes
+from overland.agent.backup.run import BackupPlan, BackupResult, back_up
+from overland.agent.backup.upload import Uploader
 from overland.agent.datapath import Made, Staged
-from overland.agent.estimate import selected_bytes
 from overland.agent.home import AgentHome
 from overland.agent.policy import OfflineSettings, Policy
 from overland.agent.repository import ObjectReader, Repository

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import click
 
-from overland.agent.check_places import PlacedFinding, PlacesReport, check_places
-from overland.agent.points import newest_public_key
+from overland.agent.check.places import PlacedFinding, PlacesReport, check_places
+from overland.agent.points.reading import newest_public_key
 from overland.agent.setup import newest_keyring
 from overland.agent.sources import LayeredObjects
 from overland.cli.machine import AgentMachine, open_agent

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from overland.adapters.posix import PosixFiles
-from overland.agent.points import ReadKeys, open_keys
+from overland.agent.points.reading import ReadKeys, open_keys
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
 from overland.cli.machine import AgentMachine, folder_objects
 from overland.cli.outcome import note

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import click
 
-from overland.agent.points import Point, list_points, open_point
-from overland.agent.points_chunks import ChunkStore
-from overland.agent.points_tree import PointTree
-from overland.agent.restore import restore as restore_point
-from overland.agent.restore_report import RestoreOptions, RestoreReport
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import Point, list_points, open_point
+from overland.agent.points.tree import PointTree
+from overland.agent.restore.report import RestoreOptions, RestoreReport
+from overland.agent.restore.run import restore as restore_point
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import Commands, count_text, json_option, note, show, size_text
 from overland.cli.places import open_place, place_options

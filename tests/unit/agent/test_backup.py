@@ -20,10 +20,10 @@ from tests.support.faulty import FaultyFiles
 from tests.support.simdisk import SimDisk
 
 from overland.adapters.posix import PosixFiles
-from overland.agent import backup_large
-from overland.agent.backup import BackupPlan, BackupResult, RootUnreadable, back_up
-from overland.agent.backup_counts import Counts
-from overland.agent.backup_walk import Walk
+from overland.agent.backup import large as backup_large
+from overland.agent.backup.counts import Counts
+from overland.agent.backup.run import BackupPlan, BackupResult, RootUnreadable, back_up
+from overland.agent.backup.walk import Walk
 from overland.errors import NotAuthorised, OutOfSpace
 from overland.format.point import PointCorrupt, PointPublic, PointRoot, Statistics
 from overland.format.tree import Entry
@@ -241,7 +241,7 @@ def test_a_file_that_changes_while_it_is_read_is_flagged_and_read_again_next_tim
     with monkeypatch.context() as patched:
         patched.setattr(reader, "read_xattrs", change)
         patched.setattr(backup_large, "read_xattrs", change)
-        patched.setattr("overland.agent.backup_large.os.fstat", _fstat_after(change, os.fstat))
+        patched.setattr("overland.agent.backup.large.os.fstat", _fstat_after(change, os.fstat))
         result = world.back_up()
     assert result.changed == (os.fsencode(path),)
     assert result.statistics.changed_while_read == 1

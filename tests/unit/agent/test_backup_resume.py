@@ -7,8 +7,8 @@ import pytest
 from tests.support.backups import Tree, make_plan, make_repository, point_id, run
 from tests.support.simdisk import SimDisk
 
-from overland.agent.backup import BackupResult
-from overland.agent.backup_lanes import Published
+from overland.agent.backup.lanes import Published
+from overland.agent.backup.run import BackupResult
 from overland.agent.repository import Repository
 from overland.crypto.keys import MasterKey
 from overland.crypto.secrets import Secret

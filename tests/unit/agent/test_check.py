@@ -7,8 +7,8 @@ import pytest
 from tests.support.backed_up import PASSPHRASE, BackedUp
 from tests.support.torture import fast_folder
 
-from overland.agent.check import CheckReport, check
-from overland.agent.points import open_keys
+from overland.agent.check.run import CheckReport, check
+from overland.agent.points.reading import open_keys
 from overland.ports.progress import NullProgress
 
 

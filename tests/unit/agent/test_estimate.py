@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.support.torture import fast_folder, open_deep
 
-from overland.agent.estimate import selected_bytes
+from overland.agent.backup.estimate import selected_bytes
 from overland.source.rules import Rules, keep_everything
 
 

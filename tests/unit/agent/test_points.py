@@ -8,7 +8,8 @@ from tests.support.backed_up import PASSPHRASE, BackedUp
 from tests.support.simdisk import SimDisk
 from tests.support.torture import fast_folder
 
-from overland.agent.points import (
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import (
     NoKeyring,
     PointAbsent,
     list_points,
@@ -16,8 +17,7 @@ from overland.agent.points import (
     open_point,
     read_public,
 )
-from overland.agent.points_chunks import ChunkStore
-from overland.agent.points_tree import PathAbsent, PointTree
+from overland.agent.points.tree import PathAbsent, PointTree
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
 from overland.crypto.keys import PassphraseWrong
 from overland.errors import IntegrityError

@@ -14,14 +14,15 @@ import pytest
 from tests.support.backed_up import BackedUp
 from tests.support.torture import acl, build_torture, fast_folder
 
-from overland.agent import points_tree, restore_batch
-from overland.agent.backup_plan import RootUnreadable
+from overland.agent.backup.plan import RootUnreadable
 from overland.agent.compare import compare_trees
-from overland.agent.points_tree import PathAbsent
-from overland.agent.restore import RestoreIncomplete, TargetBusy, TargetOccupied
-from overland.agent.restore_metadata import Describer
-from overland.agent.restore_names import StripOutside
-from overland.agent.restore_target import Access, Folder
+from overland.agent.points import tree as points_tree
+from overland.agent.points.tree import PathAbsent
+from overland.agent.restore import batch as restore_batch
+from overland.agent.restore.metadata import Describer
+from overland.agent.restore.names import StripOutside
+from overland.agent.restore.run import RestoreIncomplete, TargetBusy, TargetOccupied
+from overland.agent.restore.target import Access, Folder
 from overland.errors import OutOfSpace
 from overland.format.tree import TreeCorrupt
 from overland.source import entries

@@ -11,10 +11,10 @@ from tests.support.torture import fast_folder
 from typing_extensions import override
 
 from overland.agent.compare import compare_trees
-from overland.agent.points import open_keys, open_point
-from overland.agent.points_chunks import ChunkStore
-from overland.agent.points_tree import UNREADABLE, PointTree
-from overland.agent.restore import RestoreIncomplete, RestoreOptions, RestoreReport, restore
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import open_keys, open_point
+from overland.agent.points.tree import UNREADABLE, PointTree
+from overland.agent.restore.run import RestoreIncomplete, RestoreOptions, RestoreReport, restore
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
 from overland.errors import Unreachable
 from overland.ports.progress import NullProgress

@@ -10,8 +10,8 @@ from tests.support.backed_up import BackedUp
 from tests.support.torture import fast_folder
 
 from overland.agent.compare import compare_trees
-from overland.agent.restore import RestoreIncomplete
-from overland.agent.restore_target import Access, Folder
+from overland.agent.restore.run import RestoreIncomplete
+from overland.agent.restore.target import Access, Folder
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from overland.agent.points_chunks import ChunkStore, Job, Wanted
-from overland.agent.restore_target import Folder
+from overland.agent.points.chunks import ChunkStore, Job, Wanted
+from overland.agent.restore.target import Folder
 from overland.format.tree import Entry, TreeCorrupt
 from overland.packing.index import Ids
 from overland.packing.reader import ChunkAbsent

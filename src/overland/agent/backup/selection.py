@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, final
 
-from overland.agent.backup_counts import Counts
-from overland.agent.backup_folders import Folder
+from overland.agent.backup.counts import Counts
+from overland.agent.backup.folders import Folder
 from overland.source.rules import Rules
 from overland.source.scan import kind_of
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from overland.agent.points_chunks import ChunkStore
+from overland.agent.points.chunks import ChunkStore
 from overland.errors import ObjectCorrupt
 from overland.format.pack import HEADER_BYTES, Directory
 from overland.packing.reader import OpenedPack, read_directory

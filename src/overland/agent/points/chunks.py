@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from overland.agent.points import ReadKeys
+from overland.agent.points.reading import ReadKeys
 from overland.agent.sources import LayeredObjects
 from overland.crypto.aead import INDEX_BODY, open_once
 from overland.crypto.ids import chunk_id

@@ -14,13 +14,13 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
-from overland.agent.points_chunks import ChunkStore
-from overland.agent.points_tree import UNREADABLE, PointTree
-from overland.agent.restore_batch import Batch, FileTask, Piece, Prepared, Wish
-from overland.agent.restore_metadata import Describer
-from overland.agent.restore_report import Recorder
-from overland.agent.restore_target import Access, Folder, new_token, proc_path
-from overland.agent.restore_work import Writers, WrittenOtherwise
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.tree import UNREADABLE, PointTree
+from overland.agent.restore.batch import Batch, FileTask, Piece, Prepared, Wish
+from overland.agent.restore.metadata import Describer
+from overland.agent.restore.report import Recorder
+from overland.agent.restore.target import Access, Folder, new_token, proc_path
+from overland.agent.restore.work import Writers, WrittenOtherwise
 from overland.format.tree import KIND_FILE, KIND_SYMLINK, Entry
 from overland.packing.index import as_ids
 

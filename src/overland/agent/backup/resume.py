@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from overland.agent.backup_chain import add_pack, named_by_points
-from overland.agent.backup_lanes import Published, Publisher
+from overland.agent.backup.chain import add_pack, named_by_points
+from overland.agent.backup.lanes import Published, Publisher
 from overland.agent.repository import ObjectReader, Repository, pack_id_of
 from overland.errors import IntegrityError
 from overland.format.index import PackDirectory

@@ -14,12 +14,12 @@ from typing import Final, final
 
 import msgspec
 
-from overland.agent.backup_counts import LISTED, Counts
-from overland.agent.backup_folders import Folder, Old, old_entries
-from overland.agent.backup_large import LargeFile, read_large
-from overland.agent.backup_nodes import Nodes
-from overland.agent.backup_selection import Selection
-from overland.agent.backup_workers import (
+from overland.agent.backup.counts import LISTED, Counts
+from overland.agent.backup.folders import Folder, Old, old_entries
+from overland.agent.backup.large import LargeFile, read_large
+from overland.agent.backup.nodes import Nodes
+from overland.agent.backup.selection import Selection
+from overland.agent.backup.workers import (
     BATCH_BYTES,
     BATCH_FILES,
     SMALL_BYTES,

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from overland.agent.backup_lanes import Published
+from overland.agent.backup.lanes import Published
 from overland.errors import RefusedError
 from overland.format.point import Skipped, Statistics
 from overland.packing.writer import DEFAULT_PACK_BYTES

@@ -4,9 +4,9 @@ from typing import Final
 
 import numpy as np
 
-from overland.agent.points import Point
-from overland.agent.points_chunks import ChunkStore
-from overland.agent.points_tree import UNREADABLE, PointTree
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import Point
+from overland.agent.points.tree import UNREADABLE, PointTree
 from overland.format.tree import KIND_FILE, Entry
 from overland.packing.index import Ids
 from overland.values import PackId

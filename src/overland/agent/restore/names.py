@@ -7,9 +7,9 @@ import stat
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from overland.agent.points_tree import PointTree, split_path
-from overland.agent.restore_report import Recorder, RestoreOptions
-from overland.agent.restore_target import Access, Folder, free_name
+from overland.agent.points.tree import PointTree, split_path
+from overland.agent.restore.report import Recorder, RestoreOptions
+from overland.agent.restore.target import Access, Folder, free_name
 from overland.errors import RefusedError
 from overland.format.tree import KIND_FIFO, KIND_FILE, KIND_FOLDER, KIND_SYMLINK, Entry
 

@@ -6,11 +6,11 @@ import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Final, NamedTuple
 
-from overland.agent.points_chunks import ChunkStore, Decoded, Job
-from overland.agent.restore_batch import FileTask, Prepared
-from overland.agent.restore_metadata import Describer
-from overland.agent.restore_report import Recorder
-from overland.agent.restore_target import Access, sync_file_system
+from overland.agent.points.chunks import ChunkStore, Decoded, Job
+from overland.agent.restore.batch import FileTask, Prepared
+from overland.agent.restore.metadata import Describer
+from overland.agent.restore.report import Recorder
+from overland.agent.restore.target import Access, sync_file_system
 from overland.errors import ObjectCorrupt, OutOfSpace
 from overland.ports.progress import Progress
 from overland.values import pack_name

@@ -5,8 +5,8 @@ import stat
 from collections.abc import Callable
 from typing import final
 
-from overland.agent.backup_folders import Folder
-from overland.agent.backup_workers import PieceJob
+from overland.agent.backup.folders import Folder
+from overland.agent.backup.workers import PieceJob
 from overland.source.chunker import Chunker
 from overland.source.entries import Xattrs, read_xattrs
 from overland.source.pieces import pieces

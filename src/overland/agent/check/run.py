@@ -11,10 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from overland.agent.check_content import check_pack_content
-from overland.agent.check_trees import TreeCheck
-from overland.agent.points import ReadKeys, open_point
-from overland.agent.points_chunks import ChunkStore, read_index_file
+from overland.agent.check.content import check_pack_content
+from overland.agent.check.trees import TreeCheck
+from overland.agent.points.chunks import ChunkStore, read_index_file
+from overland.agent.points.reading import ReadKeys, open_point
 from overland.agent.sources import LayeredObjects, named_digest
 from overland.crypto.keyring import decode_keyring
 from overland.crypto.sign import verify

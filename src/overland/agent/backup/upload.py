@@ -12,8 +12,8 @@ from typing import Final, Self, final
 
 import structlog
 
-from overland.agent.backup_crew import Crew, Take
-from overland.agent.backup_lanes import Published
+from overland.agent.backup.crew import Crew, Take
+from overland.agent.backup.lanes import Published
 from overland.agent.sources import named_digest
 from overland.errors import TransientError
 from overland.ports.clock import Clock

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
 
-from overland.agent.backup_selection import identities
+from overland.agent.backup.selection import identities
 from overland.source.rules import Rules
 from overland.source.scan import list_folder, open_folder, open_root
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, final
 
-from overland.agent.backup_crew import Crew, Take
+from overland.agent.backup.crew import Crew, Take
 from overland.agent.repository import Repository
 from overland.format.index import MAX_PLAIN_BYTES, PackDirectory, plain_bytes
 from overland.packing.index import ChunkIndex

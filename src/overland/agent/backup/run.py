@@ -13,15 +13,15 @@ from typing import Final, final
 
 import structlog
 
-from overland.agent.backup_chain import chain_index
-from overland.agent.backup_counts import Counts
-from overland.agent.backup_lanes import Lane, OnPublished, Published, Publisher
-from overland.agent.backup_nodes import Nodes
-from overland.agent.backup_plan import BackupPlan, BackupResult, RootUnreadable
-from overland.agent.backup_resume import adopt_local, adopt_stored
-from overland.agent.backup_selection import Selection, identities
-from overland.agent.backup_walk import BUFFERS, Walk
-from overland.agent.backup_workers import ChunkStore, Workers
+from overland.agent.backup.chain import chain_index
+from overland.agent.backup.counts import Counts
+from overland.agent.backup.lanes import Lane, OnPublished, Published, Publisher
+from overland.agent.backup.nodes import Nodes
+from overland.agent.backup.plan import BackupPlan, BackupResult, RootUnreadable
+from overland.agent.backup.resume import adopt_local, adopt_stored
+from overland.agent.backup.selection import Selection, identities
+from overland.agent.backup.walk import BUFFERS, Walk
+from overland.agent.backup.workers import ChunkStore, Workers
 from overland.agent.repository import ObjectReader, Repository, changes_name
 from overland.format.point import ObjectRef, PointPublic, PointRoot, Root, Statistics
 from overland.packing.index import ChunkIndex

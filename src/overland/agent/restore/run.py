@@ -10,22 +10,22 @@ import fcntl
 import os
 from collections.abc import Sequence
 
-from overland.agent.points import Point, PointAbsent, read_public
-from overland.agent.points_chunks import ChunkStore
-from overland.agent.points_tree import PointTree, Step, split_path
-from overland.agent.restore_batch import Wish
-from overland.agent.restore_metadata import Describer, has_default_acl
-from overland.agent.restore_names import Names, Preview, chosen_paths
-from overland.agent.restore_report import (
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import Point, PointAbsent, read_public
+from overland.agent.points.tree import PointTree, Step, split_path
+from overland.agent.restore.batch import Wish
+from overland.agent.restore.metadata import Describer, has_default_acl
+from overland.agent.restore.names import Names, Preview, chosen_paths
+from overland.agent.restore.report import (
     Recorder,
     RestoreIncomplete,
     RestoreOptions,
     RestoreReport,
     TargetOccupied,
 )
-from overland.agent.restore_settle import Batches
-from overland.agent.restore_target import Access, Folder, is_leftover, open_target
-from overland.agent.restore_work import Writers
+from overland.agent.restore.settle import Batches
+from overland.agent.restore.target import Access, Folder, is_leftover, open_target
+from overland.agent.restore.work import Writers
 from overland.errors import IntegrityError, RefusedError
 from overland.format.point import Statistics
 from overland.ports.progress import Progress

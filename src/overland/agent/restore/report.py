@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from overland.agent.points_chunks import pack_of
-from overland.agent.restore_metadata import Owners
+from overland.agent.points.chunks import pack_of
+from overland.agent.restore.metadata import Owners
 from overland.agent.sources import Served
 from overland.errors import (
     IntegrityError,

@@ -4,8 +4,8 @@ import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
-from overland.agent.points import Point
-from overland.agent.points_chunks import ChunkStore
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import Point
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError
 from overland.format.point import Root
 from overland.format.tree import CHUNK_ID_BYTES, KIND_FOLDER, Entry, TreeCorrupt, decode_node

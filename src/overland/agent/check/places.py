@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from overland.agent.check import CheckReport, Finding, check
-from overland.agent.points import ReadKeys
+from overland.agent.check.run import CheckReport, Finding, check
+from overland.agent.points.reading import ReadKeys
 from overland.agent.sources import ReadOnlySource
 from overland.errors import ObjectAbsent
 from overland.ports.objects import Objects

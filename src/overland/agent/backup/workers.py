@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol, final
 
-from overland.agent.backup_crew import Crew, Take
-from overland.agent.backup_lanes import Lane
+from overland.agent.backup.crew import Crew, Take
+from overland.agent.backup.lanes import Lane
 from overland.format.tree import Entry
 from overland.ports.progress import Progress
 from overland.sealing.dedup import Dedup

@@ -1,0 +1,1 @@
+"""Making a recovery point: walk, chunk, seal, pack, publish, sign, upload."""

@@ -1,0 +1,1 @@
+"""Recovery points as they are read: keys, public parts, trees, chunks."""

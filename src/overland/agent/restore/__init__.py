@@ -1,0 +1,1 @@
+"""Bringing a recovery point back: names, content, metadata, and what is reported."""
