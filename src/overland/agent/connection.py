@@ -225,11 +225,6 @@ class Connection:
             self._ask("POST", "/v1/grants", "a grant", json={"kind": "vault"}), Grant
         )
 
-    def container_grant(self, seed_id: SeedId) -> Grant:
-        """Return leave to read what landed of a seed in its container."""
-        body = {"kind": "seed-container", "seed_id": seed_id}
-        return msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
-
     def publish_point(self, point_id: PointId) -> VaultPoint:
         """Enter a recovery point, already in the vault, into the catalog.
 
