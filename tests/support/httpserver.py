@@ -108,7 +108,7 @@ class DataPlane(Handler):
     def do_GET(self) -> None:
         self._answered(self._get)
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET  # noqa: N815 - http.server's name
 
     def do_DELETE(self) -> None:
         self._answered(self._delete)

@@ -43,6 +43,7 @@ _MAX_FILE_BYTES = 1 << 20
 API_VERSION = "api-version=2021-01-01"
 
 
+# `ask` and `arm` return whatever JSON the cloud sent: their callers print it.
 class ApiClient:
     """Requests to one cloud with one token; errors become those of the four families."""
 
@@ -168,6 +169,7 @@ def init_cloud(folder: Path, *, dock: Dock | None, new_root_token: bool) -> bool
         CloudInitialised: It exists, and nothing is to be changed.
     """
     # Most of a second for what no other command needs.
+    # Only `init` needs it, and it costs half a second.
     from overland.adapters.database import open_database  # noqa: PLC0415
 
     cloud_home = CloudHome(PosixFiles(folder))

@@ -255,6 +255,7 @@ def _while_in_the_mail(journey: Journey, source: Path) -> Proven:
     return mailed
 
 
+# `ran` is the JSON that a command printed.
 def _incremental(journey: Journey, ran: Any, source: Path, label: str) -> Proven:  # noqa: ANN401
     made = ran["outcome"]["made"]
     counted = made["statistics"]

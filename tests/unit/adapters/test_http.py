@@ -43,7 +43,7 @@ class Echo(Handler):
         }
         self.answer_json(201, fields)
 
-    do_GET = do_PUT = do_POST  # noqa: N815
+    do_GET = do_PUT = do_POST  # noqa: N815 - http.server's name
 
 
 def failing(times: int, how: Callable[[Handler], None]) -> tuple[type[Handler], list[str]]:
@@ -51,7 +51,7 @@ def failing(times: int, how: Callable[[Handler], None]) -> tuple[type[Handler], 
     asked: list[str] = []
 
     class Failing(Handler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:  # noqa: N802 - http.server's name
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append(self.command)
             if len(asked) <= times:
@@ -59,7 +59,7 @@ def failing(times: int, how: Callable[[Handler], None]) -> tuple[type[Handler], 
             else:
                 self.answer_json(200, {"ok": True})
 
-        do_POST = do_PUT = do_GET  # noqa: N815
+        do_POST = do_PUT = do_GET  # noqa: N815 - http.server's name
 
     return Failing, asked
 
@@ -90,7 +90,7 @@ def test_raw_bodies_stay_raw(serve: Serve) -> None:
 
 def test_an_answer_that_is_no_json_has_no_body_but_its_bytes(serve: Serve) -> None:
     class Proxy(Handler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:  # noqa: N802 - http.server's name
             self.answer(418, b"<html>", Content_Type="text/html")
 
     reply = serve(Proxy).request("GET", "/")
@@ -165,7 +165,7 @@ def test_the_token_shows_nowhere(serve: Serve) -> None:
 
 def test_a_redirect_is_an_answer_and_takes_the_token_nowhere(serve: Serve) -> None:
     class Elsewhere(Handler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:  # noqa: N802 - http.server's name
             self.answer(302, Location="https://elsewhere.invalid/")
 
     assert serve(Elsewhere).request("GET", "/").status == 302

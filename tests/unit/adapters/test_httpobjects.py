@@ -171,7 +171,7 @@ def test_other_answers_keep_their_family(
 
 def test_a_server_that_ignores_ranges_is_not_believed(serve: Serve, plane: type[DataPlane]) -> None:
     class Ignoring(plane):  # type: ignore[misc, valid-type] # made at run time
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:  # noqa: N802 - http.server's name
             self.answer(200, b"the whole object")
 
     with pytest.raises(RefusedByStore):

@@ -98,7 +98,7 @@ def test_sources_are_absolute_and_utf8(sources: tuple[str, ...]) -> None:
 @given(
     at=st.datetimes(
         min_value=datetime(2020, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
-        max_value=datetime(2030, 1, 1),  # noqa: DTZ001
+        max_value=datetime(2030, 1, 1),  # noqa: DTZ001 - the same
         timezones=st.sampled_from([UTC, timezone(timedelta(hours=9, minutes=30))]),
     ),
     times=st.lists(

@@ -138,7 +138,10 @@ class Access:
 
     def names(self, folder: Folder) -> list[bytes]:
         """Return the names in a folder."""
-        return [os.fsencode(name) for name in os.listdir(self.fd(folder))]  # noqa: PTH208
+        return [
+            os.fsencode(name)
+            for name in os.listdir(self.fd(folder))  # noqa: PTH208 - of a descriptor
+        ]
 
     def make_folder(self, parent: Folder, name: bytes) -> Folder:
         """Make a folder that only we may enter until it is complete.
