@@ -116,10 +116,10 @@ def unseal(key: bytes, number: int, sealed: bytes, data: bytes, what: str) -> by
 class Keys:
     """What an opened keyring gives (keys-v1)."""
 
-    def __init__(self, data: bytes, *, passphrase: str | None, kit: str | None) -> None:
-        need(len(data) <= 64 << 10, "it is too long")
+    def __init__(self, data: bytes, at: int, *, passphrase: str | None, kit: str | None) -> None:
         ring = json.loads(data)
-        need(ring["format"] == 1 and len(ring["slots"]) <= 16, "not a keyring of format 1")
+        need(len(data) <= 64 << 10 and len(ring["slots"]) <= 16, "it is too long")
+        need((ring["format"], ring.get("generation", 1)) == (1, at), "not this keyring of format 1")
         self.repository_id: str = ring["repository_id"]
         public_key = bytes.fromhex(ring["signing_public_key"])
         self.public_key = Ed25519PublicKey.from_public_bytes(public_key)
@@ -447,7 +447,7 @@ def run(given: argparse.Namespace) -> None:
     passphrase = given.passphrase_file and given.passphrase_file.read_text("utf-8").rstrip("\r\n")
     kit = given.recovery_kit and given.recovery_kit.read_text("utf-8")
     with naming(ring):
-        keys = Keys(ring.read_bytes(), passphrase=passphrase, kit=kit)
+        keys = Keys(ring.read_bytes(), int(ring.stem), passphrase=passphrase, kit=kit)
     store, points = Store(keys), dict[str, Point]()
     for name, path in sorted((name, path) for name, paths in found.items() for path in paths):
         with naming(path, go_on=True):

@@ -8,7 +8,7 @@ Every leaf has a stable `code`, which appears in logs, in API problems and as a 
 `docs/reference/errors.md`, and a message that says what to do next.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 __all__ = [
     "IntegrityError",
@@ -24,11 +24,18 @@ __all__ = [
     "Unreachable",
 ]
 
+_LONGEST_MESSAGE: Final = 4096
+
 
 class OverlandError(Exception):
     """Base of all errors that Overland raises on purpose."""
 
     code: ClassVar[str] = "overland-error"
+
+    def __init__(self, message: str = "") -> None:
+        """Say what happened; a longer message is cut, because it may cite what a stranger wrote."""
+        is_long = len(message) > _LONGEST_MESSAGE
+        super().__init__(message[:_LONGEST_MESSAGE] + "…" if is_long else message)
 
 
 class IntegrityError(OverlandError):

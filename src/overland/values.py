@@ -19,24 +19,30 @@ __all__ = [
     "ObjectName",
     "PackId",
     "PointId",
+    "ReplacementId",
     "RepositoryId",
     "SeedId",
     "canonical_uuid",
     "index_name",
     "is_object_name",
     "keyring_name",
+    "named_digest",
     "pack_name",
     "point_name",
+    "replacement_name",
 ]
 
 ObjectName = NewType("ObjectName", str)
-"""A name such as `packs/3f/3f…e1.pack`; only the four patterns of `is_object_name` exist."""
+"""A name such as `packs/3f/3f…e1.pack`; only the five patterns of `is_object_name` exist."""
 
 PackId = NewType("PackId", str)
 """SHA-256 of a pack's bytes, 64 lower-case hexadecimal digits."""
 
 PointId = NewType("PointId", str)
 """A recovery point's id, a UUID in canonical lower-case form."""
+
+ReplacementId = NewType("ReplacementId", str)
+"""A replacement's id, a UUID in canonical lower-case form."""
 
 RepositoryId = NewType("RepositoryId", str)
 """A repository's id, a UUID in canonical lower-case form; one repository per source computer."""
@@ -46,12 +52,14 @@ SeedId = NewType("SeedId", str)
 
 DIGEST_HEX_LENGTH: Final = 64
 
+_NAMED_BY_DIGEST: Final = re.compile(r"(?:packs/../|index/)([0-9a-f]{64})\.(?:pack|index)")
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _OBJECT: Final = re.compile(
     r"packs/(?P<fan>[0-9a-f]{2})/(?P=fan)[0-9a-f]{62}\.pack"
     r"|index/[0-9a-f]{64}\.index"
     rf"|points/{_UUID}\.point"
     r"|keys/[0-9]{8}\.keyring"
+    rf"|replacements/{_UUID}\.replacement"
 )
 
 
@@ -74,12 +82,18 @@ POLICY_JOB_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{1,63}")
 
 
 def is_object_name(name: str) -> bool:
-    """Return whether `name` is one of the four forms that a repository may hold.
+    """Return whether `name` is one of the five forms that a repository may hold.
 
     Names from outside pass through here before they come near a path; nothing that leaves its
     folder can match.
     """
     return _OBJECT.fullmatch(name) is not None
+
+
+def named_digest(name: str) -> str | None:
+    """Return the SHA-256 that an object's name promises; only packs and index files have one."""
+    match = _NAMED_BY_DIGEST.fullmatch(name)
+    return match[1] if match else None
 
 
 def pack_name(pack_id: PackId) -> ObjectName:
@@ -101,6 +115,11 @@ def keyring_name(generation: int) -> ObjectName:
     """Return the object name of the keyring's `generation`, counted from 1; the highest counts."""
     assert 1 <= generation <= 99_999_999, "eight digits hold the generation"
     return ObjectName(f"keys/{generation:08d}.keyring")
+
+
+def replacement_name(replacement_id: ReplacementId) -> ObjectName:
+    """Return the object name of a replacement (`docs/format/replacement-v1.md`)."""
+    return ObjectName(f"replacements/{replacement_id}.replacement")
 
 
 def canonical_uuid(text: str) -> str:

@@ -19,13 +19,20 @@ FOLDER = f"seed-{staged.SEED_ID}"
 
 
 def prepared(
-    staging: SimDisk, first: SimDisk, second: SimDisk, local: SimDisk, service: FakeImportService
+    staging: SimDisk,
+    first: SimDisk,
+    second: SimDisk,
+    local: SimDisk,
+    service: FakeImportService,
+    *,
+    at_once: bool = False,
 ) -> tuple[Preparation, Operator]:
     drives = [
         SimDrive("D1", capacity_bytes=200_000, disk=first),
         SimDrive("D2", capacity_bytes=1 << 20, disk=second),
     ]
-    operator = Operator(*(drive.path for drive in drives), erase=["D1", "D2"])
+    paths = [drive.path for drive in drives]
+    operator = Operator(*paths, erase=["D1", "D2"], at_once=at_once)
     work = bench(SimDrives(*drives), operator, local=local)
     seed = staged.location(staging).open(staged.SEED_ID)
     done = prepare_drives(seed, work, staging=staged.STAGING)
@@ -49,8 +56,9 @@ def check(done: Preparation, disks: dict[str, SimDisk], service: FakeImportServi
 
 
 @pytest.mark.crash
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "side by side"])
 @pytest.mark.parametrize("cut_disk", ["D1", "D2", "record"])
-def test_power_cut_at_every_step_of_disk_preparation(cut_disk: str) -> None:
+def test_power_cut_at_every_step_of_disk_preparation(cut_disk: str, *, at_once: bool) -> None:
     staging = SimDisk()
     staged.stage(staging, CONTENT)
     for step in itertools.count():
@@ -58,14 +66,16 @@ def test_power_cut_at_every_step_of_disk_preparation(cut_disk: str) -> None:
         disks[cut_disk] = SimDisk(cut_at=step, seed=step)
         service = FakeImportService()
         try:
-            prepared(staging, disks["D1"], disks["D2"], disks["record"], service)
+            prepared(staging, disks["D1"], disks["D2"], disks["record"], service, at_once=at_once)
         except PowerCut:
             finished = False
         else:
             finished = True
         after = {name: disk.restart() for name, disk in disks.items()}
 
-        done, _ = prepared(staging, after["D1"], after["D2"], after["record"], service)
+        done, _ = prepared(
+            staging, after["D1"], after["D2"], after["record"], service, at_once=at_once
+        )
 
         check(done, after, service)
         assert service.methods("PUT") <= 2, "a second request only replaces the same job"

@@ -19,7 +19,7 @@ from tests.support.format_texts import drive_xml_vectors, keyring_vectors, log_v
 from overland.crypto.keyring import encode_keyring
 from overland.crypto.keys import Purpose
 from overland.crypto.sign import public_key, sign
-from overland.format import point, seed_manifest, signed, tree
+from overland.format import point, replacement, seed_manifest, signed, tree
 from overland.format.pack import encode_directory
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -147,17 +147,35 @@ def indexes() -> Iterator[Vector]:
     good = sample.seal_index(plain)
     yield "good-two-packs.index", good
     yield bad("the magic is wrong", "index", b"OVLPACK1" + good[8:])
-    yield bad("seal of the index body", "index", good[:-1] + bytes([good[-1] ^ 1]))
+    yield bad("another repository", "index", good[:16] + b"\1" + good[17:])
+    at = 64
+    for number, part in enumerate(plain):
+        at += len(part) + 16
+        yield bad(f"seal of part {number}", "index", good[: at - 1] + b"\xaa" + good[at:])
+    head, fan_out, packs, segments, chunks = plain
+    last = len(chunks) - 44
     remade = {
-        "the pack table is cut or empty": b"\xff\xff\xff\xff" + plain[4:],
-        "the index's length does not match its counts": plain[:48] + b"\xff" + plain[49:],
-        "the index's padding is not zero": plain[:-1] + b"\1",
-        "a pack's size does not match its directory": plain[:41] + b"\4" + plain[42:],
-        "segments are not back to back": plain[:104] + b"\x41" + plain[105:],
+        "a reserved byte of the head is not zero": (0, 12, b"\1"),
+        "the counts are not allowed": (0, 0, bytes(4)),
+        "the index's length is not allowed": (0, 8, b"\0\0\0\1"),
+        "the index's length does not match its counts": (0, 8, b"\xff"),
+        "the index's padding is not zero": (1, len(fan_out) - 1, b"\1"),
+        "a block does not begin as the fan-out says": (1, 0, bytes(8)),
+        "the packs' counts do not add up": (2, 44, b"\1"),
+        "a pack's size does not match its directory": (2, 33, b"\4"),
+        "segments are not back to back": (3, 24, b"\x41"),
+        "chunks are not sorted by id": (4, last, bytes(32)),
+        "a chunk lies in no segment": (4, last + 32, b"\4"),
+        "chunks are not in the order of their segments": (4, 3 * 44 + 32, b"\2"),
+        "chunks are not back to back": (4, 36, b"\1"),
     }
-    for check, damaged in remade.items():
-        assert len(damaged) == len(plain)
-        yield bad(check, "index", sample.seal_index(damaged))
+    for check, (number, start, new) in remade.items():
+        parts = [head, fan_out, packs, segments, chunks]
+        old = parts[number]
+        parts[number] = old[:start] + new + old[start + len(new) :]
+        assert parts[number] != old, check
+        assert len(parts[number]) == len(old), check
+        yield bad(check, "index", sample.seal_index(parts))
 
 
 def trees() -> Iterator[Vector]:
@@ -277,6 +295,51 @@ def seed_manifests() -> Iterator[Vector]:
         yield bad(check, "json", signed_body(damaged))
 
 
+def replacements() -> Iterator[Vector]:
+    """Yield the vectors of `replacement-v1.md`."""
+    body = replacement.encode_replacement(sample.replacement())
+    purpose = replacement.REPLACEMENT_PURPOSE
+    good = signed_body(body, purpose=purpose)
+    yield "good-repair.replacement", good
+    yield bad("signature", "replacement", good.replace(b'"reason":"repair"', b'"reason":"repack"'))
+    yield bad("it is not signed for", "replacement", signed_body(body))
+    kept = sample.POINT.encode()
+    (lost,) = (point_id.encode() for point_id in sample.replacement().lost)
+    index_file, pack_file = (name.encode() for name in sample.replacement().replaced)
+    coming = sample.replacement().objects[0].name.encode()
+    other = replacement_id_of(b"8")
+    swaps = {
+        "not a replacement of version 1": (b'"reason":"repair"', b'"reason":"repeat"'),
+        "it is not in canonical form": (b'"keeps":[', b'"keeps":[ '),
+        "an id is not a canonical uuid": (b'"repository_id":"0', b'"repository_id":"{'),
+        "its id is not that of its name": (sample.REPLACEMENT.encode(), other),
+        "an instant is not in utc": (b"26.535897Z", b"26+01:00"),
+        "points are not sorted or not unique": (kept, kept + b'","' + kept),
+        "it names no point": (
+            b'"keeps":["' + kept + b'"],"lost":["' + lost + b'"]',
+            b'"keeps":[],"lost":[]',
+        ),
+        "a point is both kept and lost": (lost, kept),
+        "a repack loses nothing": (b'"reason":"repair"', b'"reason":"repack"'),
+        "an object's name is not allowed": (b'"index/', b'"keys_/'),
+        "objects are not sorted by name or not unique": (
+            index_file + b'","' + pack_file,
+            pack_file + b'","' + index_file,
+        ),
+        "an object both comes and goes": (pack_file, coming),
+        "an object's name or size is not its own": (b'"size_bytes":1048576', b'"size_bytes":1025'),
+    }
+    for check, (old, new) in swaps.items():
+        damaged = body.replace(old, new, 1)
+        assert damaged != body, check
+        yield bad(check, "replacement", signed_body(damaged, purpose=purpose))
+
+
+def replacement_id_of(first: bytes) -> bytes:
+    """Return the sample's replacement id with another first digit."""
+    return first + sample.REPLACEMENT.encode()[1:]
+
+
 def signed_body(body: bytes, *, purpose: str = seed_manifest.SEED_MANIFEST_PURPOSE) -> bytes:
     """Return a signed document with the sample's key."""
     private = sample.signer()
@@ -297,6 +360,7 @@ def vectors() -> Iterator[Vector]:
         "tree-v1": trees(),
         "point-v1": [*points(), *roots()],
         "seed-manifest-v1": seed_manifests(),
+        "replacement-v1": replacements(),
         "drive-manifest-v1": [*drive_xml_vectors(), *log_vectors()],
     }
     yield "values.json", values()

@@ -10,7 +10,7 @@ import pytest
 from tests.support import format_samples as sample
 from tests.support.format_texts import SERIAL, TIDE, worked_example
 
-from overland.crypto.aead import INDEX_BODY, POINT_ROOT, SealBroken, open_once
+from overland.crypto.aead import POINT_ROOT, SealBroken, open_once
 from overland.crypto.keyring import decode_keyring, encode_keyring
 from overland.crypto.keys import (
     MasterKey,
@@ -22,8 +22,10 @@ from overland.crypto.keys import (
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import verify
 from overland.errors import IntegrityError, SignatureInvalid
-from overland.format import index, pack, point, seed_manifest, signed, tree
+from overland.format import index, pack, point, replacement, seed_manifest, signed, tree
 from overland.format.drive_xml import read_manifest
+from overland.sealing import indexfile
+from overland.values import replacement_name
 
 VECTORS = Path(__file__).parent / "vectors"
 VALUES = msgspec.json.decode((VECTORS / "values.json").read_bytes())
@@ -60,16 +62,8 @@ def refuses(path: Path, read: Callable[[bytes], object]) -> None:
 
 
 def open_index(data: bytes) -> list[index.PackDirectory]:
-    header = index.decode_header(data, name="i")
-    plain = open_once(
-        MASTER.subkey(Purpose.INDEX),
-        INDEX_BODY,
-        salt=header.salt,
-        sealed=data[index.HEADER_BYTES :],
-        aad=data[: index.HEADER_BYTES],
-        name="i",
-    )
-    return index.decode_index(plain, name="i")
+    subkey = MASTER.subkey(Purpose.INDEX)
+    return indexfile.open_index(subkey, data, repository_id=sample.REPOSITORY, name="i")
 
 
 def open_point(data: bytes) -> point.PointRoot:
@@ -182,6 +176,22 @@ def test_the_manifests_are_read_as_they_were_written() -> None:
 @damaged("seed-manifest-v1", "json")
 def test_every_damaged_manifest_is_refused(path: Path) -> None:
     refuses(path, open_manifest)
+
+
+def open_replacement(data: bytes) -> replacement.Replacement:
+    found = signed.decode_signed(data, replacement.REPLACEMENT_PURPOSE, name="r")
+    verify(SIGNER, found.purpose, found.body, found.signature)
+    return replacement.decode_replacement(found.body, name=replacement_name(sample.REPLACEMENT))
+
+
+def test_a_replacement_is_read_as_it_was_written() -> None:
+    data = (VECTORS / "replacement-v1/good-repair.replacement").read_bytes()
+    assert open_replacement(data) == sample.replacement()
+
+
+@damaged("replacement-v1", "replacement")
+def test_every_damaged_replacement_is_refused(path: Path) -> None:
+    refuses(path, open_replacement)
 
 
 def test_the_worked_example_is_written_byte_for_byte() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import accumulate
 
 import msgspec
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support import format_samples as sample
 from tests.support.format_texts import Written, worked_example
 
+from overland.crypto.keys import Purpose
 from overland.errors import IntegrityError
 from overland.format import index, pack, point, seed_manifest, signed, tree
 from overland.format.drive_xml import (
@@ -24,6 +26,8 @@ from overland.format.drive_xml import (
     read_manifest,
     write_manifest,
 )
+from overland.format.index_parts import FIRST_BLOCK, HEAD_PART, Shape
+from overland.sealing.indexfile import open_index
 from overland.values import PackId
 
 
@@ -84,9 +88,12 @@ def test_an_index_is_the_directories_of_its_packs(found: list[pack.Directory]) -
         )
         for i, directory in enumerate(found)
     ]
-    plain = index.encode_index(packs)
-    assert (index.HEADER_BYTES + len(plain) + pack.TAG_BYTES) % pack.ALIGNMENT == 0
-    again = index.decode_index(plain, name="i")
+    head, *parts = index.encode_index(packs)
+    size_bytes = index.HEADER_BYTES + sum(len(part) + pack.TAG_BYTES for part in (head, *parts))
+    assert size_bytes % pack.ALIGNMENT == 0
+    again = index.decode_index(
+        index.decode_head(head, size_bytes=size_bytes, name="i"), parts, name="i"
+    )
     assert [(p.pack_id, p.pack_bytes) for p in again] == [(p.pack_id, p.pack_bytes) for p in packs]
     for one, other in zip(again, packs, strict=True):
         assert one.directory.segments.tobytes() == other.directory.segments.tobytes()
@@ -108,11 +115,19 @@ def test_a_changed_table_is_refused_or_only_an_id_differs(
         assert again.chunks[field].tolist() == directory.chunks[field].tolist()
 
 
-@given(segments=st.integers(0, 3000), chunks=st.integers(0, 3000), packs=st.integers(1, 100))
-def test_the_length_of_an_index_is_known_before(segments: int, chunks: int, packs: int) -> None:
-    length = index.plain_bytes(packs=packs, segments=segments, chunks=chunks)
-    assert 0 <= length - (8 + 48 * packs + 24 * segments + 44 * chunks) < 512
-    assert (length + index.HEADER_BYTES + pack.TAG_BYTES) % 512 == 0
+@given(packs=st.integers(1, 100), segments=st.integers(0, 3000), chunks=st.integers(0, 3000))
+def test_the_parts_of_an_index_lie_back_to_back(packs: int, segments: int, chunks: int) -> None:
+    shape = Shape(packs=packs, segments=packs + segments, chunks=packs + segments + chunks)
+    parts = [HEAD_PART, *shape.parts()]
+    assert [part.number for part in parts] == list(range(len(parts)))
+    assert [part.offset for part in parts[1:]] == [part.end for part in parts[:-1]]
+    assert all(shape.block(part.number) == part for part in parts[FIRST_BLOCK:])
+    assert parts[-1].end == shape.file_bytes
+    assert shape.file_bytes % 512 == 0
+    length = index.plain_bytes(packs=shape.packs, segments=shape.segments, chunks=shape.chunks)
+    assert sum(part.plain_bytes for part in parts) == length
+    rows = 48 + 48 * shape.packs + 24 * shape.segments + 44 * shape.chunks
+    assert 0 <= length - rows - 8 * -(-shape.chunks // 256) < 512
 
 
 NAMES = st.binary(min_size=1, max_size=20).filter(
@@ -233,12 +248,21 @@ def test_a_changed_byte_of_xml_is_read_or_refused_and_nothing_else(data: st.Data
         list(read_manifest(bytes(xml)).blobs)
 
 
+def index_of_parts(data: bytes) -> list[index.PackDirectory]:
+    head, *parts = sample.index_plain()
+    ends = list(accumulate(map(len, parts)))
+    cut = [data[end - len(part) : end] for part, end in zip(parts, ends, strict=True)]
+    return index.decode_index(index.decode_head(head, size_bytes=1024, name="x"), cut, name="x")
+
+
 GOOD = {
     "pack": sample.sample_pack()[0],
     "point": sample.sample_point(),
     "root": point.encode_root(sample.root()),
     "node": tree.encode_node(sample.entries()),
-    "index": sample.index_plain(),
+    "index": sample.seal_index(sample.index_plain()),
+    "index head": sample.index_plain()[0],
+    "index parts": b"".join(sample.index_plain()[1:]),
     "manifest": seed_manifest.encode_seed_manifest(sample.manifest()),
 }
 READ: dict[str, Callable[[bytes], object]] = {
@@ -246,7 +270,11 @@ READ: dict[str, Callable[[bytes], object]] = {
     "point": lambda data: point.parse(data, name="x"),
     "root": lambda data: point.decode_root(data, name="x"),
     "node": lambda data: tree.decode_node(data, name="x"),
-    "index": lambda data: index.decode_index(data, name="x"),
+    "index": lambda data: open_index(
+        sample.keys()[1].subkey(Purpose.INDEX), data, repository_id=sample.REPOSITORY, name="x"
+    ),
+    "index head": lambda data: index.decode_head(data, size_bytes=1024, name="x"),
+    "index parts": index_of_parts,
     "manifest": lambda data: seed_manifest.decode_seed_manifest(data, name="x"),
 }
 

@@ -1,5 +1,6 @@
 """A small repository of real parts: back up a tree, several times, and open it for a restore."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -78,8 +79,8 @@ class BackedUp:
         self.files = PosixFiles(self.staging)
         self.results: list[BackupResult] = []
 
-    def back_up(self, *roots: Path) -> BackupResult:
-        """Make the next recovery point in a place of its own."""
+    def back_up(self, *roots: Path, **changes: object) -> BackupResult:
+        """Make the next recovery point in a place of its own; `changes` are fields of the plan."""
         number = len(self.results)
         place = Subfolder(self.files, f"seed-{self.place_id(number)}")
         place.write(keyring_name(1), encode_keyring(self.document))
@@ -99,7 +100,7 @@ class BackedUp:
             pack_bytes=self._pack_bytes,
         )
         result = back_up(
-            plan,
+            replace(plan, **changes),  # type: ignore[arg-type]  # tests name real fields
             repository=self.repository,
             out=place,
             clock=SettledClock(),

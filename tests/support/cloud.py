@@ -23,6 +23,7 @@ from overland.cloud.adoptions import on_adoption_ended
 from overland.cloud.clocks import sweep
 from overland.cloud.identity import Role, Scope, issue_token
 from overland.cloud.locations import Dock
+from overland.cloud.seedwork import manifest_of
 from overland.cloud.services import Endpoints, Services
 from overland.crypto import registration, sign
 from overland.crypto.secrets import Secret
@@ -31,6 +32,7 @@ from overland.ports.http import Reply
 from overland.server.api import create_app
 from overland.vault import tables as vault_tables
 from overland.vault.adoption import Adoption
+from overland.vault.reclaim import Reclaim
 
 __all__ = ["DOCK", "LocalCloud", "LocalHttp", "World", "registration_body"]
 
@@ -103,7 +105,15 @@ class LocalCloud:
             clock=self.clock,
             on_ended=on_adoption_ended(self.clock),
         )
+        reclaim = Reclaim(
+            database=self.database,
+            engine=self.engine,
+            spaces=self.spaces,
+            clock=self.clock,
+            manifest_of=manifest_of,
+        )
         adoption.register()
+        reclaim.register()
         self.engine.launch()
         self.services = Services(
             database=self.database,
@@ -111,6 +121,7 @@ class LocalCloud:
             random=self.random,
             spaces=self.spaces,
             adoption=adoption,
+            reclaim=reclaim,
             endpoints=Endpoints(
                 url="https://cloud.test", object_url="https://objects.test", ca_pem="PEM\n"
             ),

@@ -8,19 +8,21 @@ import numpy as np
 from backports import zstd
 from msgspec.structs import replace
 
-from overland.crypto.aead import INDEX_BODY, POINT_ROOT, pack_cipher, seal_once
+from overland.crypto.aead import POINT_ROOT, index_cipher, pack_cipher, seal_once
 from overland.crypto.ids import chunk_id
 from overland.crypto.keyring import Argon2Parameters, KeyringDocument, encode_keyring
 from overland.crypto.keys import MasterKey, Purpose, new_keyring, signing_key
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import sign
 from overland.format import index, pack, point
+from overland.format.replacement import Replacement, ReplacementObject
 from overland.format.seed_manifest import DriveManifest, ManifestObject, SeedManifest
 from overland.format.tree import Entry
-from overland.values import PackId, PointId, RepositoryId, SeedId
+from overland.values import PackId, PointId, ReplacementId, RepositoryId, SeedId
 
 REPOSITORY = RepositoryId("0b9d2a5e-7c14-4e0f-9a63-5d1f0c8e2b71")
 SEED = SeedId("5e3c1d2b-9f80-4a7e-8c66-1b2a3c4d5e6f")
+REPLACEMENT = ReplacementId("7d1f4c2a-0e6b-4b9d-a5c8-3f2e1d0c9b8a")
 POINT = PointId("c4a1e7f2-3b5d-4c8a-b1d0-9e8f7a6b5c4d")
 PASSPHRASE = "seven drives over land"
 INSTANT = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
@@ -134,8 +136,8 @@ def open_pack(data: bytes, *, name: str) -> pack.Directory:
     return directory
 
 
-def index_plain() -> bytes:
-    """Return the plaintext of an index file of two packs."""
+def index_plain() -> list[bytes]:
+    """Return the plaintexts of the parts of an index file of two packs."""
     data, directory = sample_pack()
     packs = [
         index.PackDirectory(
@@ -148,14 +150,12 @@ def index_plain() -> bytes:
     return index.encode_index(packs)
 
 
-def seal_index(plain: bytes) -> bytes:
-    """Return the index file of this plaintext, whatever it says."""
+def seal_index(plain: Sequence[bytes]) -> bytes:
+    """Return the index file of these parts, whatever they say."""
     _, master, _ = keys()
     head = index.encode_header(header())
-    sealed = seal_once(
-        master.subkey(Purpose.INDEX), INDEX_BODY, salt=header().salt, plaintext=plain, aad=head
-    )
-    return head + sealed
+    cipher = index_cipher(master.subkey(Purpose.INDEX), salt=header().salt, header=head)
+    return b"".join((head, *(cipher.seal(number, part) for number, part in enumerate(plain))))
 
 
 def entries() -> list[Entry]:
@@ -294,4 +294,25 @@ def drive_manifest(seed: bytes) -> DriveManifest:
         seed_manifest_sha256=hashlib.sha256(seed).hexdigest(),
         objects=manifest().objects[:2],
         prepared_at=INSTANT,
+    )
+
+
+def replacement() -> Replacement:
+    """Return a repair's replacement: one point is whole again, one is not."""
+    come = hashlib.sha256(b"comes").hexdigest()
+    go = hashlib.sha256(b"goes").hexdigest()
+    listed = public().objects[0]
+    return Replacement(
+        replacement_id=REPLACEMENT,
+        repository_id=REPOSITORY,
+        created_at=INSTANT,
+        reason="repair",
+        keeps=[POINT],
+        lost=[PointId("d0f5b8e3-6a1c-4d2f-8b7e-9c0d1e2f3a4b")],
+        replaced=sorted((f"packs/{go[:2]}/{go}.pack", listed.name)),
+        objects=[
+            ReplacementObject(
+                name=f"packs/{come[:2]}/{come}.pack", size_bytes=1 << 20, sha256=come
+            ),
+        ],
     )

@@ -101,9 +101,19 @@ def error(status: int, code: str, message: str = "no") -> Reply:
 
 
 class Operator:
-    """`Questions`, answered from lists; every answer that a test does not need is yes."""
+    """`Questions`, answered from lists; every answer that a test does not need is yes.
 
-    def __init__(self, *paths: str, erase: Sequence[str] = (), consent: bool = True) -> None:
+    The drives are named one by one as they are asked for, or all `at_once`.
+    """
+
+    def __init__(
+        self,
+        *paths: str,
+        erase: Sequence[str] = (),
+        consent: bool = True,
+        at_once: bool = False,
+    ) -> None:
+        self.named_at_once = at_once
         self.paths, self.erase, self.consent = list(paths), set(erase), consent
         self.plans: list[DrivePlan] = []
         self.remaining: list[Remaining] = []
@@ -113,6 +123,9 @@ class Operator:
     def choose_seed(self, seeds: Sequence[FoundSeed]) -> str:
         self.seeds.append(seeds)
         return seeds[-1].seed_id
+
+    def named_drive(self) -> str | None:
+        return self.paths.pop(0) if self.paths and self.named_at_once else None
 
     def next_drive(self, remaining: Remaining) -> str | None:
         self.remaining.append(remaining)

@@ -26,6 +26,7 @@ from overland.adapters.database import open_database
 from overland.adapters.folderobjects import FolderSpaces
 from overland.adapters.httpobjects import HttpObjects
 from overland.adapters.posix import PosixFiles
+from overland.adapters.programs import SystemPrograms
 from overland.agent.backup.plan import BackupPlan
 from overland.agent.connection import Connection, Grant
 from overland.agent.data import LocalDataPath
@@ -37,6 +38,7 @@ from overland.cloud.adoptions import on_adoption_ended
 from overland.cloud.clocks import sweep
 from overland.cloud.home import CloudHome, Settings
 from overland.cloud.locations import Dock
+from overland.cloud.seedwork import manifest_of
 from overland.cloud.services import Endpoints, Services
 from overland.crypto import sign
 from overland.diskprep.import_service import ImportService
@@ -57,6 +59,7 @@ from overland.station.records import Records
 from overland.station.returning import Returning
 from overland.station.transfer import Transfer
 from overland.vault.adoption import Adoption
+from overland.vault.reclaim import Reclaim
 
 __all__ = ["API", "Cloud", "CopyComputer", "SourceComputer", "Station"]
 
@@ -113,11 +116,20 @@ class Cloud:
             clock=self.clock,
             on_ended=on_adoption_ended(self.clock),
         )
+        reclaim = Reclaim(
+            database=self.database,
+            engine=engine,
+            spaces=self.spaces,
+            clock=self.clock,
+            manifest_of=manifest_of,
+        )
         adoption.register()
+        reclaim.register()
         self._engine = engine
         engine.launch()
         self.spaces.sweep()
         adoption.resume()
+        reclaim.resume()
         home = CloudHome(PosixFiles(self.folder))
         self.services = Services(
             database=self.database,
@@ -125,6 +137,7 @@ class Cloud:
             random=self._rng.randbytes,
             spaces=self.spaces,
             adoption=adoption,
+            reclaim=reclaim,
             endpoints=Endpoints(url=API, object_url=OBJECTS, ca_pem=""),
             dock=DOCK,
             grant_key=home.grant_key(self._rng.randbytes),
@@ -222,6 +235,7 @@ class SourceComputer:
                 files_of=files_of(self.life),
                 clock=self.clock,
                 meter=NullProgress(),
+                programs=SystemPrograms(),
             ),
             open_grant=lambda grant: self.open_grant(grant, renew=connection.vault_grant),
             clock=self.clock,

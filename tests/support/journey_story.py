@@ -10,9 +10,10 @@ from tests.support.journey_proof import expect_missing, prove_before_adoption, p
 from tests.support.journey_station import ARM, TRACKING, import_drives, receive, send_back
 
 from overland.adapters.volumes import create_folder_volume
+from overland.agent.keys import publish
 from overland.agent.policy import OfflineSettings, Policy, SeedPhase
 from overland.agent.run import WAITING, Outcome
-from overland.agent.setup import initialise, parse_vault_credentials, register, store_keyring
+from overland.agent.setup import initialise, parse_vault_credentials, register
 from overland.crypto.keyring import Argon2Parameters
 from overland.diskprep import ship, submit
 from overland.diskprep.prepare import choose_seed, prepare_drives, record_for
@@ -109,7 +110,7 @@ def _protect(scene: Scene) -> None:
         )
         found = parse_vault_credentials(credentials, now=machine.clock.now())
         register(machine.home, found, http=machine.http(found.registration_token))
-        store_keyring(machine.home, machine.vault())
+        publish(machine.home, machine.vault())
         machine.policies.save(_policy(scene))
 
     scene.calm(set_up)

@@ -27,9 +27,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from overland.errors import OverlandError, RefusedError, TransientError
+from overland.events import Log
 from overland.ports.engine import Run, Step
 
 if TYPE_CHECKING:
@@ -37,14 +36,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DbosEngine", "EngineInUse"]
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = Log()
 
 _QUEUE: Final = "overland"
 _WORKFLOW: Final = "overland.work"
 _EXECUTOR: Final = "overland"
 _VERSION: Final = "1"  # of the way works are stored, not of the program
 _POLL_S: Final = 0.1  # how soon started work begins
-_WAIT_S: Final = 0.02
+_WAIT_S: Final = 0.02  # between two looks at a work, and then longer: a look costs a query
+_MAX_WAIT_S: Final = 0.2
 _CLOSE_TIMEOUT_S: Final = 60.0  # a step moves a few hundred objects
 _PAUSES_S: Final = (0.5, 1.0, 2.0)  # after which a step whose world was briefly away is repeated
 
@@ -171,13 +171,14 @@ class DbosEngine:
 
     def wait(self, key: str, *, timeout_s: float) -> Run:
         """Return when the work has ended, or its present state when the time is over."""
-        end_s = time.monotonic() + timeout_s
+        end_s, pause_s = time.monotonic() + timeout_s, _WAIT_S
         while True:
             run = self.find(key)
             assert run is not None, f"no run {key} was started"
             if run.state != "running" or time.monotonic() >= end_s:
                 return run
-            time.sleep(_WAIT_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MAX_WAIT_S)
 
     def find(self, key: str) -> Run | None:
         """Return the present state of a run, or None if there is none."""

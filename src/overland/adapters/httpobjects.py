@@ -20,6 +20,7 @@ from overland.errors import (
     RefusedError,
     Unreachable,
 )
+from overland.format.stored import UNREADABLE
 from overland.ports.files import name_parts
 from overland.values import ObjectInfo
 
@@ -164,7 +165,7 @@ class HttpObjects:
         content = self._read(response, _MAX_LIST_BYTES)
         try:
             return msgspec.json.decode(content, type=_Page)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise RefusedByStore(f"{self._wire.host} sent a list of another form") from error
 
     def _download(self, name: str, start: int, stop: int | None) -> Iterator[bytes]:

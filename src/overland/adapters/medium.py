@@ -11,6 +11,7 @@ import mmap
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -121,21 +122,50 @@ def read_at(fd: int, *, offset: int, length: int) -> bytes:
     return b"".join(pieces)
 
 
-def read_blocks(fd: int, *, block_bytes: int) -> Iterator[memoryview]:
-    """Yield the rest of a file out of one reused buffer, from the medium where possible.
+def read_blocks(fd: int, *, block_bytes: int, pool: BufferPool) -> Iterator[memoryview]:
+    """Yield the rest of a file, from the medium where possible, each block read ahead.
 
-    Blocks have `block_bytes`, rounded up to what the device takes; only the last may be shorter,
-    or one after a short answer of the system.
+    While a block is used, the next one is read into a second buffer; a view is valid until the
+    next one is asked for.  Blocks have `block_bytes`, rounded up to what the device takes; only
+    the last may be shorter, or one after a short answer of the system.  Two blocks of memory.
+
+    Raises:
+        OSError: The device failed; blocks before were good.
     """
     left = os.fstat(fd).st_size
     if not _set_direct(fd, on=True):
         # Only clean pages go; what was published has been synced and is clean.
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    # Never closed by hand: a caller may still hold a part of the last view.
-    view = memoryview(mmap.mmap(-1, -(-block_bytes // _ALIGNMENT) * _ALIGNMENT))
+    length = -(-block_bytes // _ALIGNMENT) * _ALIGNMENT
+    if left <= length:
+        yield from _read_alone(fd, left, memoryview(mmap.mmap(-1, length)))
+        return
+    buffers = [pool.take() if length == BUFFER_BYTES else mmap.mmap(-1, length) for _ in range(2)]
+    yield from _read_ahead(fd, left, [memoryview(buffer) for buffer in buffers])
+    # Only here: who leaves early may still hold a view, which nobody may then change.
+    if length == BUFFER_BYTES:
+        for buffer in buffers:
+            pool.give(buffer)
+
+
+def _read_alone(fd: int, left: int, view: memoryview) -> Iterator[memoryview]:
     while left > 0 and (count := _fill(fd, view)):
         left -= count
         yield view[:count].toreadonly()
+
+
+def _read_ahead(fd: int, left: int, views: list[memoryview]) -> Iterator[memoryview]:
+    # Leaving the block waits for the reader, so that nobody reads from a closed file.
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+        reading = reader.submit(_fill, fd, views[0])
+        while count := reading.result():
+            left -= count
+            view, views = views[0], views[::-1]
+            if left > 0:
+                reading = reader.submit(_fill, fd, views[0])
+            yield view[:count].toreadonly()
+            if left <= 0:
+                return
 
 
 def _fill(fd: int, view: memoryview) -> int:

@@ -86,7 +86,7 @@ class PosixFiles:
         """Yield the content in order, past the page cache where the file system allows it."""
         assert block_bytes > 0, "a block holds something"
         with self._root.opened(name) as fd:
-            yield from medium.read_blocks(fd, block_bytes=block_bytes)
+            yield from medium.read_blocks(fd, block_bytes=block_bytes, pool=self._root.pool)
 
     def size_bytes(self, name: str) -> int:
         """Return the file's length; see the port."""

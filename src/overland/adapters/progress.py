@@ -1,17 +1,12 @@
 """Progress on a terminal: how much, how fast, and how long still."""
 
+import sys
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 __all__ = ["RichProgress"]
 
@@ -19,50 +14,97 @@ _REFRESHES_PER_S: Final = 5
 
 
 class RichProgress:
-    """Draws one line on a terminal, and is quiet where there is none, as in a log."""
+    """Draws one line on a terminal, and is quiet where there is none, as in a log.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Further lines (`line`) are drawn below it, for what goes on side by side.
+    """
+
+    def __init__(self, console: "Console | None" = None) -> None:
         """Draw on `console`; without one, on standard error, so that results stay alone."""
-        self._console = console or Console(stderr=True)
-        self._lock = threading.Lock()
-        self._display: Progress | None = None
+        self._display = _Display(console)
+        self._task: TaskID | None = None
         self._count = 0
         self._total_count: int | None = None
+
+    def line(self) -> "RichProgress":
+        """Return another line of the same display."""
+        other = RichProgress()
+        other._display = self._display
+        return other
 
     def start(self, phase: str, total_bytes: int | None, total_count: int | None) -> None:
         """Begin a phase; one that was not finished is ended."""
         self.finish()
-        if not self._console.is_terminal:
-            return
-        with self._lock:
-            self._count, self._total_count = 0, total_count
-            self._display = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[counted]}"),
-                DownloadColumn(binary_units=True),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-                refresh_per_second=_REFRESHES_PER_S,
-            )
-            self._display.add_task(phase, total=total_bytes, counted=_counted(0, total_count))
-            self._display.start()
+        self._count, self._total_count = 0, total_count
+        counted = _counted(0, total_count)
+        self._task = self._display.begin(phase, total_bytes, counted)
 
     def advance(self, bytes: int = 0, count: int = 0) -> None:  # noqa: A002 - as in the port
         """Add what was done since the last call."""
-        with self._lock:
-            if self._display is not None:
+        task = self._task
+        if task is not None:
+            with self._display.lock:
                 self._count += count
                 counted = _counted(self._count, self._total_count)
-                self._display.update(self._display.task_ids[0], advance=bytes, counted=counted)
+                self._display.update(task, bytes, counted)
 
     def finish(self) -> None:
         """End the phase; its line stays."""
-        with self._lock:
-            if self._display is not None:
-                self._display.stop()
-                self._display = None
+        task, self._task = self._task, None
+        if task is not None:
+            self._display.end(task)
+
+
+class _Display:
+    """What all lines of a terminal share; it is drawn while one of them has a phase."""
+
+    def __init__(self, console: "Console | None") -> None:
+        self.lock = threading.RLock()
+        self._console = console
+        self._drawn: Progress | None = None
+        self._running = 0
+
+    def begin(self, phase: str, total_bytes: int | None, counted: str) -> "TaskID | None":
+        """Draw a new line; None where nothing is drawn."""
+        if not (self._console.is_terminal if self._console else sys.stderr.isatty()):
+            return None
+        with self.lock:
+            if self._drawn is None:
+                self._drawn = _drawing(self._console)
+                self._drawn.start()
+            self._running += 1
+            return self._drawn.add_task(phase, total=total_bytes, counted=counted)
+
+    def update(self, task: "TaskID", size_bytes: int, counted: str) -> None:
+        """Draw how far a line is."""
+        if self._drawn is not None:
+            self._drawn.update(task, advance=size_bytes, counted=counted)
+
+    def end(self, task: "TaskID") -> None:
+        """Leave a line as it is; the display ends with the last one."""
+        with self.lock:
+            assert self._drawn is not None, "a line with a phase is drawn"
+            self._drawn.stop_task(task)
+            self._running -= 1
+            if not self._running:
+                self._drawn.stop()
+                self._drawn = None
+
+
+def _drawing(console: "Console | None") -> "Progress":
+    from rich import progress as rich  # noqa: PLC0415 - not where nothing is drawn
+    from rich.console import Console  # noqa: PLC0415
+
+    return rich.Progress(
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.TextColumn("{task.fields[counted]}"),
+        rich.DownloadColumn(binary_units=True),
+        rich.TransferSpeedColumn(),
+        rich.TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+        refresh_per_second=_REFRESHES_PER_S,
+    )
 
 
 def _counted(count: int, total_count: int | None) -> str:

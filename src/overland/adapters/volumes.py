@@ -15,6 +15,7 @@ import msgspec
 
 from overland.adapters.posix import PosixFiles, remove_tree
 from overland.errors import ObjectAbsent, OutOfSpace, RefusedError
+from overland.format.stored import UNREADABLE
 from overland.ports.files import TEMPORARY_PREFIX, Files, NewFile, name_parts
 from overland.ports.volume import Content
 from overland.values import ObjectInfo
@@ -258,7 +259,7 @@ class _BoundedNewFile:
 def _decoded(label: bytes, path: str) -> _Label:
     try:
         return msgspec.json.decode(label, type=_Label)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise DriveUnusable(path, reason=f"its label is damaged: {error}") from error
 
 

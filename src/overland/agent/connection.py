@@ -13,10 +13,13 @@ from typing_extensions import override
 
 from overland.ports.http import Http, accept
 from overland.values import PointId, SeedId
+from overland.vault.retention import Retention
 
 __all__ = [
     "AdoptionReport",
+    "Chains",
     "Connection",
+    "Deletion",
     "DriveReport",
     "Grant",
     "JobReport",
@@ -115,8 +118,25 @@ class SeedReport(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    """The mark of a recovery point that goes; until `reclaim_after` it can be taken back.
+
+    `reason` is `retention`, or `deleted` by whom `marked_by` names.
+    """
+
+    marked_at: str
+    reclaim_after: str
+    reason: str
+    marked_by: str = ""
+
+
 class VaultPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A recovery point in the vault's catalog."""
+    """A recovery point in the vault's catalog.
+
+    A `reclaimed` point is listed while living points are based on it, and is not restored any
+    more; one with a `deletion` is restored like any other.  `missing` names objects that the
+    vault lacks, of the point and of its bases, as far as the cloud names them.
+    """
 
     point_id: str
     created_at: str
@@ -125,6 +145,26 @@ class VaultPoint(msgspec.Struct, frozen=True, kw_only=True):
     seed_id: str | None = None
     base: str | None = None
     size_bytes: int = 0
+    missing: tuple[str, ...] = ()
+    policy_id: str | None = None
+    deletion: Deletion | None = None
+
+
+class Chains(msgspec.Struct, frozen=True, kw_only=True):
+    """The recovery points, reclaimed ones too, and the chains' version, of one instant.
+
+    `chain_version` grows with every recorded point and every accepted replacement; read it
+    before anything that the next request relies on.  `replacements` are the ids of the accepted
+    ones, oldest first.
+    """
+
+    chain_version: int
+    points: tuple[VaultPoint, ...]
+    replacements: tuple[str, ...] = ()
+
+
+class _Version(msgspec.Struct, frozen=True, kw_only=True):
+    chain_version: int
 
 
 class Connection:
@@ -225,19 +265,96 @@ class Connection:
             self._ask("POST", "/v1/grants", "a grant", json={"kind": "vault"}), Grant
         )
 
-    def publish_point(self, point_id: PointId) -> VaultPoint:
+    def publish_point(
+        self,
+        point_id: PointId,
+        *,
+        chain_version: int | None = None,
+        policy_id: str | None = None,
+    ) -> VaultPoint:
         """Enter a recovery point, already in the vault, into the catalog.
 
+        Args:
+            point_id: Which.
+            chain_version: What `chains` said before the run began to look at earlier points;
+                None only for a point without a base.
+            policy_id: Whose retention it obeys; None keeps it for good.
+
+        Returns:
+            The point; when it is `incomplete`, its `missing` objects have to be stored anew.
+
         Raises:
-            RefusedError: Its signature or its objects do not hold.
+            RefusedError: Its signature or its objects do not hold; with the code
+                `chain-repacked`, a replacement was accepted since `chain_version`, so that the
+                point may rely on what goes: it is not entered, and the run has to be repeated
+                without what it remembered of earlier points.
         """
-        answer = self._ask("POST", "/v1/points", f"point {point_id}", json={"point_id": point_id})
+        body: dict[str, object] = {"point_id": point_id}
+        if chain_version is not None:
+            body["chain_version"] = chain_version
+        if policy_id is not None:
+            body["policy_id"] = policy_id
+        answer = self._ask("POST", "/v1/points", f"point {point_id}", json=body)
         return msgspec.convert(answer, VaultPoint)
 
     def points(self) -> list[VaultPoint]:
-        """Return this computer's recovery points in the vault, oldest first."""
+        """Return this computer's recovery points in the vault, oldest first, none reclaimed."""
         answer = self._ask("GET", "/v1/points", "recovery points")
         return msgspec.convert(answer, list[VaultPoint])
+
+    def chains(self) -> Chains:
+        """Return all recovery points and the version that later requests compare with."""
+        return msgspec.convert(self._ask("GET", "/v1/chains", "recovery points"), Chains)
+
+    def delete_point(self, point_id: PointId) -> VaultPoint:
+        """Mark a recovery point; it is reclaimed after the time of grace, unless taken back.
+
+        Raises:
+            RefusedError: It is its policy's newest available one, or travels by drive.
+            ObjectAbsent: There is no such point.
+        """
+        answer = self._ask("POST", f"/v1/points/{point_id}/delete", f"point {point_id}")
+        return msgspec.convert(answer, VaultPoint)
+
+    def undelete_point(self, point_id: PointId) -> VaultPoint:
+        """Take a mark back, whoever or whatever set it; again changes nothing.
+
+        Raises:
+            RefusedError: The point is reclaimed already.
+            ObjectAbsent: There is no such point.
+        """
+        answer = self._ask("POST", f"/v1/points/{point_id}/undelete", f"point {point_id}")
+        return msgspec.convert(answer, VaultPoint)
+
+    def accept_replacement(self, replacement_id: str, *, chain_version: int) -> int:
+        """Have a replacement that is in the vault take effect; again changes nothing.
+
+        Args:
+            replacement_id: Of the document `replacements/<id>.replacement`.
+            chain_version: What `chains` said before the replacement was worked out.
+
+        Returns:
+            The version afterwards.
+
+        Raises:
+            RefusedError: With the code `chain-changed`, a point was recorded or another
+                replacement accepted since; else the replacement does not hold.
+        """
+        path = f"/v1/replacements/{replacement_id}"
+        body = {"chain_version": chain_version}
+        answer = self._ask("POST", path, f"replacement {replacement_id}", json=body)
+        return msgspec.convert(answer, _Version).chain_version
+
+    def put_retention(self, policy_id: str, retention: Retention) -> None:
+        """Say how many recovery points of a policy stay; takes effect for old points too.
+
+        `policy_id` is an opaque UUID, never the policy's name.
+
+        Raises:
+            RefusedError: The rule keeps too little, or too much.
+        """
+        body = msgspec.to_builtins(retention)
+        self._ask("PUT", f"/v1/policies/{policy_id}/retention", "the retention", json=body)
 
     def _ask(
         self, method: str, path: str, what: str, *, json: object = None, raw: bytes | None = None

@@ -1,8 +1,11 @@
 """What a policy's run does with bytes, on this computer: stage, send, send what is missing."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 from uuid import uuid4
@@ -10,11 +13,12 @@ from uuid import uuid4
 import msgspec
 
 from overland.agent.backup.estimate import selected_bytes
+from overland.agent.backup.roots import checked_sources
 from overland.agent.backup.run import BackupPlan, BackupResult, back_up
 from overland.agent.backup.upload import Uploader
 from overland.agent.datapath import Made, Staged
 from overland.agent.home import AgentHome
-from overland.agent.policy import OfflineSettings, Policy
+from overland.agent.policy import OfflineSettings, Policy, stream_path
 from overland.agent.repository import ObjectReader, Repository
 from overland.agent.setup import Keys
 from overland.agent.sources import SeedFolderObjects
@@ -24,6 +28,7 @@ from overland.format.seed_manifest import ManifestObject, SeedManifest
 from overland.ports.clock import Clock
 from overland.ports.files import Files
 from overland.ports.objects import Objects
+from overland.ports.programs import Programs
 from overland.ports.progress import Progress
 from overland.seeding.seedrecord import SeedRecord, seed_folder
 from overland.seeding.staging import (
@@ -34,7 +39,10 @@ from overland.seeding.staging import (
     StagingLocation,
 )
 from overland.source.chunker import Sizes
-from overland.source.rules import Rules
+from overland.source.marks import Marks
+from overland.source.patternfile import read_patterns
+from overland.source.snapshots import SnapshotView, snapshots
+from overland.source.streams import StreamSource
 from overland.values import PointId, RepositoryId, SeedId, point_name
 
 __all__ = ["LocalDataPath", "StagingUnusable"]
@@ -55,7 +63,7 @@ class StagingUnusable(RefusedError):
 class LocalDataPath:
     """The data path of one source computer; fulfils `overland.agent.datapath.DataPath`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a data path joins the parts of its computer
         self,
         *,
         home: AgentHome,
@@ -64,10 +72,17 @@ class LocalDataPath:
         files_of: Callable[[str], Files],
         clock: Clock,
         meter: Progress,
+        programs: Programs,
+        given: StreamSource | None = None,
+        reads_all: bool = False,
     ) -> None:
-        """Open the repository, whose hints lie in `state_folder`."""
+        """Open the repository, whose hints lie in `state_folder`; `given` goes into one point.
+
+        With `reads_all` the next point does not rely on what the last run saw of the sources.
+        """
         self._home, self._keys, self._state_folder = home, keys, state_folder
         self._files_of, self._clock, self._meter = files_of, clock, meter
+        self._programs, self._given, self._reads_all = programs, given, reads_all
         self._identity = home.identity()
         self.repository = Repository(
             repository_id=RepositoryId(self._identity.repository_id),
@@ -83,30 +98,37 @@ class LocalDataPath:
         """Write the first copy to the staging location; see `DataPath.stage`."""
         location = self._location(policy)
         plan = self._plan(policy, kind="seed", point_id=point_id, base=None, seed_id=seed_id)
-        needed_bytes = selected_bytes(
-            plan.roots,
-            Rules(include=plan.include, exclude=plan.exclude),
-            never_enter=plan.never_enter,
-            one_file_system=plan.one_file_system,
-        )
+        checked_sources(plan)
+        needed_bytes, unknown = selected_bytes(plan)
         try:
             draft = location.begin(self._record(policy, seed_id), needed_bytes=needed_bytes)
         except SeedAlreadyStaged:
             return self._staged(location.open(seed_id), f"{location.path}/{seed_folder(seed_id)}")
         keyrings = self._copy_keyrings(draft)
-        result = back_up(
-            replace(plan, expected_bytes=needed_bytes),
-            repository=self.repository,
-            out=draft.files,
-            clock=self._clock,
-            progress=self._meter,
-        )
+        with self._snapshots(policy, plan) as view:
+            result = back_up(
+                replace(
+                    plan,
+                    expected_bytes=None if unknown else needed_bytes,
+                    elsewhere=view.elsewhere if policy.snapshot != "none" else None,
+                ),
+                repository=self.repository,
+                out=draft.files,
+                clock=self._clock,
+                progress=self._meter,
+            )
         draft.finish(
             self._manifest(policy, seed_id, result, keyrings),
             public_key=public_key(self._keys.signing),
             sign=lambda purpose, data: sign(self._keys.signing, purpose, data),
         )
-        return self._staged(location.open(seed_id), f"{location.path}/{seed_folder(seed_id)}")
+        if unknown:
+            view.notes.append(
+                f"the size of {', '.join(unknown)} was not known before, and the room in the "
+                "staging location was not checked for it"
+            )
+        staged = self._staged(location.open(seed_id), f"{location.path}/{seed_folder(seed_id)}")
+        return replace(staged, made=replace(staged.made, notes=tuple(view.notes)))
 
     def staged_manifest(self, policy: Policy, *, seed_id: SeedId) -> bytes:
         """Return the signed manifest of the staged seed; see `DataPath.staged_manifest`."""
@@ -142,9 +164,12 @@ class LocalDataPath:
         )
 
     def _copy_keyrings(self, draft: SeedDraft) -> list[ManifestObject]:
-        """Put the keyring beside the packs: drives and passphrase suffice for a restore."""
+        """Put the keyring beside the packs: drives and passphrase suffice for a restore.
+
+        The newest alone: a replaced passphrase has no business on a new drive.
+        """
         copied = []
-        for info in self._home.files.names("keys/"):
+        for info in list(self._home.files.names("keys/"))[-1:]:
             data = self._home.files.read(info.name)
             draft.files.write(info.name, data)
             copied.append(
@@ -212,10 +237,12 @@ class LocalDataPath:
             base=base,
             seed_id=None,
         )
-        with Uploader(vault, spool, clock=self._clock) as uploader:
+        with ExitStack() as uploading:
+            uploader = uploading.enter_context(Uploader(vault, spool, clock=self._clock))
             uploader.resume()
+            view = uploading.enter_context(self._snapshots(policy, plan))
             result = back_up(
-                plan,
+                replace(plan, elsewhere=view.elsewhere if policy.snapshot != "none" else None),
                 repository=self.repository,
                 out=spool,
                 clock=self._clock,
@@ -229,6 +256,8 @@ class LocalDataPath:
             statistics=msgspec.structs.asdict(result.statistics),
             skipped=result.statistics.skipped,
             changed=result.statistics.changed_while_read,
+            failed=tuple(f"{os.fsdecode(it.path)}: {it.reason}" for it in result.failed),
+            notes=tuple(view.notes),
         )
 
     def send_missing(
@@ -269,7 +298,6 @@ class LocalDataPath:
         base: PointId | None,
         seed_id: SeedId | None,
     ) -> BackupPlan:
-        mean_bytes = policy.mean_chunk_kib << 10
         ours = [self._state_folder.parent]
         if policy.offline is not None:
             ours.append(Path(policy.offline.staging_location))
@@ -279,18 +307,51 @@ class LocalDataPath:
             seed_id=seed_id,
             base=base,
             roots=_roots(policy),
-            include=policy.include,
-            exclude=policy.exclude,
+            include=policy.include + read_patterns(policy.include_from),
+            exclude=policy.exclude + read_patterns(policy.exclude_from),
+            marks=Marks(
+                caches=policy.exclude_caches,
+                names=frozenset(os.fsencode(name) for name in policy.exclude_if_present),
+                larger_than_bytes=policy.exclude_larger_than_bytes,
+            ),
             one_file_system=policy.one_file_system,
             never_enter=tuple(ours),
             policy=policy.name,
             host=self._identity.computer_name,
-            sizes=Sizes(
-                min_bytes=mean_bytes // _SPREAD,
-                mean_bytes=mean_bytes,
-                max_bytes=mean_bytes * _SPREAD,
-            ),
+            images=tuple(Path(image) for image in policy.images),
+            streams=self._streams(policy),
+            sizes=_sizes(policy.mean_chunk_kib),
+            image_sizes=_sizes(policy.image_chunk_kib),
+            reads_all=self._reads_all,
         )
+
+    def _streams(self, policy: Policy) -> tuple[StreamSource, ...]:
+        streams = [
+            StreamSource(
+                path=stream_path(command.name),
+                timeout_s=command.timeout_s,
+                open=partial(self._programs.start, command.argv),
+            )
+            for command in policy.commands
+        ]
+        return (*streams, self._given) if self._given else tuple(streams)
+
+    def _snapshots(self, policy: Policy, plan: BackupPlan) -> AbstractContextManager[SnapshotView]:
+        """Take the snapshots that the policy asks for, of all sources that are no devices."""
+        sources = checked_sources(plan)
+        return snapshots(
+            [*sources.folders, *sources.files, *sources.images],
+            mode=policy.snapshot,
+            repository_id=self.repository.repository_id,
+            programs=self._programs,
+        )
+
+
+def _sizes(mean_kib: int) -> Sizes:
+    mean_bytes = mean_kib << 10
+    return Sizes(
+        min_bytes=mean_bytes // _SPREAD, mean_bytes=mean_bytes, max_bytes=mean_bytes * _SPREAD
+    )
 
 
 def _roots(policy: Policy) -> tuple[Path, ...]:

@@ -19,6 +19,8 @@ class Made:
     statistics: Mapping[str, int]  # what the data path counted, by the names of `Statistics`
     skipped: int
     changed: int
+    failed: tuple[str, ...] = ()  # commands, images and files that are not in it, and why
+    notes: tuple[str, ...] = ()  # what else the operator should know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

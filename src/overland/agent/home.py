@@ -11,6 +11,7 @@ import msgspec
 from typing_extensions import override
 
 from overland.errors import ObjectAbsent, RefusedError
+from overland.format.stored import decode_stored
 from overland.ports.files import Files
 
 __all__ = [
@@ -111,9 +112,10 @@ class AgentHome:
 
         Raises:
             AgentNotInitialised: `overland agent init` was not run yet.
+            RecordDamaged: The file is not what `init` wrote.
         """
         try:
-            return msgspec.json.decode(self.files.read(_IDENTITY), type=Identity)
+            return decode_stored(self.files.read(_IDENTITY), Identity, name=_IDENTITY)
         except ObjectAbsent:
             raise AgentNotInitialised from None
 
@@ -126,9 +128,10 @@ class AgentHome:
 
         Raises:
             AgentNotRegistered: `overland agent register` was not run yet.
+            RecordDamaged: The file is not what `register` wrote.
         """
         try:
-            return msgspec.json.decode(self.files.read(_REGISTRATION), type=Registration)
+            return decode_stored(self.files.read(_REGISTRATION), Registration, name=_REGISTRATION)
         except ObjectAbsent:
             raise AgentNotRegistered from None
 

@@ -14,12 +14,15 @@ import msgspec
 
 from overland.agent.refusals import PolicyAbsent
 from overland.errors import ObjectAbsent, RefusedError
+from overland.format.stored import decode_stored
 from overland.ports.files import Files
 from overland.source.rules import Rules
+from overland.source.snapshots import SnapshotMode
 from overland.values import ACCOUNT_NAME, CONTAINER_NAME, POLICY_JOB_NAME, canonical_uuid
 from overland.vault.retention import Retention
 
 __all__ = [
+    "CommandSource",
     "OfflineSettings",
     "Policies",
     "Policy",
@@ -29,11 +32,13 @@ __all__ = [
     "SeedPhase",
     "is_due",
     "next_run",
+    "stream_path",
 ]
 
 _POLICY_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _HALF_HOUR: Final = re.compile(r"(?:[01][0-9]|2[0-3]):(?:00|30)")
 _SOURCES_MAX: Final = 10_000  # roots of a recovery point
+_STREAM_NAME_MAX: Final = 255
 _RUNS_PER_DAY_MAX: Final = 3
 _CLOCK_DRIFT: Final = timedelta(hours=1)  # more is a clock that was wrong and was set back
 
@@ -80,20 +85,41 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     days: tuple[Weekday, ...] = _WEEKDAYS
 
 
+class CommandSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A program whose output is one file of every recovery point.
+
+    `argv` is stored as it stands here, in clear: secrets belong into the program's environment or
+    its own files.  It may be silent for `timeout_s`, and no longer.
+    """
+
+    name: str
+    argv: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One policy, as stored."""
 
     format: Literal[1] = 1
     name: str
     sources: tuple[str, ...]
+    commands: tuple[CommandSource, ...] = ()
+    images: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    include_from: tuple[str, ...] = ()
+    exclude_from: tuple[str, ...] = ()
+    exclude_caches: bool = False
+    exclude_if_present: tuple[str, ...] = ()
+    exclude_larger_than_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
     one_file_system: bool = False
+    snapshot: SnapshotMode = "none"
     schedule: Schedule = Schedule()
     first_copy: Literal["network", "offline"]
     offline: OfflineSettings | None = None
     in_transit: Literal["protect", "wait"] = "protect"
     mean_chunk_kib: Annotated[int, msgspec.Meta(ge=16, le=2048)] = 256
+    image_chunk_kib: Annotated[int, msgspec.Meta(ge=16, le=2048)] = 64
     retention: Retention = msgspec.field(default_factory=Retention)
 
     def checked(self) -> "Policy":
@@ -104,8 +130,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             PatternInvalid: A pattern of it cannot be understood.
         """
         _check_name(self.name)
-        _check_sources(self.sources)
+        _check_sources((*self.sources, *self.images), commands=self.commands)
         Rules(include=self.include, exclude=self.exclude)
+        _check_rule_files(self)
         _check_schedule(self.schedule)
         if (self.first_copy == "offline") != (self.offline is not None):
             raise PolicyInvalid("offline", "an offline first copy needs all six offline fields")
@@ -119,7 +146,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `announced` tells whether the cloud has the seed's signed manifest, and
     `unpublished_point_id` is a point that is safe in the vault and not in the cloud's catalog yet;
-    the next run sees to that first.
+    the next run sees to that first, and says on what and on which version of the chain it was
+    made.  `policy_id` is what the cloud knows the policy by, instead of its name.
     """
 
     format: Literal[1] = 1
@@ -128,6 +156,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seed_point_id: str | None = None
     last_point_id: str | None = None
     unpublished_point_id: str | None = None
+    unpublished_base: str | None = None
+    unpublished_chain_version: int | None = None
+    policy_id: str | None = None
     announced: bool = False
     last_run_at: datetime | None = None
     last_outcome: str = ""
@@ -138,11 +169,47 @@ def _check_name(name: str) -> None:
         raise PolicyInvalid("name", "1-64 lower-case letters, digits, '-' or '_' inside")
 
 
-def _check_sources(sources: tuple[str, ...]) -> None:
-    if not sources:
-        raise PolicyInvalid("source", "name at least one folder to protect")
-    if len(sources) > _SOURCES_MAX:
-        raise PolicyInvalid("source", f"name {_SOURCES_MAX:,} folders at most")
+def stream_path(name: str) -> str:
+    """Return the full path that a stream's file has in a recovery point; `/` may be left out."""
+    return name if name.startswith("/") else f"/{name}"
+
+
+def _check_sources(sources: tuple[str, ...], *, commands: tuple[CommandSource, ...]) -> None:
+    if not sources and not commands:
+        raise PolicyInvalid("source", "name at least one folder, file, image or command to protect")
+    if len(sources) + len(commands) > _SOURCES_MAX:
+        raise PolicyInvalid("source", f"name {_SOURCES_MAX:,} sources at most")
+    _check_paths(sources)
+    taken = {source.rstrip("/") for source in sources}
+    for command in commands:
+        path = stream_path(command.name)
+        parts = path.split("/")[1:]
+        if not path.isprintable() or {"", ".", ".."} & set(parts) or len(path) > _STREAM_NAME_MAX:
+            raise PolicyInvalid("command", f"{command.name!r} does not do as a file's name")
+        _check_is_apart(path, taken)
+        taken.add(path)
+
+
+def _check_is_apart(path: str, taken: set[str]) -> None:
+    """Refuse a stream whose file would lie in a source or another stream, or hold one."""
+    for other in taken:
+        if path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/"):
+            raise PolicyInvalid(
+                "command", f"{path} meets {other or '/'}, which the policy protects; rename it"
+            )
+
+
+def _check_rule_files(policy: Policy) -> None:
+    for field in ("include_from", "exclude_from"):
+        for path in getattr(policy, field):
+            if not path.startswith("/"):
+                raise PolicyInvalid(field, f"{path!r} is not an absolute path")
+    for name in policy.exclude_if_present:
+        if not name or "/" in name or not name.isprintable():
+            raise PolicyInvalid("exclude_if_present", f"{name!r} is not the name of a file")
+
+
+def _check_paths(sources: tuple[str, ...]) -> None:
     for source in sources:
         if not source.startswith("/"):
             raise PolicyInvalid("source", f"{source!r} is not an absolute path")
@@ -236,13 +303,14 @@ class Policies:
 
         Raises:
             PolicyAbsent: There is no policy of that name.
+            RecordDamaged: The file is not what `save` wrote.
         """
         _check_name(name)
         try:
             stored = self._files.read(f"policies/{name}.policy.json")
         except ObjectAbsent:
             raise PolicyAbsent(name, known=self.names()) from None
-        return msgspec.json.decode(stored, type=Policy).checked()
+        return decode_stored(stored, Policy, name=f"policies/{name}.policy.json").checked()
 
     def save(self, policy: Policy) -> None:
         """Store a policy durably, replacing one of its name."""
@@ -264,7 +332,7 @@ class Policies:
         except ObjectAbsent:
             offline = self.load(name).first_copy == "offline"
             return Progress(phase=SeedPhase.CONFIGURED if offline else SeedPhase.ONLINE)
-        return msgspec.json.decode(stored, type=Progress)
+        return decode_stored(stored, Progress, name=f"policies/{name}.progress.json")
 
     def record(self, name: str, progress: Progress) -> None:
         """Store how far the policy has come, durably."""

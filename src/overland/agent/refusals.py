@@ -8,6 +8,7 @@ __all__ = [
     "ComputerNameInvalid",
     "MasterKeyDamaged",
     "OtherVault",
+    "PointNotWhole",
     "PolicyAbsent",
     "PolicyExists",
     "SeedAbandoned",
@@ -181,6 +182,19 @@ class SeedLost(RefusedError):
             "line can carry the first copy"
         )
         self.policy, self.name = policy, name
+
+
+class PointNotWhole(TransientError):
+    """Objects went from the vault while a point was made, again and again."""
+
+    code = "point-not-whole"
+
+    def __init__(self, policy: str, point_id: str) -> None:
+        super().__init__(
+            f"recovery point {point_id} lacks objects that went from the vault while it was made; "
+            f"run `overland backup now {policy}` again, and `overland check` if it stays"
+        )
+        self.policy, self.point_id = policy, point_id
 
 
 class AdoptionFailed(TransientError):

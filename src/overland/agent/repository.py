@@ -16,22 +16,22 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol, final
 
-import structlog
-
-from overland.crypto.aead import INDEX_BODY, POINT_ROOT, open_once, seal_once
+from overland.crypto.aead import POINT_ROOT, open_once, seal_once
 from overland.crypto.ids import chunk_id
 from overland.crypto.keys import MasterKey, Purpose
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import public_key, sign, verify
 from overland.errors import ObjectAbsent, ObjectCorrupt
-from overland.format import index as index_format
+from overland.events import Log
 from overland.format import point as point_format
-from overland.format.header import HEADER_BYTES, Header
 from overland.format.index import PackDirectory
 from overland.format.point import ParsedPoint, PointPublic, PointRoot
+from overland.format.replacement import REPLACEMENT_PURPOSE, Replacement, encode_replacement
+from overland.format.signed import encode_signed
 from overland.packing.index import ChunkIndex, IndexHintDamaged
 from overland.packing.reader import OpenPack, PackReader, RangeReader
 from overland.ports.files import Files
+from overland.sealing.indexfile import open_index, seal_index
 from overland.sealing.seal import PackSeal, open_pack
 from overland.source.changes import ChangeCache
 from overland.source.chunker import Chunker, Sizes
@@ -39,6 +39,7 @@ from overland.values import (
     ObjectInfo,
     PackId,
     RepositoryId,
+    point_name,
 )
 
 __all__ = ["ObjectReader", "Random", "Repository", "changes_name", "pack_id_of"]
@@ -49,7 +50,7 @@ _UNFINISHED: Final = "unfinished"
 
 Random = Callable[[int], bytes]
 
-log = structlog.get_logger()
+log = Log()
 
 
 class ObjectReader(RangeReader, Protocol):
@@ -132,11 +133,9 @@ class Repository:
 
     def seal_index(self, packs: list[PackDirectory]) -> bytes:
         """Return an index file that describes these packs."""
-        salt = self.random(32)
-        header = index_format.encode_header(Header(repository_id=self.repository_id, salt=salt))
-        plain = index_format.encode_index(packs)
-        sealed = seal_once(self._indexes, INDEX_BODY, salt=salt, plaintext=plain, aad=header)
-        return header + sealed
+        return seal_index(
+            self._indexes, packs, repository_id=self.repository_id, salt=self.random(32)
+        )
 
     def open_index(self, data: bytes, *, name: str) -> list[PackDirectory]:
         """Return the packs that an index file describes.
@@ -144,18 +143,7 @@ class Repository:
         Raises:
             IntegrityError: It is damaged, or another repository's.
         """
-        header = index_format.decode_header(data, name=name)
-        if header.repository_id != self.repository_id:
-            raise ObjectCorrupt(name, check="another repository's")
-        plain = open_once(
-            self._indexes,
-            INDEX_BODY,
-            salt=header.salt,
-            sealed=memoryview(data)[HEADER_BYTES:],
-            aad=data[:HEADER_BYTES],
-            name=name,
-        )
-        return index_format.decode_index(plain, name=name)
+        return open_index(self._indexes, data, repository_id=self.repository_id, name=name)
 
     def seal_point(self, public: PointPublic, root: PointRoot) -> bytes:
         """Return a recovery point's file, sealed and signed.
@@ -206,7 +194,22 @@ class Repository:
         )
         if parsed.public.repository_id != self.repository_id:
             raise ObjectCorrupt(name, check="another repository's")
+        if name != point_name(parsed.public.point_id):
+            raise ObjectCorrupt(name, check="it has the name of another recovery point")
         return parsed
+
+    def seal_replacement(self, replacement: Replacement) -> bytes:
+        """Return a replacement's file, signed.
+
+        Raises:
+            ReplacementInvalid: It breaks a rule that every reader checks.
+        """
+        return encode_signed(
+            REPLACEMENT_PURPOSE,
+            encode_replacement(replacement),
+            public_key=self.signing_public_key,
+            sign=lambda body: sign(self._signing_key, REPLACEMENT_PURPOSE, body),
+        )
 
     # -- hints ----------------------------------------------------------------------------------
 
@@ -244,9 +247,9 @@ class Repository:
         finally:
             file.abandon()
 
-    def changes(self, policy: str) -> ChangeCache:
-        """Return what the last run of a policy saw."""
-        return ChangeCache(self.state, changes_name(policy))
+    def changes(self, policy: str | None) -> ChangeCache:
+        """Return what the last run of a policy saw; nothing, without a policy."""
+        return ChangeCache(self.state, None if policy is None else changes_name(policy))
 
     def new_index(self) -> ChunkIndex:
         """Return an empty index, for a chain of points that begins."""
@@ -264,6 +267,14 @@ class Repository:
         count = index.forget_packs(pack_ids)
         self.save_index(policy, index)
         return count
+
+    def drop_hints(self, policy: str) -> None:
+        """Forget, durably, what the policy's runs have stored: the next one looks for itself.
+
+        To be called before packs that the hints name may go.
+        """
+        self.state.delete(_name(_INDEX, policy))
+        self.state.delete(changes_name(policy))
 
     def saved_index(self, policy: str) -> ChunkIndex | None:
         """Return the index that the policy's last run saved, if there is one and it is whole."""

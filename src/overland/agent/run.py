@@ -13,23 +13,39 @@ Every step may be killed and run again: progress is recorded after a step is dur
 that was done already is recognised and not done twice.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import uuid4
 
 import msgspec
-import structlog
 
-from overland.agent.connection import AdoptionReport, Connection, Grant, SeedReport, next_step_text
+from overland.agent.connection import (
+    AdoptionReport,
+    Chains,
+    Connection,
+    Grant,
+    SeedReport,
+    next_step_text,
+)
 from overland.agent.datapath import DataPath, Made
 from overland.agent.policy import OfflineSettings, Policies, Policy, Progress, SeedPhase
-from overland.agent.refusals import AdoptionFailed, SeedAbandoned, SeedLost, SeedUnknown
-from overland.errors import ObjectAbsent, OverlandError
+from overland.agent.refusals import (
+    AdoptionFailed,
+    PointNotWhole,
+    SeedAbandoned,
+    SeedLost,
+    SeedUnknown,
+)
+from overland.errors import ObjectAbsent, OverlandError, RefusedError
+from overland.events import Log
 from overland.ports.clock import Clock
+from overland.ports.http import RefusedByCloud
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress as Meter
 from overland.values import PointId, SeedId
+from overland.vault.retention import Retention
 
 __all__ = ["WAITING", "Outcome", "PolicyRun", "Trigger"]
 
@@ -42,9 +58,12 @@ WAITING: Final = (
 _POLL_FIRST_S: Final = 0.1
 _POLL_MAX_S: Final = 5.0
 
+_TRIES: Final = 3  # a reclaim takes objects away from one run, not from the next
+_REPACKED: Final = "chain-repacked"
+
 Trigger = Literal["manual", "schedule"]
 
-log = structlog.get_logger()
+log = Log()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +110,8 @@ class PolicyRun:
             self._record(name, last_outcome=f"failed: {code}")
             log.info("run.failed", policy=name, code=code)
             raise
-        self._record(name, last_outcome=outcome.result)
+        failed = len(outcome.made.failed) if outcome.made else 0
+        self._record(name, last_outcome=outcome.result + (f", {failed} failed" if failed else ""))
         log.info("run.ended", policy=name, result=outcome.result, phase=outcome.phase)
         return outcome
 
@@ -274,29 +294,80 @@ class PolicyRun:
         messages: tuple[str, ...],
         seed: SeedReport | None = None,
     ) -> Outcome:
-        self._publish(policy.name)
-        progress = self._policies.progress(policy.name)
-        base = PointId(progress.last_point_id) if progress.last_point_id else None
-        vault = self._open_grant(self._connection.vault_grant())
-        seed_id = SeedId(progress.seed_id) if progress.seed_id else None
-        made = self._data.send(policy, base=base, seed_id=seed_id, vault=vault)
-        self._record(policy.name, last_point_id=made.point_id, unpublished_point_id=made.point_id)
-        self._publish(policy.name)
+        self._send_rule(policy)
+        self._publish(policy.name)  # what it does not take is made anew below
+        for _ in range(_TRIES - 1):
+            made = self._send(policy)
+            if self._publish(policy.name):
+                break
+        else:
+            made = self._send(policy)
+            if not self._publish(policy.name):
+                raise PointNotWhole(policy.name, made.point_id)
         return Outcome(
             policy=policy.name,
             result=result,
-            phase=progress.phase,
+            phase=self._policies.progress(policy.name).phase,
             messages=messages,
             made=made,
             seed=seed,
         )
 
-    def _publish(self, name: str) -> None:
-        """Tell the cloud of the newest point, if it does not know it yet."""
-        point_id = self._policies.progress(name).unpublished_point_id
-        if point_id is not None:
-            self._connection.publish_point(PointId(point_id))
+    def _send(self, policy: Policy) -> Made:
+        progress = self._policies.progress(policy.name)
+        # Read before anything of earlier points is relied upon: what is replaced or deleted from
+        # now on, the cloud finds out when it compares this version.
+        chains = self._connection.chains()
+        base = _usable_base(progress, chains)
+        vault = self._open_grant(self._connection.vault_grant())
+        seed_id = SeedId(progress.seed_id) if progress.seed_id else None
+        made = self._data.send(policy, base=base, seed_id=seed_id, vault=vault)
+        self._record(
+            policy.name,
+            last_point_id=made.point_id,
+            unpublished_point_id=made.point_id,
+            unpublished_base=base,
+            unpublished_chain_version=chains.chain_version,
+        )
+        return made
+
+    def _publish(self, name: str) -> bool:
+        """Tell the cloud of the newest point, if it does not know it yet; return if it took it.
+
+        A point that lacks objects, or may rely on some that go, is given up: the next one is
+        based on what it was based on, and stores again what it needs.
+        """
+        progress = self._policies.progress(name)
+        if progress.unpublished_point_id is None:
+            return True
+        point_id = PointId(progress.unpublished_point_id)
+        try:
+            point = self._connection.publish_point(
+                point_id,
+                chain_version=progress.unpublished_chain_version,
+                policy_id=progress.policy_id,
+            )
+        except RefusedByCloud as refused:
+            if refused.reason != _REPACKED:
+                raise
+            log.info("point.refused", policy=name, point=point_id)
+            self._record(name, last_point_id=progress.unpublished_base, unpublished_point_id=None)
+            return False
+        if point.state != "incomplete":
             self._record(name, unpublished_point_id=None)
+            return True
+        log.warning("point.incomplete", policy=name, point=point_id, missing=len(point.missing))
+        self._record(name, last_point_id=progress.unpublished_base, unpublished_point_id=None)
+        with contextlib.suppress(RefusedError):
+            self._connection.delete_point(point_id)  # nobody can restore it
+        return False
+
+    def _send_rule(self, policy: Policy) -> None:
+        """Let the cloud know how many points of the policy stay; it knows the policy by an id."""
+        policy_id = self._policies.progress(policy.name).policy_id or str(uuid4())
+        self._record(policy.name, policy_id=policy_id)
+        if policy.retention != Retention():
+            self._connection.put_retention(policy_id, policy.retention)
 
     def _record(self, name: str, **changes: Any) -> None:
         old = self._policies.progress(name)
@@ -313,3 +384,15 @@ def _offline(policy: Policy) -> OfflineSettings:
 def _seed_id(progress: Progress) -> SeedId:
     assert progress.seed_id is not None, "the seed's id is recorded before it is staged"
     return SeedId(progress.seed_id)
+
+
+def _usable_base(progress: Progress, chains: Chains) -> PointId | None:
+    """Return the newest point of the policy that a new one can be based on, or None.
+
+    A seed that was not announced yet is unknown to the cloud, and usable.
+    """
+    known = {point.point_id: point for point in chains.points}
+    base = progress.last_point_id
+    while base in known and known[base].state not in ("available", "waiting-for-seed"):
+        base = known.pop(base).base
+    return PointId(base) if base is not None else None

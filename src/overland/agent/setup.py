@@ -29,8 +29,8 @@ from overland.crypto.keyring import (
 from overland.crypto.keys import MasterKey, new_keyring, signing_key
 from overland.crypto.secrets import Secret
 from overland.errors import ObjectAbsent
+from overland.format.stored import UNREADABLE
 from overland.ports.http import Http
-from overland.ports.objects import Objects
 from overland.values import ObjectName, RepositoryId, keyring_name
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "newest_keyring",
     "parse_vault_credentials",
     "register",
-    "store_keyring",
 ]
 
 _MASTER_KEY: Final = "master.key"
@@ -125,7 +124,9 @@ def parse_vault_credentials(data: bytes, *, now: datetime) -> VaultCredentials:
     try:
         credentials = msgspec.json.decode(data, type=VaultCredentials)
         expires_at = datetime.fromisoformat(credentials.expires_at)
-    except (msgspec.DecodeError, ValueError):
+        if expires_at.tzinfo is None:
+            raise VaultCredentialsInvalid
+    except (*UNREADABLE, ValueError):
         raise VaultCredentialsInvalid from None
     if expires_at <= now:
         raise VaultCredentialsExpired(credentials.expires_at)
@@ -168,15 +169,3 @@ def register(home: AgentHome, credentials: VaultCredentials, *, http: Http) -> R
     )
     home.save_registration(made)
     return made
-
-
-def store_keyring(home: AgentHome, vault: Objects) -> None:
-    """Put every generation of the keyring into the vault, so that the passphrase suffices there.
-
-    The keyring is useless without the passphrase or the recovery kit.  Doing it again changes
-    nothing.
-    """
-    for info in home.files.names("keys/"):
-        data = home.files.read(info.name)
-        digest = hashlib.sha256(data).hexdigest()
-        vault.put(info.name, [data], size_bytes=len(data), sha256=digest)

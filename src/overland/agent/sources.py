@@ -5,12 +5,11 @@ object is as good as any other; its bytes say whether they are what was written.
 """
 
 import hashlib
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
-from typing import Final, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from overland.errors import (
     IntegrityError,
@@ -23,13 +22,11 @@ from overland.errors import (
 from overland.ports.files import Files
 from overland.ports.objects import Objects
 from overland.seeding.subfolder import Subfolder
-from overland.values import ObjectInfo, SeedId, is_object_name
+from overland.values import ObjectInfo, SeedId, is_object_name, named_digest
 
 __all__ = ["LayeredObjects", "ReadOnlySource", "SeedFolderObjects", "Served", "named_digest"]
 
 T = TypeVar("T")
-
-_DIGEST: Final = re.compile(r"(?:packs/../|index/)([0-9a-f]{64})\.(?:pack|index)")
 
 
 class ReadOnlySource(RefusedError):
@@ -40,12 +37,6 @@ class ReadOnlySource(RefusedError):
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} was not changed: a restore only reads from its sources")
         self.name = name
-
-
-def named_digest(name: str) -> str | None:
-    """Return the SHA-256 that an object's name promises; points and keyrings promise none."""
-    match = _DIGEST.fullmatch(name)
-    return match[1] if match else None
 
 
 @dataclass(slots=True)

@@ -1,6 +1,5 @@
 """`overland agent`: the keys, the registration and the state of this source computer."""
 
-import os
 import secrets
 import socket
 from pathlib import Path
@@ -8,12 +7,13 @@ from pathlib import Path
 import click
 
 from overland.agent.home import AgentNotRegistered, Identity
+from overland.agent.keys import publish
 from overland.agent.refusals import ComputerHasKeys
-from overland.agent.setup import initialise, parse_vault_credentials, register, store_keyring
+from overland.agent.setup import initialise, parse_vault_credentials, register
 from overland.cli.machine import AgentMachine, http_to, open_agent
 from overland.cli.outcome import Commands, is_interactive, json_option, note, show
 from overland.cli.refusals import FileTaken
-from overland.cli.secrets import read_passphrase
+from overland.cli.secrets import read_passphrase, write_private
 from overland.errors import OverlandError
 
 __all__ = ["agent"]
@@ -63,21 +63,13 @@ def init(
     if kit_file is None:
         note(f"\nRecovery kit, shown once. Write it down and lock it away:\n\n{kit}\n")
     else:
-        _write_private(kit_file, kit + "\n")
+        write_private(kit_file, kit + "\n")
     show(
         identity,
         f"{identity.computer_name}: keys made for repository {identity.repository_id}\n"
         f"Next: overland agent register --vault-credentials FILE",
         as_json=as_json,
     )
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @agent.command("register")
@@ -97,7 +89,7 @@ def register_command(*, file: Path, as_json: bool) -> None:
             credentials.url, token=credentials.registration_token, ca_pem=credentials.ca_pem
         )
         registration = register(machine.home, credentials, http=http)
-        store_keyring(machine.home, machine.vault())
+        publish(machine.home, machine.vault())
         name = machine.home.identity().computer_name
     show(
         {

@@ -1,33 +1,40 @@
 """`overland backup` and `overland seed`: runs of policies, and the seeds that are under way."""
 
+import sys
 import time
 from typing import Final
 
 import click
+import msgspec
 
+from overland.agent.backup.plan import SourceFailed
 from overland.agent.connection import SeedReport
-from overland.agent.policy import SeedPhase, is_due
+from overland.agent.policy import CommandSource, Policy, SeedPhase, is_due, stream_path
 from overland.agent.refusals import SeedAbsent
 from overland.agent.run import Outcome, Trigger
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import (
     Commands,
+    Exit,
     confirm,
     count_text,
     exit_for,
     json_option,
     note,
+    printable,
     rate_text,
     show,
     size_text,
 )
-from overland.cli.refusals import Declined
+from overland.cli.refusals import Declined, StdinNotRead
 from overland.errors import OverlandError
+from overland.source.streams import GivenStream, StreamSource
 from overland.values import SeedId
 
 __all__ = ["backup", "seed"]
 
 _IDLE_S: Final = 30.0
+_SILENCE_S: Final = 3600.0  # as of commands
 
 
 @click.group(cls=Commands)
@@ -37,23 +44,78 @@ def backup() -> None:
 
 @backup.command()
 @click.argument("policy")
+@click.option(
+    "--stdin",
+    "stdin_name",
+    metavar="NAME",
+    help="Put what comes on standard input into this point, as the file NAME.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="With --stdin: how long it may be silent; 3600 when not given.",
+)
+@click.option(
+    "--paranoid",
+    is_flag=True,
+    help="Read every file, also those whose size and times say that they did not change.",
+)
 @json_option
-def now(policy: str, *, as_json: bool) -> None:
+def now(
+    policy: str,
+    *,
+    stdin_name: str | None,
+    timeout_s: float | None,
+    paranoid: bool,
+    as_json: bool,
+) -> None:
     """Run POLICY now.
 
     The first run of an offline policy writes the first copy to the staging location.  Later runs
     wait for the drives and protect over the network, adopt the seed once it has landed, send what
     the drives did not bring, and from then on make incremental recovery points.
+
+    A command, image or file that cannot be read to its end is left out; the rest is kept, and the
+    exit code is 3.  The first copy of an offline policy is not finished without it.
     """
+    if timeout_s is not None and stdin_name is None:
+        raise click.UsageError("--timeout belongs to --stdin")
     with open_agent(exclusive=True) as machine:
         started = time.monotonic()
-        outcome = machine.runner().run(policy, trigger="manual")
+        given = _standard_input(machine.policies.load(policy), stdin_name, timeout_s or _SILENCE_S)
+        outcome = machine.runner(given=given, reads_all=paranoid).run(policy, trigger="manual")
         seconds = time.monotonic() - started
     show(
         {"seconds": round(seconds, 3), "outcome": outcome},
         _outcome_text(outcome, seconds),
         as_json=as_json,
     )
+    if given is not None and outcome.made is None:
+        raise StdinNotRead(policy)
+    click.get_current_context().exit(_note_failed(outcome))
+
+
+def _standard_input(policy: Policy, name: str | None, timeout_s: float) -> StreamSource | None:
+    """Return standard input as a stream of the policy; refuse a name that cannot be its file's."""
+    if name is None:
+        return None
+    given = CommandSource(name=name, argv=("-",), timeout_s=timeout_s)
+    msgspec.structs.replace(policy, commands=(*policy.commands, given)).checked()
+    return StreamSource(
+        path=stream_path(name),
+        timeout_s=timeout_s,
+        open=lambda: GivenStream(sys.stdin.fileno()),
+    )
+
+
+def _note_failed(outcome: Outcome) -> int:
+    """Name what is not in the point although the policy does; return the exit code."""
+    failed = outcome.made.failed if outcome.made is not None else ()
+    for what in failed:
+        note(f"error: policy {outcome.policy}: {printable(what)} [{SourceFailed.code}]")
+    return int(Exit.REFUSED if failed else Exit.OK)
 
 
 @backup.command("run-schedule")
@@ -107,7 +169,7 @@ def _scheduled_run(name: str, *, as_json: bool) -> int:
         _outcome_text(outcome, seconds),
         as_json=as_json,
     )
-    return 0
+    return _note_failed(outcome)
 
 
 def _outcome_text(outcome: Outcome, seconds: float) -> str:
@@ -132,6 +194,7 @@ def _outcome_text(outcome: Outcome, seconds: float) -> str:
             )
         if made.changed:
             lines.append(f"  {count_text(made.changed, 'file')} changed while read, marked so")
+        lines += [f"note: {printable(each)}" for each in made.notes]
     if outcome.sent_bytes:
         lines.append(f"sent {size_text(outcome.sent_bytes)} that the drives did not bring")
     return "\n".join([*lines, *outcome.messages])

@@ -1,6 +1,7 @@
 """`overland check`: is everything there, and is it what was written?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -12,7 +13,7 @@ from overland.agent.sources import LayeredObjects
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import Exit, count_text, json_option, note, show, size_text
 from overland.cli.places import open_layers, place_options, read_keys
-from overland.errors import IntegrityError
+from overland.errors import IntegrityError, TransientError
 
 __all__ = ["NotWhole", "check"]
 
@@ -61,6 +62,7 @@ def check(*, keyless: bool, as_json: bool, **fields: Any) -> int:
             progress=machine.meter,
             keys=keys,
             signing_public_key=_public_key(machine, objects) if keyless else None,
+            reclaimed=_reclaimed(machine, fields["folders"]),
         )
     show(_value(report), "\n".join(_lines(report)), as_json=as_json)
     if report.is_whole:
@@ -69,6 +71,18 @@ def check(*, keyless: bool, as_json: bool, **fields: Any) -> int:
     error = NotWhole(damaged=kinds.count("corrupt"), missing=kinds.count("missing"))
     note(f"error: {error} [{error.code}]")
     return Exit.INTEGRITY
+
+
+def _reclaimed(machine: AgentMachine, folders: Sequence[Path]) -> set[str]:
+    """Return the points that the cloud has deleted for good; it is not asked about folders."""
+    if folders or not machine.home.is_registered():
+        return set()
+    try:
+        points = machine.connection().chains().points
+    except TransientError as error:
+        note(f"warning: the cloud does not say which recovery points were deleted: {error}")
+        return set()
+    return {point.point_id for point in points if point.state == "reclaimed"}
 
 
 def _public_key(machine: AgentMachine, objects: LayeredObjects) -> bytes:

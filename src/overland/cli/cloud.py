@@ -22,6 +22,7 @@ from overland.cli.cloudcomputer import (
     with_api,
 )
 from overland.cli.cloudjobs import job
+from overland.cli.cloudreclaim import reclaim
 from overland.cli.outcome import Commands, instant_text, json_option, note, show
 from overland.cli.refusals import ResourceAbsent
 from overland.cloud.home import ROOT_TOKEN_FILE
@@ -45,6 +46,7 @@ def cloud() -> None:
 
 
 cloud.add_command(job)
+cloud.add_command(reclaim)
 
 
 def _place_options(function: _Function) -> _Function:
@@ -70,12 +72,29 @@ def _secret_option(what: str) -> Callable[[_Function], _Function]:
 @click.option("--home", type=click.Path(file_okay=False), help="Home folder.")
 @click.option("--dock", help="`recipient; street; city; postal code; country[; phone]`.")
 @click.option("--new-root-token", is_flag=True, help="End the root token and make another.")
+@click.option(
+    "--soft-delete-days",
+    type=click.IntRange(14, 3650),
+    help="How long deleted recovery points can be taken back; 14 unless it was set.",
+)
 @json_option
-def init(*, home: str | None, dock: str | None, new_root_token: bool, as_json: bool) -> None:
+def init(
+    *,
+    home: str | None,
+    dock: str | None,
+    new_root_token: bool,
+    soft_delete_days: int | None,
+    as_json: bool,
+) -> None:
     """Make a cloud in the home folder; its root token goes into a file there."""
     folder = cloud_folder(home)
     address = None if dock is None else dock_from_text(dock)
-    is_new = init_cloud(folder, dock=address, new_root_token=new_root_token)
+    is_new = init_cloud(
+        folder,
+        dock=address,
+        new_root_token=new_root_token,
+        soft_delete_days=soft_delete_days,
+    )
     token_file = str(folder / ROOT_TOKEN_FILE)
     result = {"folder": str(folder), "root_token_file": token_file, "is_new": is_new}
     done = "made" if is_new else "changed"

@@ -160,8 +160,10 @@ def cloud_folder(home: str | None) -> Path:
     return folder
 
 
-def init_cloud(folder: Path, *, dock: Dock | None, new_root_token: bool) -> bool:
-    """Make a cloud, or change its dock or its root token; return whether it is new.
+def init_cloud(
+    folder: Path, *, dock: Dock | None, new_root_token: bool, soft_delete_days: int | None = None
+) -> bool:
+    """Make a cloud, or change its settings or its root token; return whether it is new.
 
     A run that was interrupted is completed by the next one.
 
@@ -174,10 +176,15 @@ def init_cloud(folder: Path, *, dock: Dock | None, new_root_token: bool) -> bool
 
     cloud_home = CloudHome(PosixFiles(folder))
     is_new = not cloud_home.is_initialised()
-    if not (is_new or dock or new_root_token):
+    if not (is_new or dock or new_root_token or soft_delete_days):
         raise CloudInitialised
-    if is_new or dock:
-        cloud_home.save_settings(Settings() if dock is None else Settings(dock=dock))
+    if is_new or dock or soft_delete_days:
+        old = Settings() if is_new else cloud_home.settings()
+        cloud_home.save_settings(
+            Settings(
+                dock=dock or old.dock, soft_delete_days=soft_delete_days or old.soft_delete_days
+            )
+        )
     if is_new or new_root_token:
         database = open_database(folder / "cloud.db", "cloud")
         try:

@@ -94,8 +94,10 @@ def disk() -> None:
 def prepare(*, staging: str | None, publish_settings: str, as_json: bool, **options: Any) -> None:
     """Put a staged seed on drives, verify them, and create the import job.
 
-    Drives are named with --drive, or asked for until everything fits.  A drive that holds data is
-    refused unless its serial number is repeated with --erase.
+    Drives are named with --drive, or asked for until everything fits.  Those that are named are
+    filled side by side, four at a time, and each is verified while others are filled; a drive that
+    fails leaves the others alone.  A drive that holds data is refused unless its serial number is
+    repeated with --erase.
     """
     path = staging or ask("Staging location", option="--staging PATH")
     questions = TerminalQuestions(

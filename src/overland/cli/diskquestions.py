@@ -43,10 +43,12 @@ class TerminalQuestions:
                 return seeds[int(answer) - 1].seed_id
             note(f"answer with a number from 1 to {len(seeds)}")
 
+    def named_drive(self) -> str | None:
+        """Take the next drive of the command line; see the port."""
+        return self._drives.pop(0) if self._drives else None
+
     def next_drive(self, remaining: Remaining) -> str | None:
-        """Take the next named drive, or ask; see the port."""
-        if self._drives:
-            return self._drives.pop(0)
+        """Ask at a terminal; a script has named all its drives; see the port."""
         if not is_interactive():
             return None
         note(

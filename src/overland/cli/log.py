@@ -4,26 +4,31 @@
 standard output, so that a log never mixes with them.
 """
 
-import logging
 import os
 import sys
 from typing import Final
 
-import structlog
+from overland import events
 
 __all__ = ["configure_logging"]
 
 _LEVELS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
+    "debug": events.DEBUG,
+    "info": events.INFO,
+    "warning": events.WARNING,
+    "error": events.ERROR,
 }
 
 
 def configure_logging(*, default: str) -> None:
     """Show events from level `default` on, unless `OVERLAND_LOG` says otherwise."""
     named = os.environ.get("OVERLAND_LOG", default).lower()
+    events.configure(lowest=_LEVELS.get(named, events.WARNING), prepare=_to_stderr)
+
+
+def _to_stderr() -> None:
+    import structlog  # noqa: PLC0415 - only when there is an event: see overland.events
+
     for_people = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -32,7 +37,7 @@ def configure_logging(*, default: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(named, logging.WARNING)),
+        wrapper_class=structlog.make_filtering_bound_logger(events.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )

@@ -10,26 +10,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import platformdirs
 
 from overland.adapters.clock import SystemClock
 from overland.adapters.folderobjects import FolderObjects
-from overland.adapters.http import UrllibHttp
-from overland.adapters.httpobjects import HttpObjects
 from overland.adapters.posix import PosixFiles
+from overland.adapters.programs import SystemPrograms
 from overland.adapters.progress import RichProgress
 from overland.agent.connection import Connection, Grant
-from overland.agent.data import LocalDataPath
 from overland.agent.home import AgentHome, Registration
+from overland.agent.points.reading import ReadKeys
 from overland.agent.policy import Policies
-from overland.agent.run import PolicyRun
 from overland.agent.setup import Keys, load_keys
 from overland.cli.refusals import NotAFolder
 from overland.errors import TransientError
 from overland.ports.http import Http
 from overland.ports.objects import Objects
+from overland.source.streams import StreamSource
+
+if TYPE_CHECKING:
+    from overland.agent.data import LocalDataPath
+    from overland.agent.repack.run import Workshop
+    from overland.agent.run import PolicyRun
 
 __all__ = ["AgentMachine", "Busy", "folder_objects", "http_to", "open_agent", "overland_home"]
 
@@ -67,6 +71,8 @@ def folder_objects(path: Path) -> Objects:
 
 def http_to(url: str, *, token: str, ca_pem: str) -> Http:
     """Return an authenticated conversation with the cloud at `url`."""
+    from overland.adapters.http import UrllibHttp
+
     return UrllibHttp(url, token=token, ca_pem=ca_pem)
 
 
@@ -100,6 +106,8 @@ class AgentMachine:
 
     def open_grant(self, grant: Grant, *, renew: Callable[[], Grant] | None = None) -> Objects:
         """Return the objects that a grant gives leave to."""
+        from overland.adapters.httpobjects import HttpObjects
+
         return HttpObjects(
             endpoint=grant.endpoint,
             space=grant.space,
@@ -114,8 +122,12 @@ class AgentMachine:
         connection = self.connection()
         return self.open_grant(connection.vault_grant(), renew=connection.vault_grant)
 
-    def data_path(self) -> LocalDataPath:
-        """Return the data path of this computer."""
+    def data_path(
+        self, *, given: StreamSource | None = None, reads_all: bool = False
+    ) -> "LocalDataPath":
+        """Return the data path of this computer; see `LocalDataPath` for the options."""
+        from overland.agent.data import LocalDataPath
+
         return LocalDataPath(
             home=self.home,
             keys=self.keys(),
@@ -123,15 +135,37 @@ class AgentMachine:
             files_of=lambda path: PosixFiles(Path(path)),
             clock=self.clock,
             meter=self.meter,
+            programs=SystemPrograms(),
+            given=given,
+            reads_all=reads_all,
         )
 
-    def runner(self) -> PolicyRun:
-        """Return what runs policies."""
+    def workshop(self) -> "Workshop":
+        """Return what repack and repair work with; both need the vault and the cloud."""
+        from overland.agent.repack.run import Workshop
+
+        keys = self.keys()
+        state = private_folder(self.folder / "repository")
+        return Workshop(
+            repository=self.data_path().repository,
+            keys=ReadKeys.of(keys.document, keys.master),
+            vault=self.vault(),
+            keeper=self.connection(),
+            spool=PosixFiles(private_folder(state / "rewriting")),
+            scratch=state,
+            clock=self.clock,
+            progress=self.meter,
+        )
+
+    def runner(self, *, given: StreamSource | None = None, reads_all: bool = False) -> "PolicyRun":
+        """Return what runs policies; see `LocalDataPath` for the options."""
+        from overland.agent.run import PolicyRun
+
         connection = self.connection()
         return PolicyRun(
             policies=self.policies,
             connection=connection,
-            data=self.data_path(),
+            data=self.data_path(given=given, reads_all=reads_all),
             open_grant=lambda grant: self.open_grant(grant, renew=connection.vault_grant),
             clock=self.clock,
             meter=self.meter,

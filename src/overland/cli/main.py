@@ -33,11 +33,16 @@ _COMMANDS: Final = {
     "completion": ("overland.cli.completion", "completion", "Print shell completion."),
     "disk": ("overland.cli.disk", "disk", "Prepare and ship drives on the copy computer."),
     "explain": ("overland.cli.explain", "explain", "Tell what an error code means."),
+    "keys": ("overland.cli.keys", "keys", "Change the passphrase and the recovery kit."),
+    "mount": ("overland.cli.mount", "mount", "Show recovery points as folders, to browse."),
     "points": ("overland.cli.restore", "points", "List recovery points and what is in them."),
     "policy": ("overland.cli.policy", "policy", "What is protected, when, and how it starts."),
+    "repack": ("overland.cli.repack", "repack", "Free the room of what no point needs."),
+    "repair": ("overland.cli.repair", "repair", "Bring back what the vault lacks; name losses."),
     "restore": ("overland.cli.restore", "restore", "Bring files back from a recovery point."),
     "seed": ("overland.cli.backup", "seed", "Watch, repair or abandon a seed under way."),
     "station": ("overland.cli.station", "station", "Receive, import and return drives."),
+    "unmount": ("overland.cli.mount", "unmount", "End what mount began."),
 }
 
 

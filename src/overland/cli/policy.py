@@ -1,15 +1,18 @@
 """`overland policy`: what is protected, when, and how the first copy travels."""
 
+import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
 from overland.agent.policy import (
+    CommandSource,
     OfflineSettings,
     Policy,
     PolicyInvalid,
+    Progress,
     Schedule,
     SeedPhase,
     next_run,
@@ -17,9 +20,15 @@ from overland.agent.policy import (
 from overland.agent.refusals import PolicyExists, SeedUnderWay
 from overland.cli.machine import open_agent
 from overland.cli.outcome import Commands, ask, confirm, json_option, show
+from overland.cli.policykeep import described_retention, given_retention, keep_options
+from overland.cli.policyrules import described_rules, full_path, given_rules, rule_options
 from overland.cli.refusals import Declined
+from overland.source.patternfile import read_patterns
+from overland.vault.retention import Retention
 
 __all__ = ["policy"]
+
+_SILENCE_S: Final = 3600.0
 
 _SIX = {
     "staging": "Staging location, the full path that the copy computer sees",
@@ -38,9 +47,19 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("name")
-@click.option("--source", "sources", multiple=True, required=True, help="Folder; repeatable.")
-@click.option("--include", multiple=True, help="Pattern of what to keep although it is excluded.")
-@click.option("--exclude", multiple=True, help="Pattern of what to leave out, such as '*.tmp'.")
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARGUMENT]...]")
+@click.option("--source", "sources", multiple=True, help="Folder or file; repeatable.")
+@click.option("--image", "images", multiple=True, help="Image file or block device; repeatable.")
+@click.option(
+    "--command",
+    metavar="NAME",
+    help="Store what PROGRAM prints as the file NAME; more with `policy add-command`.",
+)
+@click.option("--include", multiple=True, help="Pattern: only what matches is backed up.")
+@click.option(
+    "--include-from", multiple=True, metavar="FILE", help="File of such patterns, one a line."
+)
+@rule_options
 @click.option("--one-file-system", is_flag=True, help="Do not follow mounts below a source.")
 @click.option(
     "--at",
@@ -72,8 +91,18 @@ def policy() -> None:
     show_default=True,
     help="Mean size of a chunk in KiB, 16 to 2048.",
 )
+@click.option(
+    "--image-chunk-kib",
+    type=int,
+    default=64,
+    show_default=True,
+    help="The same for images and commands.",
+)
+@keep_options
 @json_option
-def create(name: str, *, as_json: bool, offline: bool, **fields: Any) -> None:
+def create(
+    name: str, argv: tuple[str, ...], *, as_json: bool, offline: bool, **fields: Any
+) -> None:
     """Make the policy NAME.
 
     With --offline the six fields of the offline page are needed; what is missing is asked for at
@@ -81,16 +110,22 @@ def create(name: str, *, as_json: bool, offline: bool, **fields: Any) -> None:
     """
     made = Policy(
         name=name,
-        sources=tuple(_full_path(source) for source in fields["sources"]),
+        sources=tuple(full_path(source) for source in fields["sources"]),
+        commands=_commands(fields["command"], argv, _SILENCE_S),
+        images=tuple(full_path(image) for image in fields["images"]),
         include=fields["include"],
-        exclude=fields["exclude"],
+        include_from=tuple(full_path(path) for path in fields["include_from"]),
+        **given_rules(fields),
         one_file_system=fields["one_file_system"],
         schedule=_schedule(fields["times"], fields["days"]),
         first_copy="offline" if offline else "network",
         offline=_offline_page(fields, offline=offline),
         in_transit=fields["in_transit"],
         mean_chunk_kib=fields["mean_chunk_kib"],
+        image_chunk_kib=fields["image_chunk_kib"],
+        retention=given_retention(fields, old=Retention()),
     ).checked()
+    read_patterns((*made.include_from, *made.exclude_from))
     with open_agent() as agent:
         if name in agent.policies.names():
             raise PolicyExists(name)
@@ -102,10 +137,14 @@ def create(name: str, *, as_json: bool, offline: bool, **fields: Any) -> None:
     )
 
 
-def _full_path(source: str) -> str:
-    path = Path(source).absolute()
-    # Where a link is on the way, only the system knows what is above it.
-    return str(path.resolve() if ".." in path.parts else path)
+def _commands(
+    name: str | None, argv: tuple[str, ...], timeout_s: float
+) -> tuple[CommandSource, ...]:
+    if name is None and not argv:
+        return ()
+    if name is None or not argv:
+        raise click.UsageError("a command is given as --command NAME -- PROGRAM [ARGUMENT]...")
+    return (CommandSource(name=name, argv=argv, timeout_s=timeout_s),)
 
 
 def _schedule(times: tuple[str, ...], days: tuple[str, ...]) -> Schedule:
@@ -147,11 +186,15 @@ def _refuse_offline_fields(fields: dict[str, Any]) -> None:
 
 
 def _describe(it: Policy) -> str:
-    rows = [
-        ("sources", ", ".join(it.sources)),
+    rows = [("sources", ", ".join(it.sources) or "-")]
+    rows += [("image", image) for image in it.images]
+    rows += [("command", f"{each.name}: {shlex.join(each.argv)}") for each in it.commands]
+    rows += [
         ("include", ", ".join(it.include) or "-"),
         ("exclude", ", ".join(it.exclude) or "-"),
+        *described_rules(it),
         ("runs at", f"{', '.join(it.schedule.times)} on {', '.join(it.schedule.days)}"),
+        ("keeps", described_retention(it.retention)),
         ("first copy", it.first_copy),
     ]
     if it.offline is not None:
@@ -212,33 +255,89 @@ def show_policy(name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--at", "times", multiple=True, help="New times of day.")
 @click.option("--day", "days", multiple=True, help="New days of the week.")
-@click.option("--exclude", multiple=True, help="New exclude patterns.")
+@rule_options
 @click.option(
     "--in-transit",
     type=click.Choice(["protect", "wait"]),
     help="Make incremental points over the network while the drives travel, or only wait.",
 )
+@keep_options
 @json_option
 def change(name: str, *, as_json: bool, **fields: Any) -> None:
-    """Change the policy NAME.
+    """Change the policy NAME; an option that is given replaces what the policy had of it.
 
-    While its seed is open, only --in-transit may change, so that what the drives carry stays
-    what the policy says.
+    From the end of staging until its seed is in the vault, only --in-transit may change, so that
+    what the drives carry stays what the policy says.
     """
     with open_agent() as agent:
         old, progress = agent.policies.load(name), agent.policies.progress(name)
-        edits = {key: value for key, value in fields.items() if value}
-        settled = (SeedPhase.CONFIGURED, SeedPhase.ONLINE, SeedPhase.ABANDONED)
-        if progress.phase not in settled and set(edits) - {"in_transit"}:
-            raise SeedUnderWay(name, progress.phase)
+        edits = {key for key, value in fields.items() if value not in (None, ())}
+        if edits - {"in_transit"}:
+            _refuse_while_open(name, progress)
         new = msgspec.structs.replace(
             old,
             schedule=_schedule(
                 fields["times"] or old.schedule.times, fields["days"] or old.schedule.days
             ),
-            exclude=fields["exclude"] or old.exclude,
+            **given_rules(fields),
             in_transit=fields["in_transit"] or old.in_transit,
+            retention=given_retention(fields, old=old.retention),
         )
+        agent.policies.save(new)
+    show(new, _describe(new), as_json=as_json)
+
+
+def _refuse_while_open(name: str, progress: Progress) -> None:
+    if progress.phase in {SeedPhase.AWAITING_IMPORT, SeedPhase.ADOPTING}:
+        raise SeedUnderWay(name, progress.phase)
+
+
+@policy.command("add-command")
+@click.argument("policy_name", metavar="POLICY")
+@click.argument("name")
+@click.argument(
+    "argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]..."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_SILENCE_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the program may be silent before it is killed.",
+)
+@json_option
+def add_command(
+    policy_name: str, name: str, argv: tuple[str, ...], *, timeout_s: float, as_json: bool
+) -> None:
+    """Store what PROGRAM prints as the file NAME in every recovery point of POLICY.
+
+    A command of that NAME is replaced.  The program is started without a shell, with the
+    environment of the run; keep passwords out of its arguments, which the policy shows.
+    """
+    with open_agent() as agent:
+        old = agent.policies.load(policy_name)
+        _refuse_while_open(policy_name, agent.policies.progress(policy_name))
+        others = tuple(each for each in old.commands if each.name != name)
+        new = msgspec.structs.replace(old, commands=(*others, *_commands(name, argv, timeout_s)))
+        agent.policies.save(new)
+    show(new, _describe(new), as_json=as_json)
+
+
+@policy.command("remove-command")
+@click.argument("policy_name", metavar="POLICY")
+@click.argument("name")
+@json_option
+def remove_command(policy_name: str, name: str, *, as_json: bool) -> None:
+    """Store what the command NAME of POLICY prints no longer; points that have it keep it."""
+    with open_agent() as agent:
+        old = agent.policies.load(policy_name)
+        _refuse_while_open(policy_name, agent.policies.progress(policy_name))
+        others = tuple(each for each in old.commands if each.name != name)
+        if len(others) == len(old.commands):
+            raise PolicyInvalid("command", f"{policy_name} has no command {name}")
+        new = msgspec.structs.replace(old, commands=others)
         agent.policies.save(new)
     show(new, _describe(new), as_json=as_json)
 

@@ -12,6 +12,7 @@ __all__ = [
     "NothingToRead",
     "PointUnclear",
     "ResourceAbsent",
+    "StdinNotRead",
     "SubscriptionUnclear",
 ]
 
@@ -86,6 +87,19 @@ class ResourceAbsent(RefusedError):
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"there is no {kind} {name} in this subscription; check the name")
         self.kind, self.name = kind, name
+
+
+class StdinNotRead(RefusedError):
+    """A run made no recovery point, so that nothing was read from standard input."""
+
+    code = "stdin-not-read"
+
+    def __init__(self, policy: str) -> None:
+        super().__init__(
+            f"standard input was not read: this run of {policy} made no recovery point; "
+            f"see `overland policy show {policy}`"
+        )
+        self.policy = policy
 
 
 class SubscriptionUnclear(RefusedError):

@@ -18,6 +18,7 @@ from overland.agent.restore.run import restore as restore_point
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import Commands, count_text, json_option, note, show, size_text
 from overland.cli.places import open_place, place_options
+from overland.cli.pointmarks import delete, known_points, mark_fields, mark_text, undelete
 from overland.cli.refusals import PointUnclear
 from overland.format.point import PointPublic
 from overland.format.tree import Entry
@@ -37,6 +38,10 @@ def points() -> None:
     """
 
 
+points.add_command(delete)
+points.add_command(undelete)
+
+
 @contextmanager
 def _reading(fields: dict[str, Any]) -> Iterator[tuple[AgentMachine, ChunkStore]]:
     with open_agent() as machine:
@@ -54,8 +59,9 @@ def _reading(fields: dict[str, Any]) -> Iterator[tuple[AgentMachine, ChunkStore]
 @json_option
 def list_command(*, as_json: bool, **fields: Any) -> None:
     """List recovery points, oldest first; each is proven by its signature."""
-    with _reading(fields) as (_, store):
+    with _reading(fields) as (machine, store):
         listing = list_points(store.objects, store.keys)
+        known = {} if fields["folders"] else known_points(machine)
     for name in listing.damaged:
         note(f"warning: {name} is damaged and left out")
     rows = [
@@ -66,10 +72,13 @@ def list_command(*, as_json: bool, **fields: Any) -> None:
             "base": public.base,
             "objects": len(public.objects),
             "size_bytes": sum(item.size_bytes for item in public.objects),
+            **mark_fields(known.get(public.point_id)),
         }
         for public in listing.points
     ]
-    text = "\n".join(_point_line(public) for public in listing.points)
+    text = "\n".join(
+        _point_line(public) + mark_text(known.get(public.point_id)) for public in listing.points
+    )
     show(rows, text or "there is no recovery point here yet", as_json=as_json)
 
 
@@ -127,7 +136,7 @@ def _counts(counted: Any) -> dict[str, int]:  # noqa: ANN401 - a struct of count
 def ls(point: str, path: str, *, recursive: bool, as_json: bool, **fields: Any) -> None:
     """List what PATH of a recovery point holds."""
     with _reading(fields) as (_, store):
-        store.load_index()
+        store.open_index()
         tree = PointTree(_open(store, point), store)
         found = list(tree.list_folder(os.fsencode(path), recursive=recursive))
     rows = [
@@ -216,7 +225,10 @@ def restore(point: str, paths: tuple[str, ...], *, as_json: bool, **fields: Any)
     read from the staging location; --from names drives or other folders to read from.
     """
     with _reading(fields) as (machine, store):
-        store.load_index()
+        if paths:
+            store.open_index()
+        else:
+            store.load_index()
         report = restore_point(
             _open(store, point),
             store=store,

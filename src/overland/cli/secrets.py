@@ -1,5 +1,6 @@
-"""Passphrases, from a file or a hidden prompt; never from an argument."""
+"""Passphrases, from a file or a hidden prompt; never from an argument.  Files for secrets."""
 
+import os
 from pathlib import Path
 
 import click
@@ -7,7 +8,7 @@ import click
 from overland.cli.outcome import is_interactive
 from overland.cli.refusals import FileUnusable
 
-__all__ = ["read_passphrase"]
+__all__ = ["read_passphrase", "write_private"]
 
 _FILE_BYTES_MAX = 4096
 
@@ -39,3 +40,12 @@ def _first_line(file: Path) -> str:
     if not lines or not lines[0]:
         raise FileUnusable(file, problem="its first line has to hold the passphrase")
     return lines[0]
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that only its owner can read, durably; never over another."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

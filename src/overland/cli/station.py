@@ -120,7 +120,7 @@ def receive(
 def ingest(
     *, job: str | None, paths: tuple[str, ...], everything: bool, home: str | None, as_json: bool
 ) -> int:
-    """Verify drives and upload what they bring, two at a time.
+    """Verify drives and upload what they bring, four at a time.
 
     Killed or stopped at any point, the same command goes on where it was.  Exit code 4 means that
     a drive ended with damage, 5 that a drive stopped and the command can be run again.

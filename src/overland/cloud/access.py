@@ -20,6 +20,7 @@ from overland.cloud.refusals import Conflict, Forbidden
 from overland.cloud.services import Call
 from overland.jobs import records
 from overland.jobs.states import JobState
+from overland.vault import chains
 
 __all__ = ["IssuedGrant", "import_grant", "seed_container_grant", "vault_grant"]
 
@@ -44,7 +45,9 @@ def vault_grant(call: Call) -> IssuedGrant:
     """Return leave for a source computer to create and read its own objects in its vault."""
     call.require(Route.GET_GRANTS)
     computer = computers.own_computer(call)
-    prefix = computers.owner_of(computer).prefix
+    owner = computers.owner_of(computer)
+    chains.note_grant(call.connection, owner, at=call.at)
+    prefix = owner.prefix
     return _issue(call, f"vaults/{computer.vault_id}", (prefix,), _WRITE)
 
 

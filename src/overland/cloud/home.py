@@ -4,7 +4,7 @@ The folder holds secrets of all tenants, so the composition makes it readable by
 """
 
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from sqlalchemy import Connection, select, update
@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     format: Literal[1] = 1
     dock: Dock = UNSET_DOCK
+    soft_delete_days: Annotated[int, msgspec.Meta(ge=14, le=3650)] = 14
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):

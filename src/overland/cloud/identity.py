@@ -83,13 +83,15 @@ class Permission(StrEnum):
     GET_GRANTS = "grants/create"
     WRITE_POINTS = "points/write"
     READ_POINTS = "points/read"
+    DELETE_POINTS = "points/delete"
+    RECLAIM = "vaults/reclaim"
     WORK_AT_STATION = "station/work"
     READ_CUSTODY = "custody/read"
 
 
 _P = Permission
 GRANTED: Final[Mapping[Role, frozenset[Permission]]] = {
-    Role.ROOT: frozenset({_P.CREATE_TENANTS, _P.MANAGE_TOKENS, _P.READ_LOCATIONS}),
+    Role.ROOT: frozenset({_P.CREATE_TENANTS, _P.MANAGE_TOKENS, _P.READ_LOCATIONS, _P.RECLAIM}),
     Role.ADMIN: frozenset(
         {
             _P.MANAGE_TOKENS,
@@ -109,6 +111,8 @@ GRANTED: Final[Mapping[Role, frozenset[Permission]]] = {
             _P.READ_KEYS,
             _P.READ_LOCATIONS,
             _P.READ_POINTS,
+            _P.DELETE_POINTS,
+            _P.RECLAIM,
             _P.READ_CUSTODY,
         }
     ),
@@ -122,6 +126,7 @@ GRANTED: Final[Mapping[Role, frozenset[Permission]]] = {
             _P.GET_GRANTS,
             _P.WRITE_POINTS,
             _P.READ_POINTS,
+            _P.DELETE_POINTS,
         }
     ),
     Role.DISKPREP: frozenset(

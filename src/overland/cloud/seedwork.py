@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sqlalchemy import Connection
+
 from overland.cloud import names, resources, seedlinks
 from overland.cloud.computers import SourceComputer, own_computer, owner_of
 from overland.cloud.computers import load as load_computer
@@ -28,6 +30,7 @@ __all__ = [
     "announce_seed",
     "get_seed",
     "manifest_name",
+    "manifest_of",
     "own_seeds",
     "put_manifest",
     "relink_seed",
@@ -142,6 +145,14 @@ def _allow_manifest(seed: Seed) -> None:
 def manifest_name(seed: Seed, digest: str) -> str:
     """Return where the manifest lies in the vault's space: outside of what agents can write."""
     return f"control/manifests/{seed.seed_id}-{digest}.json"
+
+
+def manifest_of(connection: Connection, seed_id: str) -> str | None:
+    """Return the name, in the vault's space, of the manifest that counts; None if there is none."""
+    seed = find_seed(connection, seed_id)
+    if seed is None or seed.manifest_sha256 is None:
+        return None
+    return manifest_name(seed, seed.manifest_sha256)
 
 
 def relink_seed(call: Call, seed_id: str, job_name: str) -> Seed:

@@ -13,6 +13,7 @@ from overland.crypto.secrets import Secret
 from overland.ports.clock import Clock
 from overland.ports.objects import Spaces
 from overland.vault.adoption import Adoption
+from overland.vault.reclaim import Reclaim
 
 __all__ = ["Call", "Endpoints", "Limits", "Services"]
 
@@ -50,6 +51,7 @@ class Services:
     random: Random
     spaces: Spaces
     adoption: Adoption
+    reclaim: Reclaim
     endpoints: Endpoints
     dock: Dock
     grant_key: Secret

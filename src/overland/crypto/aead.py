@@ -17,13 +17,15 @@ from overland.errors import IntegrityError
 
 __all__ = [
     "DIRECTORY_NUMBER",
-    "INDEX_BODY",
+    "INDEX_FILE",
     "PACK",
     "POINT_ROOT",
     "TAG_BYTES",
+    "IndexCipher",
     "PackCipher",
     "SealBroken",
     "derive",
+    "index_cipher",
     "open_once",
     "pack_cipher",
     "seal_once",
@@ -34,7 +36,7 @@ Buffer = bytes | bytearray | memoryview
 TAG_BYTES: Final = 16
 DIRECTORY_NUMBER: Final = 2**64 - 1
 PACK: Final = "pack"
-INDEX_BODY: Final = "index-body"
+INDEX_FILE: Final = "index-file"
 POINT_ROOT: Final = "point-root"
 _KEY_BYTES: Final = 32
 _NONCE: Final = struct.Struct("<4xQ")  # §4: four zero bytes, then the segment's number
@@ -114,6 +116,51 @@ def pack_cipher(
         name: Used in errors only.
     """
     return PackCipher(derive(subkey, PACK, salt=salt), header=header, name=name)
+
+
+@final
+class IndexCipher:
+    """Seals and opens the parts of one index file; may be used by many threads.
+
+    A part's number is its nonce: each may be sealed once only.  A part opens under its own number
+    in its own file, and nowhere else.
+    """
+
+    __slots__ = ("_aead", "_header", "_name")
+
+    def __init__(self, key: Secret, *, header: bytes, name: str) -> None:
+        self._aead = AESGCM(key.reveal())
+        self._header = header
+        self._name = name
+
+    def seal(self, number: int, plaintext: Buffer) -> bytes:
+        """Return a part sealed, `TAG_BYTES` longer than `plaintext`."""
+        return self._aead.encrypt(_NONCE.pack(number), plaintext, self._header)
+
+    def open(self, number: int, sealed: Buffer) -> bytes:
+        """Return the plaintext of a part.
+
+        Raises:
+            SealBroken: It is not what was sealed under this number in this file.
+        """
+        try:
+            return self._aead.decrypt(_NONCE.pack(number), sealed, self._header)
+        except InvalidTag:
+            raise SealBroken(self._name, part=f"part {number}") from None
+
+
+def index_cipher(
+    subkey: Secret, *, salt: bytes, header: bytes, name: str = "the new index file"
+) -> IndexCipher:
+    """Return the cipher of one index file.
+
+    Args:
+        subkey: The subkey `Purpose.INDEX` of the repository.
+        salt: The 32 random bytes in the file's header, of this file alone.
+        header: The file's whole header; authenticated with every part.
+        name: Used in errors only.
+    """
+    return IndexCipher(derive(subkey, INDEX_FILE, salt=salt), header=header, name=name)
 
 
 def seal_once(subkey: Secret, purpose: str, *, salt: bytes, plaintext: Buffer, aad: bytes) -> bytes:

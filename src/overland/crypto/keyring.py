@@ -4,6 +4,7 @@ Holds no secret in clear.  What is wrapped, and the check over the whole, is `cr
 this module is the file's layout and its bounds.
 """
 
+import re
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -21,13 +22,16 @@ __all__ = [
     "Slot",
     "decode_keyring",
     "encode_keyring",
+    "generation_of",
 ]
 
 MAX_KEYRING_BYTES: Final = 64 << 10
+_NAME: Final = re.compile(r"keys/([0-9]{8})\.keyring")
 KIND_PASSPHRASE: Final = "passphrase"  # noqa: S105 - a kind of slot, no secret
 KIND_RECOVERY_KIT: Final = "recovery-kit"
 
 _Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Generation = Annotated[int, msgspec.Meta(ge=2, le=99_999_999)]
 _Hex48 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{96}\Z")]
 
 
@@ -55,9 +59,14 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class KeyringDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A keyring's content; every hexadecimal text is lower case."""
+    """A keyring's content; every hexadecimal text is lower case.
+
+    `generation` is absent in the first one.  It is under the MAC, so that an older keyring cannot
+    take the name of a newer one.
+    """
 
     format: Literal[1]
+    generation: _Generation | msgspec.UnsetType = msgspec.UNSET
     repository_id: RepositoryId
     slots: Annotated[list[Slot], msgspec.Meta(min_length=1, max_length=16)]
     signing_public_key: _Hex32
@@ -74,6 +83,10 @@ def encode_keyring(document: KeyringDocument) -> bytes:
 def decode_keyring(data: bytes, *, name: str) -> KeyringDocument:
     """Return the content of a keyring file.  Its MAC is checked when it is opened.
 
+    Args:
+        data: The file.
+        name: Used in errors; where it is an object's name, its generation must be the file's.
+
     Raises:
         KeyringCorrupt: It breaks a rule of `docs/format/keys-v1.md` §2.
     """
@@ -81,7 +94,7 @@ def decode_keyring(data: bytes, *, name: str) -> KeyringDocument:
         raise KeyringCorrupt(name, check="the keyring is too long")
     try:
         document = msgspec.json.decode(data, type=KeyringDocument)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise KeyringCorrupt(name, check=f"not a keyring of format 1: {error}") from None
     if encode_keyring(document) != data:
         raise KeyringCorrupt(name, check="the keyring is not in canonical form")
@@ -89,7 +102,15 @@ def decode_keyring(data: bytes, *, name: str) -> KeyringDocument:
     return document
 
 
+def generation_of(document: KeyringDocument) -> int:
+    """Return which keyring of its repository this is, counted from 1."""
+    return 1 if document.generation is msgspec.UNSET else document.generation
+
+
 def _check(document: KeyringDocument, *, name: str) -> None:
+    named = _NAME.fullmatch(name)
+    if named is not None and int(named[1]) != generation_of(document):
+        raise KeyringCorrupt(name, check="it has the name of another generation")
     if not _is_canonical(document.repository_id):
         raise KeyringCorrupt(name, check="the repository id is not a canonical UUID")
     for slot in document.slots:

@@ -1,16 +1,12 @@
 """From a passphrase or a recovery kit to the master key and its subkeys (`keys-v1.md`)."""
 
 import hmac
-import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from overland.crypto.aead import SealBroken, derive, open_once, seal_once
 from overland.crypto.keyring import (
@@ -20,35 +16,44 @@ from overland.crypto.keyring import (
     KeyringCorrupt,
     KeyringDocument,
     Slot,
+    generation_of,
 )
 from overland.crypto.recovery_kit import KIT_KEY_BYTES, format_kit, parse_kit
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import generate_signing_key, public_key
+from overland.crypto.slots import (
+    Random,
+    additional_data,
+    check_length,
+    kit_slot,
+    passphrase_slot,
+    stretch,
+    unwrap,
+)
 from overland.errors import RefusedError
 from overland.values import RepositoryId
 
 __all__ = [
-    "MIN_PASSPHRASE_CHARACTERS",
     "MasterKey",
-    "PassphraseTooShort",
     "PassphraseWrong",
     "Purpose",
     "RecoveryKitWrong",
+    "SecretReplaced",
+    "is_genuine",
     "new_keyring",
+    "open_newest",
     "open_with_passphrase",
     "open_with_recovery_kit",
     "signing_key",
+    "with_both",
     "with_passphrase",
+    "with_recovery_kit",
 ]
 
-MIN_PASSPHRASE_CHARACTERS: Final = 16
 _KEY_BYTES: Final = 32
 _SALT_BYTES: Final = 32
 _SIGNING_WRAP: Final = "signing-key"
 _NO_MAC: Final = "0" * 64
-_NONCE: Final = bytes(12)  # §2.3: every wrapping key wraps one key only
-
-Random = Callable[[int], bytes]
 
 
 class Purpose(StrEnum):
@@ -61,19 +66,6 @@ class Purpose(StrEnum):
     CHUNKER = "chunker"
     KEYRING_MAC = "keyring-mac"
     SIGNING_WRAP = "signing-wrap"
-
-
-class PassphraseTooShort(RefusedError):
-    """A passphrase has fewer than 16 characters."""
-
-    code = "passphrase-too-short"
-
-    def __init__(self, *, characters: int) -> None:
-        super().__init__(
-            f"the passphrase has {characters} characters; "
-            f"choose one with at least {MIN_PASSPHRASE_CHARACTERS}"
-        )
-        self.characters = characters
 
 
 class PassphraseWrong(RefusedError):
@@ -100,6 +92,19 @@ class RecoveryKitWrong(RefusedError):
             "take the kit that names this repository"
         )
         self.repository_id, self.kit_of = repository_id, kit_of
+
+
+class SecretReplaced(RefusedError):
+    """The passphrase or the recovery kit opens an older keyring, and not the newest."""
+
+    code = "secret-replaced"
+
+    def __init__(self, repository_id: RepositoryId, *, opens: int, newest: int) -> None:
+        super().__init__(
+            f"this passphrase or recovery kit was replaced: it opens keyring {opens} of repository "
+            f"{repository_id}, and keyring {newest} counts; use the newer one"
+        )
+        self.repository_id, self.opens, self.newest = repository_id, opens, newest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,13 +139,15 @@ def new_keyring(
     Raises:
         PassphraseTooShort: Nothing was made.
     """
-    _check_length(passphrase)
+    check_length(passphrase)
     master = MasterKey(Secret(random(_KEY_BYTES)))
     kit_key = Secret(random(KIT_KEY_BYTES))
     private = generate_signing_key(random)
     slots = [
-        _passphrase_slot(passphrase, master, repository_id, random, cost or Argon2Parameters()),
-        _kit_slot(kit_key, master, repository_id, random),
+        passphrase_slot(
+            passphrase, master.secret, repository_id, random, cost or Argon2Parameters()
+        ),
+        kit_slot(kit_key, master.secret, repository_id, random),
     ]
     document = _sealed(slots, private, master, repository_id, random)
     return document, master, format_kit(repository_id, kit_key)
@@ -162,11 +169,94 @@ def with_passphrase(
     Raises:
         PassphraseTooShort: Nothing was made.
     """
-    _check_length(passphrase)
+    check_length(passphrase)
     repository_id = document.repository_id
-    slot = _passphrase_slot(passphrase, master, repository_id, random, cost or Argon2Parameters())
+    slot = passphrase_slot(
+        passphrase, master.secret, repository_id, random, cost or Argon2Parameters()
+    )
     kept = [slot for slot in document.slots if slot.kind != KIND_PASSPHRASE]
-    return _with_mac(msgspec.structs.replace(document, slots=[slot, *kept]), master)
+    return _next(document, [slot, *kept], master)
+
+
+def with_recovery_kit(
+    document: KeyringDocument, master: MasterKey, *, random: Random
+) -> tuple[KeyringDocument, str]:
+    """Return the next generation of a keyring, whose only recovery kit is new, and that kit.
+
+    The passphrase keeps working.  The master key stays, as in `with_passphrase`: whoever has an
+    old keyring and its kit still has it.
+    """
+    repository_id, kit_key = document.repository_id, Secret(random(KIT_KEY_BYTES))
+    slot = kit_slot(kit_key, master.secret, repository_id, random)
+    kept = [slot for slot in document.slots if slot.kind != KIND_RECOVERY_KIT]
+    return _next(document, [*kept, slot], master), format_kit(repository_id, kit_key)
+
+
+def with_both(
+    document: KeyringDocument,
+    master: MasterKey,
+    passphrase: str,
+    *,
+    random: Random,
+    cost: Argon2Parameters | None = None,
+) -> tuple[KeyringDocument, str]:
+    """Return the next generation of a keyring, that nothing old opens, and its recovery kit.
+
+    Raises:
+        PassphraseTooShort: Nothing was made.
+    """
+    check_length(passphrase)
+    repository_id, kit_key = document.repository_id, Secret(random(KIT_KEY_BYTES))
+    slots = [
+        passphrase_slot(
+            passphrase, master.secret, repository_id, random, cost or Argon2Parameters()
+        ),
+        kit_slot(kit_key, master.secret, repository_id, random),
+    ]
+    return _next(document, slots, master), format_kit(repository_id, kit_key)
+
+
+def open_newest(
+    documents: Sequence[KeyringDocument], unlock: Callable[[KeyringDocument], MasterKey]
+) -> tuple[KeyringDocument, MasterKey]:
+    """Return the newest genuine keyring among `documents`, and its master key.
+
+    Genuine is what the holder of the master key made; nobody else can put a MAC on it.  So whoever
+    can only write where the keyrings lie cannot hide the genuine one behind one of his own.
+
+    Args:
+        documents: One repository's keyrings, newest first; not empty.
+        unlock: Opens one, with `open_with_passphrase` or `open_with_recovery_kit`.
+
+    Raises:
+        SecretReplaced: It opens a keyring, and a newer one is genuine.
+        PassphraseWrong, RecoveryKitWrong: It opens none.
+        KeyringCorrupt: It opens none, and the newest was changed.
+        RecoveryKitMistyped: The kit's own checksum does not hold.
+    """
+    assert documents, "a repository has a keyring"
+    failure: Exception | None = None
+    for position, document in enumerate(documents):
+        try:
+            master = unlock(document)
+        except (PassphraseWrong, RecoveryKitWrong, KeyringCorrupt) as error:
+            failure = failure or error
+            continue
+        newer = [each for each in documents[:position] if is_genuine(each, master)]
+        if newer:
+            raise SecretReplaced(
+                document.repository_id,
+                opens=generation_of(document),
+                newest=generation_of(newer[0]),
+            )
+        return document, master
+    assert failure is not None, "there was one to open"
+    raise failure
+
+
+def is_genuine(document: KeyringDocument, master: MasterKey) -> bool:
+    """Return whether the holder of the master key made this keyring."""
+    return hmac.compare_digest(_mac(document, master), document.mac)
 
 
 def open_with_passphrase(document: KeyringDocument, passphrase: str) -> MasterKey:
@@ -178,10 +268,10 @@ def open_with_passphrase(document: KeyringDocument, passphrase: str) -> MasterKe
     """
     for slot in document.slots:
         if slot.argon2id is not None:
-            wrapping = _stretch(passphrase, bytes.fromhex(slot.salt), slot.argon2id)
-            master = _unwrap(wrapping, slot, document.repository_id)
-            if master is not None:
-                return _checked(document, master)
+            wrapping = stretch(passphrase, bytes.fromhex(slot.salt), slot.argon2id)
+            secret = unwrap(wrapping, slot, document.repository_id)
+            if secret is not None:
+                return _checked(document, MasterKey(secret))
     raise PassphraseWrong(document.repository_id)
 
 
@@ -197,9 +287,9 @@ def open_with_recovery_kit(document: KeyringDocument, kit: str) -> MasterKey:
     for slot in document.slots:
         if slot.kind == KIND_RECOVERY_KIT and kit_of == document.repository_id:
             wrapping = derive(key, KIND_RECOVERY_KIT, salt=bytes.fromhex(slot.salt))
-            master = _unwrap(wrapping, slot, document.repository_id)
-            if master is not None:
-                return _checked(document, master)
+            secret = unwrap(wrapping, slot, document.repository_id)
+            if secret is not None:
+                return _checked(document, MasterKey(secret))
     raise RecoveryKitWrong(document.repository_id, kit_of=kit_of)
 
 
@@ -215,7 +305,7 @@ def signing_key(document: KeyringDocument, master: MasterKey) -> Secret:
             _SIGNING_WRAP,
             salt=bytes.fromhex(document.signing_salt),
             sealed=bytes.fromhex(document.sealed_signing_key),
-            aad=_aad(document.repository_id, _SIGNING_WRAP),
+            aad=additional_data(document.repository_id, _SIGNING_WRAP),
             name="the keyring",
         )
     except SealBroken:
@@ -224,66 +314,6 @@ def signing_key(document: KeyringDocument, master: MasterKey) -> Secret:
     if public_key(private).hex() != document.signing_public_key:
         raise KeyringCorrupt("the keyring", check="the signing keys are not a pair")
     return private
-
-
-def _check_length(passphrase: str) -> None:
-    if len(passphrase) < MIN_PASSPHRASE_CHARACTERS:
-        raise PassphraseTooShort(characters=len(passphrase))
-
-
-def _passphrase_slot(
-    passphrase: str,
-    master: MasterKey,
-    repository_id: RepositoryId,
-    random: Random,
-    cost: Argon2Parameters,
-) -> Slot:
-    salt = random(_SALT_BYTES)
-    wrapping = _stretch(passphrase, salt, cost)
-    return Slot(
-        kind="passphrase",
-        salt=salt.hex(),
-        argon2id=cost,
-        wrapped_master_key=_wrap(wrapping, master, _aad(repository_id, KIND_PASSPHRASE)),
-    )
-
-
-def _kit_slot(
-    kit_key: Secret, master: MasterKey, repository_id: RepositoryId, random: Random
-) -> Slot:
-    salt = random(_SALT_BYTES)
-    wrapping = derive(kit_key, KIND_RECOVERY_KIT, salt=salt)
-    return Slot(
-        kind="recovery-kit",
-        salt=salt.hex(),
-        argon2id=None,
-        wrapped_master_key=_wrap(wrapping, master, _aad(repository_id, KIND_RECOVERY_KIT)),
-    )
-
-
-def _wrap(wrapping: Secret, master: MasterKey, aad: bytes) -> str:
-    return AESGCM(wrapping.reveal()).encrypt(_NONCE, master.secret.reveal(), aad).hex()
-
-
-def _unwrap(wrapping: Secret, slot: Slot, repository_id: RepositoryId) -> MasterKey | None:
-    try:
-        secret = AESGCM(wrapping.reveal()).decrypt(
-            _NONCE, bytes.fromhex(slot.wrapped_master_key), _aad(repository_id, slot.kind)
-        )
-    except InvalidTag:
-        return None
-    return MasterKey(Secret(secret))
-
-
-def _stretch(passphrase: str, salt: bytes, cost: Argon2Parameters) -> Secret:
-    kdf = Argon2id(
-        salt=salt,
-        length=_KEY_BYTES,
-        iterations=cost.iterations,
-        lanes=cost.lanes,
-        memory_cost=cost.memory_kib,
-    )
-    return Secret(kdf.derive(unicodedata.normalize("NFKC", passphrase).encode()))
 
 
 def _sealed(
@@ -299,7 +329,7 @@ def _sealed(
         _SIGNING_WRAP,
         salt=salt,
         plaintext=private.reveal(),
-        aad=_aad(repository_id, _SIGNING_WRAP),
+        aad=additional_data(repository_id, _SIGNING_WRAP),
     )
     document = KeyringDocument(
         format=1,
@@ -313,12 +343,17 @@ def _sealed(
     return _with_mac(document, master)
 
 
+def _next(document: KeyringDocument, slots: list[Slot], master: MasterKey) -> KeyringDocument:
+    generation = generation_of(document) + 1
+    return _with_mac(msgspec.structs.replace(document, generation=generation, slots=slots), master)
+
+
 def _with_mac(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
     return msgspec.structs.replace(document, mac=_mac(document, master))
 
 
 def _checked(document: KeyringDocument, master: MasterKey) -> MasterKey:
-    if not hmac.compare_digest(_mac(document, master), document.mac):
+    if not is_genuine(document, master):
         raise KeyringCorrupt("the keyring", check="its MAC does not hold")
     return master
 
@@ -327,7 +362,3 @@ def _mac(document: KeyringDocument, master: MasterKey) -> str:
     """Authenticate the canonical JSON in which the MAC itself is 64 zeros (§2.5)."""
     plain = msgspec.json.encode(msgspec.structs.replace(document, mac=_NO_MAC))
     return hmac.digest(master.subkey(Purpose.KEYRING_MAC).reveal(), plain, "sha256").hex()
-
-
-def _aad(repository_id: RepositoryId, kind: str) -> bytes:
-    return f"overland-keyring-v1\0{repository_id}\0{kind}".encode()

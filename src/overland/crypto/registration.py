@@ -46,6 +46,8 @@ def verify(claim: Claim, proof: str) -> None:
         signature, public = bytes.fromhex(proof), bytes.fromhex(claim.signing_public_key)
     except ValueError:
         raise SignatureInvalid(PURPOSE) from None
+    if signature.hex() != proof:  # blanks and capitals: a proof has one text
+        raise SignatureInvalid(PURPOSE)
     sign.verify(public, PURPOSE, _encode(claim), signature)
 
 

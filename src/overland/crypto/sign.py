@@ -24,6 +24,23 @@ __all__ = [
 PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 _PRIVATE_KEY_BYTES: Final = 32
+_SIGN_BIT: Final = 0x80
+
+# Points of small order, by their y alone, as in every published list of them (with the two
+# encodings that are not reduced).  Under such a key one signature fits every text, so it proves
+# nothing; OpenSSL takes them, as RFC 8032 allows.
+_SMALL_ORDER: Final = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
 
 
 def generate_signing_key(random: Callable[[int], bytes]) -> Secret:
@@ -53,13 +70,21 @@ def verify(public: bytes, purpose: str, data: bytes, signature: bytes) -> None:
     nothing else.
 
     Raises:
-        SignatureInvalid: It is not, or the key or the signature has a wrong length.
+        SignatureInvalid: It is not, the key or the signature has a wrong length, or the key is one
+            under which anybody can sign.
     """
     try:
+        if _y_of(public) in _SMALL_ORDER:
+            raise SignatureInvalid(purpose)
         key = Ed25519PublicKey.from_public_bytes(public)
         key.verify(signature, _message(purpose, data))
     except (InvalidSignature, ValueError):
         raise SignatureInvalid(purpose) from None
+
+
+def _y_of(public: bytes) -> bytes:
+    """Return the encoded point without the sign of its x."""
+    return public[:-1] + bytes(byte & ~_SIGN_BIT for byte in public[-1:])
 
 
 def _private(private: Secret) -> Ed25519PrivateKey:

@@ -5,7 +5,9 @@ says, so a damaged one is found here and not at the datacenter.  What was finish
 kept: a copied object by its presence, a read-back one by its digests in the local record.
 """
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +16,7 @@ import msgspec
 from overland.crypto import sign
 from overland.crypto.secrets import Secret
 from overland.diskprep.record import DriveRecord, DriveState
-from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt
+from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt, TransientError
 from overland.format.seed_manifest import DriveManifest, ManifestObject
 from overland.ports.clock import Clock
 from overland.ports.files import Files
@@ -25,7 +27,7 @@ from overland.seeding.seedrecord import seed_folder
 from overland.seeding.staging import StagedSeed
 from overland.seeding.subfolder import Subfolder
 
-__all__ = ["DriveFilling", "StagedObjectDamaged"]
+__all__ = ["DriveFailed", "DriveFilling", "StagedObjectDamaged"]
 
 _BATCH_BYTES: Final = 16 << 30  # read-back that a kill may cost; about two minutes of a hard disk
 
@@ -41,6 +43,19 @@ class StagedObjectDamaged(IntegrityError):
             "back from another copy, or stage the seed again on the source computer"
         )
         self.name, self.check = name, check
+
+
+class DriveFailed(TransientError):
+    """A drive was pulled out, or its device failed; what it holds is not in danger elsewhere."""
+
+    code = "drive-failed"
+
+    def __init__(self, serial: str, *, why: str) -> None:
+        super().__init__(
+            f"drive {serial} failed: {why}; connect it again and run the same command, or make "
+            f"its content on another drive with --replace {serial}"
+        )
+        self.serial, self.why = serial, why
 
 
 class _ReadBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +76,7 @@ class DriveFilling:
     key: Secret
     clock: Clock
     progress: Progress
+    stopping: threading.Event
 
     def begin(self) -> None:
         """Make the drive recognisable as one of this seed.  It is blank before."""
@@ -83,15 +99,15 @@ class DriveFilling:
         Raises:
             StagedObjectDamaged: Staging does not hold what the manifest says.
             OutOfSpace: The drive is smaller than it said.
+            SourceUnreadable: The staging location failed.
+            DriveFailed: The drive failed.
+            CopyStopped: `stopping` was set.
         """
-        self.medium.sweep()
         objects = self._objects()
-        self._start("copying", objects)
-        with ObjectCopier(self.progress) as copier:
+        with self._phase("copying", objects) as copier:
             for item in objects:
                 self._copy(item, copier)
                 self.progress.advance(count=1)
-        self.progress.finish()
 
     def read_back(self) -> None:
         """Read every object back from the medium and compare it with the manifest (R89).
@@ -100,22 +116,23 @@ class DriveFilling:
 
         Raises:
             DriveNotAsWritten: It reads back wrongly again; the drive cannot be trusted.
+            DriveFailed: The drive failed.
+            CopyStopped: `stopping` was set.
         """
-        self.medium.sweep()
         done = {number for batch in self._batches() for number in batch.numbers}
         waiting = [number for number in self.drive.numbers() if number not in done]
-        self._start("reading back", [self.seed.manifest.objects[number] for number in waiting])
-        with ObjectCopier(self.progress) as copier:
+        objects = [self.seed.manifest.objects[number] for number in waiting]
+        with self._phase("reading back", objects) as copier:
             for batch in self._cut(done):
                 digests = [self._read_back(number, copier) for number in batch]
                 self._keep(batch, digests)
-        self.progress.finish()
 
     def seal(self) -> DriveRecord:
         """Write the drive's manifests; return its finished record.
 
         Raises:
             DriveNotAsWritten: A manifest reads back differently.
+            DriveFailed: The drive failed.
         """
         now = self.clock.now()
         manifest = DriveManifest(
@@ -128,14 +145,15 @@ class DriveFilling:
             objects=self._objects(),
             prepared_at=now,
         )
-        found = seal_drive(
-            self.medium,
-            manifest,
-            self._digests,
-            container=self.seed.record.container,
-            public_key=sign.public_key(self.key),
-            sign=lambda purpose, body: sign.sign(self.key, purpose, body),
-        )
+        with self._naming_the_drive():
+            found = seal_drive(
+                self.medium,
+                manifest,
+                self._digests,
+                container=self.seed.record.container,
+                public_key=sign.public_key(self.key),
+                sign=lambda purpose, body: sign.sign(self.key, purpose, body),
+            )
         return msgspec.structs.replace(
             self.drive, state=DriveState.SEALED, manifest_hash=found, sealed_at=now
         )
@@ -148,30 +166,49 @@ class DriveFilling:
     def _objects(self) -> list[ManifestObject]:
         return [self.seed.manifest.objects[number] for number in self.drive.numbers()]
 
-    def _start(self, phase: str, objects: list[ManifestObject]) -> None:
+    @contextmanager
+    def _phase(self, phase: str, objects: list[ManifestObject]) -> Iterator[ObjectCopier]:
+        """Give a copier, with a line of progress about these objects."""
         size_bytes = sum(item.size_bytes for item in objects)
+        with self._naming_the_drive():
+            self.medium.sweep()
         self.progress.start(f"{phase} {self.drive.serial}", size_bytes, len(objects))
+        try:
+            with ObjectCopier(self.progress, stopping=self.stopping) as copier:
+                yield copier
+        finally:
+            self.progress.finish()
+
+    @contextmanager
+    def _naming_the_drive(self) -> Iterator[None]:
+        """Say which drive an error of the system is about."""
+        try:
+            yield
+        except OSError as error:
+            raise DriveFailed(self.drive.serial, why=error.strerror or str(error)) from error
 
     @property
     def _target(self) -> Files:
         return Subfolder(self.medium, seed_folder(self.seed.manifest.seed_id))
 
     def _copy(self, item: ManifestObject, copier: ObjectCopier) -> None:
-        if _size_bytes(self._target, item.name) == item.size_bytes:
-            self._target.settle(item.name)  # who copied it may have been killed meanwhile
-            self.progress.advance(bytes=item.size_bytes)
-            return
+        with self._naming_the_drive():
+            if _size_bytes(self._target, item.name) == item.size_bytes:
+                self._target.settle(item.name)  # who copied it may have been killed meanwhile
+                self.progress.advance(bytes=item.size_bytes)
+                return
         self._write(item, copier)
 
     def _write(self, item: ManifestObject, copier: ObjectCopier) -> None:
         try:
-            copier.copy(
-                item.name,
-                source=self.seed.files,
-                target=self._target,
-                size_bytes=item.size_bytes,
-                sha256=item.sha256,
-            )
+            with self._naming_the_drive():
+                copier.copy(
+                    item.name,
+                    source=self.seed.files,
+                    target=self._target,
+                    size_bytes=item.size_bytes,
+                    sha256=item.sha256,
+                )
         except ObjectAbsent as absent:
             raise StagedObjectDamaged(item.name, check="it is not there") from absent
         except ObjectCorrupt as corrupt:
@@ -182,16 +219,18 @@ class DriveFilling:
         try:
             digests = self._read(item, copier)
         except (ObjectCorrupt, ObjectAbsent):
-            self._target.delete(item.name)  # a full drive has no room for both
+            with self._naming_the_drive():
+                self._target.delete(item.name)  # a full drive has no room for both
             self._write(item, copier)
             digests = self._read_again(item, copier)
         self.progress.advance(count=1)
         return digests
 
     def _read(self, item: ManifestObject, copier: ObjectCopier) -> Digests:
-        return copier.read_back(
-            item.name, medium=self._target, size_bytes=item.size_bytes, sha256=item.sha256
-        )
+        with self._naming_the_drive():
+            return copier.read_back(
+                item.name, medium=self._target, size_bytes=item.size_bytes, sha256=item.sha256
+            )
 
     def _read_again(self, item: ManifestObject, copier: ObjectCopier) -> Digests:
         try:
@@ -200,6 +239,9 @@ class DriveFilling:
             raise DriveNotAsWritten(
                 self.drive.serial, name=item.name, check=corrupt.check
             ) from corrupt
+        except ObjectAbsent as absent:
+            why = f"{item.name} was written and is not there"
+            raise DriveFailed(self.drive.serial, why=why) from absent
 
     def _cut(self, done: set[int]) -> Iterator[list[int]]:
         """Yield what is still to read in batches that no finished batch lies within."""

@@ -3,15 +3,22 @@
 Every decision is in the local record before it is acted on, so that the same command, run again
 after a kill at any point, goes on where it was: finished drives stay as they are, a begun one is
 continued, and nothing is asked twice that was answered durably.
+
+Drives that were named beforehand are checked and begun one after the other, because each takes what
+the ones before have no room for, and are then filled side by side (`overland.diskprep.lanes`).
+Every object is read from staging once.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from overland.diskprep.filling import DriveFilling, StagedObjectDamaged
+from overland.diskprep.lanes import Lanes
 from overland.diskprep.questions import DrivePlan, Questions, Remaining
 from overland.diskprep.record import (
     DriveRecord,
@@ -36,11 +43,11 @@ from overland.diskprep.refusals import (
 from overland.errors import RefusedError
 from overland.ports.clock import Clock
 from overland.ports.files import Files
-from overland.ports.progress import Progress
+from overland.ports.progress import ProgressLines
 from overland.ports.volume import Volume, Volumes
 from overland.seeding.copying import ObjectCopier
 from overland.seeding.drive import manifest_hash
-from overland.seeding.ledger import Ledger
+from overland.seeding.ledger import CustodyEventName, Ledger
 from overland.seeding.placement import SmallestDoesNotFit, cost_bytes, fill, fixed_bytes
 from overland.seeding.staging import StagedProblem, StagedSeed, StagingLocation
 from overland.seeding.subfolder import Subfolder
@@ -70,7 +77,7 @@ class Workbench:
     preparations: Preparations
     questions: Questions
     clock: Clock
-    progress: Progress
+    progress: ProgressLines
     random: Callable[[int], bytes]
     operator: str
     drive_limit_bytes: int = DEFAULT_DRIVE_LIMIT_BYTES
@@ -122,10 +129,11 @@ def choose_seed(
 def check_staged(seed: StagedSeed, bench: Workbench) -> list[StagedProblem]:
     """Return every object of the seed that is not what the manifest says; reads all of it."""
     size_bytes = sum(item.size_bytes for item in seed.manifest.objects)
-    bench.progress.start("checking", size_bytes, len(seed.manifest.objects))
-    with ObjectCopier(bench.progress) as copier:
+    progress = bench.progress.line()
+    progress.start("checking", size_bytes, len(seed.manifest.objects))
+    with ObjectCopier(progress) as copier:
         problems = seed.check_content(copier)
-    bench.progress.finish()
+    progress.finish()
     return problems
 
 
@@ -135,33 +143,44 @@ def prepare_drives(
     """Fill, verify and seal drives until the whole seed is on them; return the record.
 
     `replace` is the serial of a finished drive that was lost or damaged: its objects, and only
-    they, go on another drive (R133).
+    they, go on another drive (R133).  Takes up to 16 MiB of memory for each drive at work.
 
     Raises:
         StagedObjectDamaged: Staging does not hold what its manifest says; the object is named.
         DrivesMissing: The operator has no further drive; what is finished stays finished.
         RefusedError: A drive cannot be used, or the operator said no; it was not changed.
-        DriveNotAsWritten: A drive is broken.
+        DriveNotAsWritten: A drive is broken; the others that were begun are finished.
+        DriveFailed: A drive's device failed; the same.
     """
     for problem in seed.check_sizes():
         raise StagedObjectDamaged(problem.name, check=problem.check)
-    work = _Work(seed, bench, record_for(seed, bench, staging=staging))
-    if replace is not None:
-        work.give_up(replace)
-    while remaining := work.remaining():
-        path = bench.questions.next_drive(remaining)
-        if path is None:
-            raise DrivesMissing(
-                object_count=remaining.object_count,
-                object_bytes=remaining.object_bytes,
-                finished=remaining.finished_drives,
-            )
-        try:
-            work.fill(path)
-        except RefusedError as refusal:
-            if not bench.questions.try_another(refusal):
-                raise
-    return work.record
+    with Lanes(bench.questions.tell) as lanes:
+        work = _Work(seed, bench, record_for(seed, bench, staging=staging), lanes)
+        if replace is not None:
+            work.give_up(replace)
+        while True:
+            while work.has_unattended() and (path := bench.questions.named_drive()) is not None:
+                _attend(work, path, bench.questions)
+            work.run()
+            remaining = work.remaining()
+            if remaining is None:
+                return work.record
+            path = bench.questions.next_drive(remaining)
+            if path is None:
+                raise DrivesMissing(
+                    object_count=remaining.object_count,
+                    object_bytes=remaining.object_bytes,
+                    finished=remaining.finished_drives,
+                )
+            _attend(work, path, bench.questions)
+
+
+def _attend(work: "_Work", path: str, questions: Questions) -> None:
+    try:
+        work.attend(path)
+    except RefusedError as refusal:
+        if not questions.try_another(refusal):
+            raise
 
 
 def record_for(seed: StagedSeed, bench: Workbench, *, staging: str) -> Preparation:
@@ -194,9 +213,26 @@ def record_for(seed: StagedSeed, bench: Workbench, *, staging: str) -> Preparati
 class _Work:
     """The record while drives are filled; `record` is what is stored."""
 
-    def __init__(self, seed: StagedSeed, bench: Workbench, record: Preparation) -> None:
-        self._seed, self._bench, self.record = seed, bench, record
+    def __init__(
+        self, seed: StagedSeed, bench: Workbench, record: Preparation, lanes: Lanes
+    ) -> None:
+        self._seed, self._bench, self.record, self._lanes = seed, bench, record, lanes
         self._ledger = bench.ledger(record.seed_id)
+        self._attended: dict[str, DriveFilling] = {}
+        self._lock = threading.Lock()  # record and ledger are written by all lanes
+
+    def has_unattended(self) -> bool:
+        """Return whether there are objects on no finished drive and on none that is attended."""
+        cared = [d for d in self._in_use() if d.state is DriveState.SEALED]
+        cared += [filling.drive for filling in self._attended.values()]
+        return sum(drive.object_count for drive in cared) < self.record.object_count
+
+    def run(self) -> None:
+        """Fill the attended drives, side by side; return when all of them are finished."""
+        for serial, filling in self._attended.items():
+            self._lanes.start(serial, partial(self._finish, filling))
+        self._attended = {}
+        self._lanes.wait()
 
     def remaining(self) -> Remaining | None:
         """Return what is not on a finished drive, or None when everything is."""
@@ -220,12 +256,15 @@ class _Work:
                 return  # the same command, run again
             known = [each.serial for each in self.record.sealed()]
             raise DriveNotFound(serial, known=known)
-        self._ledger.append("given up", drive=serial, by=self._bench.operator, details={})
+        self._note("given up", serial, {})
         self._save(msgspec.structs.replace(drive, state=DriveState.GIVEN_UP))
 
-    def fill(self, path: str) -> None:
-        """Take the drive at `path` from whatever it is to finished."""
+    def attend(self, path: str) -> None:
+        """Take the drive at `path` from whatever it is to one that is begun."""
         volume = self._bench.volumes.open(path)
+        if volume.serial in self._attended:
+            self._bench.questions.tell(f"drive {volume.serial} was named twice")
+            return
         known = self.record.drive(volume.serial)
         if known is not None and known.state is DriveState.SEALED:
             self._recognise(volume, known)
@@ -235,7 +274,7 @@ class _Work:
             known = self._begin(volume, known)
         else:
             self._bench.questions.tell(f"drive {known.serial} was begun before; going on with it")
-        self._finish(self._filling(known, volume))
+        self._attended[volume.serial] = self._filling(known, volume)
 
     def _recognise(self, volume: Volume, known: DriveRecord) -> None:
         if manifest_hash(volume.files()) != known.manifest_hash:
@@ -276,9 +315,7 @@ class _Work:
         # What the file system leaves free is known only now.
         room_bytes = min(volume.capacity_bytes, volume.files().free_bytes())
         drive = self._place(volume, room_bytes, known)
-        self._ledger.append(
-            "prepared", drive=drive.serial, by=self._bench.operator, details={"path": drive.path}
-        )
+        self._note("prepared", drive.serial, {"path": drive.path})
         self._save(drive)
         self._filling(drive, volume).begin()
         return drive
@@ -311,16 +348,12 @@ class _Work:
 
     def _finish(self, filling: DriveFilling) -> None:
         if filling.drive.state is DriveState.COPYING:
-            filling.copy()
+            with self._lanes.writing():
+                filling.copy()
             self._save(msgspec.structs.replace(filling.drive, state=DriveState.READING))
         filling.read_back()
         sealed = filling.seal()
-        self._ledger.append(
-            "sealed",
-            drive=sealed.serial,
-            by=self._bench.operator,
-            details={"manifest_hash": sealed.manifest_hash},
-        )
+        self._note("sealed", sealed.serial, {"manifest_hash": sealed.manifest_hash})
         self._save(sealed)
         filling.forget_read_back()
         self._bench.questions.tell(
@@ -336,12 +369,18 @@ class _Work:
             local=self._bench.local(self.record.seed_id),
             key=self._bench.preparations.signing_key(self._bench.random),
             clock=self._bench.clock,
-            progress=self._bench.progress,
+            progress=self._bench.progress.line(),
+            stopping=self._lanes.stopping,
         )
 
     def _in_use(self) -> Iterator[DriveRecord]:
         return (d for d in self.record.drives if d.state is not DriveState.GIVEN_UP)
 
     def _save(self, drive: DriveRecord) -> None:
-        self.record = self.record.with_drive(drive)
-        self._bench.preparations.save(self.record)
+        with self._lock:
+            self.record = self.record.with_drive(drive)
+            self._bench.preparations.save(self.record)
+
+    def _note(self, event: CustodyEventName, serial: str, details: dict[str, str]) -> None:
+        with self._lock:
+            self._ledger.append(event, drive=serial, by=self._bench.operator, details=details)

@@ -8,7 +8,6 @@ that of a foreign file is a secret of a whole account and is not even kept in me
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -133,6 +132,8 @@ class _Reader:
             parser.Parse(document, True)  # noqa: FBT003 - `isfinal`, positional in expat
         except expat.ExpatError as error:
             raise PublishSettingsInvalid(f"it is not XML: {error}") from None
+        except (LookupError, ValueError):  # from expat, of a declared encoding it cannot use
+            raise PublishSettingsInvalid("its encoding is unknown") from None
 
     def _doctype(self, *_: object) -> None:
         raise PublishSettingsInvalid("it has a document type declaration")
@@ -188,7 +189,7 @@ def _access(profile: Mapping[str, str], values: Mapping[str, str]) -> Subscripti
 def _pem(text: str) -> str:
     try:
         return base64.b64decode(text, validate=True).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no Base64, or not of ASCII
         raise PublishSettingsInvalid("its CaCertificate is not a certificate") from None
 
 

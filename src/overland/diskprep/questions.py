@@ -42,6 +42,13 @@ class Questions(Protocol):
         """Return the id of the one of several seeds that these drives are for (R77)."""
         ...
 
+    def named_drive(self) -> str | None:
+        """Return the path of a drive that was named beforehand, once; nothing is asked.
+
+        Drives that are named so are filled side by side.
+        """
+        ...
+
     def next_drive(self, remaining: Remaining) -> str | None:
         """Return the path of a drive to fill next, or None if there is none now (R83)."""
         ...

@@ -20,6 +20,7 @@ import msgspec
 from overland.crypto import sign
 from overland.crypto.secrets import Secret
 from overland.errors import IntegrityError, ObjectAbsent
+from overland.format.stored import UNREADABLE
 from overland.ports.files import Files
 
 __all__ = [
@@ -234,7 +235,7 @@ class Preparations:
             return None
         try:
             return msgspec.json.decode(document, type=Preparation)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise PreparationDamaged(name, check=str(error)) from None
 
     def all(self) -> list[Preparation]:

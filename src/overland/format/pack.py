@@ -178,7 +178,10 @@ def decode_directory(
         corrupt=PackCorrupt,
         name=name,
     )
-    if int(expected[0]) != pack_bytes:
+    last = segments[-1]
+    end = int(last["offset"]) + int(last["sealed_bytes"])
+    filled = end + len(plain) + TAG_BYTES + TRAILER_BYTES  # longer padding would hide a gap
+    if not int(expected[0]) == filled == pack_bytes:
         raise PackCorrupt(name, check="segments and directory do not fill the pack")
     return Directory(segments=segments, chunks=chunks)
 

@@ -183,7 +183,8 @@ def _check_instants(instants: Iterable[datetime], *, name: str) -> None:
 def _check_objects(objects: list[ManifestObject], *, name: str) -> None:
     before = ""
     for found in objects:
-        if not is_object_name(found.name):
+        # A seed is a chain's first point: nothing of it can have been replaced yet.
+        if not is_object_name(found.name) or found.name.startswith("replacements/"):
             raise ManifestInvalid(name, check="an object's name is not allowed")
         if found.name <= before:
             raise ManifestInvalid(name, check="objects are not sorted by name, or not unique")

@@ -19,6 +19,10 @@ class Objects(Protocol):
         Putting the same object again succeeds and changes nothing.  On return the object
         survives a power cut; until then nobody sees it.
 
+        Objects are never replaced, with one exception that a store may make: where a pack's or
+        index file's stored bytes are not those that its name promises, the right ones take the
+        place of the damaged ones.
+
         Raises:
             ObjectCorrupt: The content has another size or digest; nothing was stored.
             ObjectExists: The name is taken by other content; nothing was changed.

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-__all__ = ["NullProgress", "Progress"]
+__all__ = ["NullProgress", "Progress", "ProgressLines"]
 
 
 class Progress(Protocol):
@@ -21,8 +21,20 @@ class Progress(Protocol):
         ...
 
 
+class ProgressLines(Protocol):
+    """Shows work that goes on side by side, each on a line of its own."""
+
+    def line(self) -> Progress:
+        """Return a new line; it appears with its first phase."""
+        ...
+
+
 class NullProgress:
     """Shows nothing."""
+
+    def line(self) -> Progress:
+        """Return itself."""
+        return self
 
     def start(self, phase: str, total_bytes: int | None, total_count: int | None) -> None:
         """Do nothing."""

@@ -1,24 +1,43 @@
 """Copy an object once, and read it back from the medium, with every digest on the way.
 
-Each block is hashed in a second thread while it is written, or while its other digest is made:
-both release the interpreter, and no block is copied in memory.
+Each block is hashed in a second thread while it is written, or while its other digest is made, and
+the files read the next one ahead: all of it releases the interpreter, and no block is copied in
+memory.  An object on its way takes four blocks: two read ahead, one being written, one in reserve.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from overland.errors import ObjectCorrupt
+from overland.errors import ObjectCorrupt, TransientError
 from overland.ports.files import Files
 from overland.ports.progress import Progress
 
-__all__ = ["RANGE_BYTES", "Digests", "ObjectCopier"]
+__all__ = ["RANGE_BYTES", "CopyStopped", "Digests", "ObjectCopier", "SourceUnreadable"]
 
 RANGE_BYTES: Final = 4 << 20
 """The most bytes that one MD5 of `DriveManifest.xml` may cover."""
+
+
+class SourceUnreadable(TransientError):
+    """Where objects are copied from cannot be read; the drive is not to blame."""
+
+    code = "source-unreadable"
+
+    def __init__(self, name: str, *, why: str) -> None:
+        super().__init__(
+            f"{name} cannot be read from the staging location ({why}); check that it is mounted, "
+            "and run again"
+        )
+        self.name, self.why = name, why
+
+
+class CopyStopped(BaseException):
+    """The program ends.  No `Exception`, so that nothing on the way takes it for a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +52,9 @@ class Digests:
 class ObjectCopier:
     """Copies and verifies objects, one after the other; a context, because it owns a thread."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, *, stopping: threading.Event | None = None) -> None:
+        """Tell `progress` of each block; when `stopping` is set, raise `CopyStopped` there."""
+        self._progress, self._stopping = progress, stopping
         self._second = ThreadPoolExecutor(1, thread_name_prefix="digest")
 
     def __enter__(self) -> Self:
@@ -62,14 +82,16 @@ class ObjectCopier:
             ObjectAbsent: `source` does not have it.
             ObjectCorrupt: `source` has other bytes under this name.
             OutOfSpace: `target` is full.
+            SourceUnreadable: `source` failed.
+            OSError: `target` failed.
         """
         digest, seen_bytes = hashlib.sha256(), 0
         new = target.create()
         try:
-            for block in source.blocks(name, block_bytes=RANGE_BYTES):
+            for block in _of_source(name, source):
                 self._beside(new.write, block, self._second.submit(digest.update, block))
                 seen_bytes += len(block)
-                self._progress.advance(bytes=len(block))
+                self._advance(block)
             _refuse_other_bytes(
                 name, seen_bytes, digest.hexdigest(), size_bytes=size_bytes, sha256=sha256
             )
@@ -96,10 +118,15 @@ class ObjectCopier:
         for block in blocks:
             self._beside(ranges.update, block, self._second.submit(whole.update, block))
             seen_bytes += len(block)
-            self._progress.advance(bytes=len(block))
+            self._advance(block)
         range_md5 = tuple(ranges.finish())
         assert len(range_md5) == -(-seen_bytes // RANGE_BYTES), f"{name} has a digest per range"
         return Digests(size_bytes=seen_bytes, sha256=whole.hexdigest(), range_md5=range_md5)
+
+    def _advance(self, block: memoryview) -> None:
+        self._progress.advance(bytes=len(block))
+        if self._stopping is not None and self._stopping.is_set():
+            raise CopyStopped
 
     @staticmethod
     def _beside(
@@ -110,6 +137,14 @@ class ObjectCopier:
             work(block)
         finally:
             hashed.result()  # the block is reused for the next one
+
+
+def _of_source(name: str, source: Files) -> Iterator[memoryview]:
+    # An error of the source must not pass for one of the drive, so it is named here.
+    try:
+        yield from source.blocks(name, block_bytes=RANGE_BYTES)
+    except OSError as error:
+        raise SourceUnreadable(name, why=error.strerror or str(error)) from error
 
 
 class _RangeDigests:

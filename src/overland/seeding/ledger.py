@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from overland.errors import IntegrityError, ObjectAbsent
+from overland.format.stored import UNREADABLE
 from overland.ports.clock import Clock
 from overland.ports.files import Files
 
@@ -99,7 +100,7 @@ class Ledger:
         for number, line in enumerate(lines, start=1):
             try:
                 entry = _decoded(line)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 raise LedgerBroken(self._name, line=number) from None
             if entry.sequence != number or entry.previous != previous:
                 raise LedgerBroken(self._name, line=number)

@@ -6,6 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError
+from overland.format.stored import UNREADABLE
 from overland.ports.files import Files
 
 __all__ = [
@@ -83,7 +84,7 @@ def read_record(seed: Files, seed_id: str) -> SeedRecord | None:
         if version != FORMAT_VERSION:
             raise SeedFormatUnknown(name, found=version)
         record = msgspec.json.decode(document, type=SeedRecord)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise SeedRecordInvalid(name, check=str(error)) from None
     if record.seed_id != seed_id:
         raise SeedRecordInvalid(name, check="it names another seed than its folder")

@@ -7,6 +7,7 @@ from overland.cloud.services import Services
 from overland.server import (
     problems,
     routes_jobs,
+    routes_points,
     routes_resources,
     routes_seeds,
     routes_station,
@@ -32,6 +33,7 @@ def create_app(services: Services) -> FastAPI:
         routes_resources,
         routes_tenants,
         routes_seeds,
+        routes_points,
         routes_station,
     ):
         app.include_router(module.router)

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from typing_extensions import override
 
+from overland import events
 from overland.adapters.clock import SystemClock
 from overland.adapters.database import open_database
 from overland.adapters.engine import DbosEngine
@@ -31,17 +33,21 @@ from overland.cloud import home
 from overland.cloud.adoptions import on_adoption_ended
 from overland.cloud.clocks import sweep
 from overland.cloud.home import CloudHome, Settings
+from overland.cloud.reclaims import begin_due
+from overland.cloud.seedwork import manifest_of
 from overland.cloud.services import Endpoints, Services
 from overland.crypto import sign
 from overland.server.api import create_app
 from overland.server.certificates import SERVER_FILE, SERVER_KEY_FILE, ensure_certificates
 from overland.server.objects_app import create_objects_app
 from overland.vault.adoption import Adoption
+from overland.vault.reclaim import Reclaim
 
 __all__ = ["Options", "serve"]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+_RESERVE_BYTES: Final = 64 << 20  # of a full disk, for the tables by which reclaim frees it
 _SWEEP_EVERY_S: Final = 300.0
 _GRACE_S: Final = 10  # for requests under way at the end
 _FAREWELL_S: Final = 0.5  # for idle connections
@@ -112,7 +118,7 @@ def _services(
     with contextlib.ExitStack() as closing:
         objects = options.folder / "objects"
         objects.mkdir(mode=0o700, exist_ok=True)
-        spaces = FolderSpaces(objects)
+        spaces = FolderSpaces(objects, reserve_bytes=_RESERVE_BYTES)
         database = open_database(options.folder / "cloud.db", "cloud")
         closing.callback(database.dispose)
         database.hide_parameters = True  # errors show statements without keys and addresses
@@ -124,11 +130,21 @@ def _services(
             clock=clock,
             on_ended=on_adoption_ended(clock),
         )
+        reclaim = Reclaim(
+            database=database,
+            engine=engine,
+            spaces=spaces,
+            clock=clock,
+            manifest_of=manifest_of,
+            grace=timedelta(days=settings.soft_delete_days),
+        )
         adoption.register()
+        reclaim.register()
         engine.launch()
         closing.callback(engine.close)
         swept = spaces.sweep()
         adoption.resume()
+        reclaim.resume()
         log.info("cloud.opened", unfinished_puts=swept)
         yield Services(
             database=database,
@@ -136,6 +152,7 @@ def _services(
             random=os.urandom,
             spaces=spaces,
             adoption=adoption,
+            reclaim=reclaim,
             endpoints=endpoints,
             dock=settings.dock,
             grant_key=cloud_home.grant_key(os.urandom),
@@ -163,17 +180,18 @@ def _endpoints(options: Options, api: socket.socket, objects: socket.socket) -> 
 
 @contextlib.contextmanager
 def _sweeping(services: Services) -> Iterator[None]:
-    """Look at the clocks of shipping at once, and then every few minutes."""
+    """Look at the clocks of shipping and of reclaim at once, and then every few minutes."""
     stopping = threading.Event()
 
     def work() -> None:
         while True:
             try:
                 changed = sweep(services)
+                begun = begin_due(services)
             except Exception:  # an edge: the next look may go better
                 log.exception("clocks.failed")
             else:
-                log.debug("clocks.swept", changed=changed)
+                log.debug("clocks.swept", changed=changed, reclaims=begun)
             if stopping.wait(_SWEEP_EVERY_S):
                 return
 
@@ -281,6 +299,7 @@ def _log_to_stderr() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    events.configure(lowest=events.INFO, prepare=lambda: None)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

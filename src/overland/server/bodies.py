@@ -22,8 +22,11 @@ __all__ = [
     "ParcelBody",
     "PointBody",
     "PublishSettingsBody",
+    "ReclaimBody",
     "RegistrationBody",
+    "ReplacementBody",
     "ResourceBody",
+    "RetentionBody",
     "ReturnBody",
     "SeedBody",
     "SeedPatchBody",
@@ -32,6 +35,8 @@ __all__ = [
 
 Short = Annotated[str, Field(max_length=128)]
 Line = Annotated[str, Field(max_length=256)]
+Version = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Rows = Annotated[int, Field(ge=0, le=9999)]
 Path = Annotated[str, Field(max_length=1024)]
 Tags = Annotated[
     dict[Annotated[str, Field(max_length=512)], Annotated[str, Field(max_length=256)]],
@@ -261,6 +266,30 @@ class PointBody(_OwnBody):
     """A recovery point that is in the vault."""
 
     point_id: Short
+    chain_version: Version | None = None
+    policy_id: Short | None = None
+
+
+class ReplacementBody(_OwnBody):
+    """A replacement that is in the vault."""
+
+    chain_version: Version
+
+
+class RetentionBody(_OwnBody):
+    """How many recovery points stay; 0 leaves a row out."""
+
+    daily: Rows = 0
+    weekly: Rows = 0
+    monthly: Rows = 0
+    yearly: Rows = 0
+
+
+class ReclaimBody(_OwnBody):
+    """A reclaim that is asked for."""
+
+    dry_run: bool = False
+    source_computer_id: Short | None = None
 
 
 class ParcelBody(_OwnBody):

@@ -28,6 +28,8 @@ from overland.jobs.edits import EditRefused
 from overland.jobs.importjob import DriveNotInJob
 from overland.jobs.records import JobAbsent, TrackingNumberUsed
 from overland.jobs.states import ConditionMissing, EventRefused
+from overland.vault.marks import PointReclaimed, PointStays
+from overland.vault.replacing import ChainChanged, ChainRepacked
 
 __all__ = ["install", "problem"]
 
@@ -48,6 +50,10 @@ _STATUS: Final[Sequence[tuple[type[OverlandError], int]]] = (
     (EditRefused, 409),
     (ConditionMissing, 409),
     (TrackingNumberUsed, 409),
+    (PointStays, 409),
+    (PointReclaimed, 409),
+    (ChainChanged, 409),
+    (ChainRepacked, 409),
     (RefusedError, 400),
     (IntegrityError, 400),
     (TransientError, 503),

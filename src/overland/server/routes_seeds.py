@@ -1,11 +1,11 @@
-"""Source computers, seeds, adoption, grants and recovery points (`/v1`)."""
+"""Source computers, seeds, adoption and grants (`/v1`)."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from overland.cloud import access, adoptions, computers, points, seedlinks, seedwork
+from overland.cloud import access, adoptions, computers, seedlinks, seedwork
 from overland.cloud.identity import Permission
 from overland.cloud.nextsteps import is_ready_to_adopt, next_step
 from overland.cloud.refusals import Invalid
@@ -15,13 +15,12 @@ from overland.jobs.seeds import Seed
 from overland.jobs.states import SeedState
 from overland.server.bodies import (
     GrantBody,
-    PointBody,
     RegistrationBody,
     SeedBody,
     SeedPatchBody,
 )
 from overland.server.caller import Caller, Needs
-from overland.server.views import Json, instant, job_view, next_step_view, point_view
+from overland.server.views import Json, instant, job_view, next_step_view
 from overland.vault.adoption import AdoptionStatus
 
 __all__ = ["router"]
@@ -34,8 +33,6 @@ SeedReader = Annotated[Caller, Depends(Needs(Permission.READ_SEEDS))]
 SeedWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_SEEDS))]
 SeedEditor = Annotated[Caller, Depends(Needs(Permission.EDIT_SEEDS))]
 Granted = Annotated[Caller, Depends(Needs(Permission.GET_GRANTS))]
-PointReader = Annotated[Caller, Depends(Needs(Permission.READ_POINTS))]
-PointWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_POINTS))]
 
 
 @router.post("/source-computers")
@@ -159,22 +156,6 @@ def create_grant(body: GrantBody, caller: Granted) -> Json:
         "token": grant.token,
         "expires_at": instant(grant.expires_at),
     }
-
-
-@router.post("/points")
-def record_point(body: PointBody, caller: PointWriter) -> Json:
-    """Enter a recovery point that is in the vault."""
-    return point_view(points.record_point(caller.services, caller.principal, body.point_id))
-
-
-@router.get("/points")
-def list_points(
-    caller: PointReader, source_computer: Annotated[str | None, Query(max_length=64)] = None
-) -> list[Json]:
-    """Return the recovery points of a source computer, oldest first."""
-    with caller.call() as call:
-        found = points.list_points(call, source_computer_id=source_computer)
-    return [point_view(each) for each in found]
 
 
 def _seed_view(call: Call, seed: Seed) -> Json:

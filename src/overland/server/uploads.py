@@ -33,7 +33,8 @@ class Limits:
     32 KiB/s is a line of 256 kbit/s, or a quarter of one of 1 Mbit/s: who backs up over less
     sends first copies by drive.  A pack of 64 MiB then has 35 minutes.  The time is earned byte by
     byte: whoever announces much and sends little is cut off after the grace of one minute.
-    A station uploads from 2 drives at once and an agent one object, so 8 hinder nobody honest.
+    A station uploads 2 objects from each of 4 drives at once and an agent one, so 8 hinder nobody
+    honest.
     """
 
     writers: int = 32  # threads that store; the next upload waits, and its sender with it

@@ -2,6 +2,9 @@
 
 from datetime import datetime
 
+import msgspec
+
+from overland.cloud.computers import SourceComputer
 from overland.cloud.custodyview import CustodyLog
 from overland.cloud.identity import TokenRecord
 from overland.cloud.locations import Dock, Location, find_location
@@ -9,6 +12,8 @@ from overland.cloud.nextsteps import NextStep
 from overland.cloud.resources import ResourceGroup, StorageAccount, Subscription, Vault
 from overland.jobs.importjob import Drive, ImportJob
 from overland.vault.catalog import CatalogPoint
+from overland.vault.chains import Event
+from overland.vault.runs import ReclaimReport, ReclaimRun
 
 __all__ = [
     "Json",
@@ -16,12 +21,14 @@ __all__ = [
     "arm_job",
     "container_view",
     "custody_view",
+    "event_view",
     "group_view",
     "instant",
     "job_view",
     "location_view",
     "next_step_view",
     "point_view",
+    "reclaim_view",
     "subscription_view",
     "token_view",
     "vault_view",
@@ -223,7 +230,8 @@ def token_view(record: TokenRecord) -> Json:
 
 
 def point_view(point: CatalogPoint) -> Json:
-    """Return a recovery point."""
+    """Return a recovery point; `deletion` is its mark, if it has one."""
+    is_marked = point.marked_at is not None
     return {
         "point_id": point.point_id,
         "source_computer_id": point.source_computer_id,
@@ -232,10 +240,45 @@ def point_view(point: CatalogPoint) -> Json:
         "kind": point.kind,
         "seed_id": point.seed_id,
         "base": point.base,
-        "state": point.state,
+        "state": point.state if point.reclaimed_at is None else "reclaimed",
+        "policy_id": point.policy_id,
+        "deletion": {
+            "marked_at": instant(point.marked_at),
+            "reclaim_after": instant(point.reclaim_after),
+            "reason": point.mark_reason,
+            "marked_by": point.marked_by,
+        }
+        if is_marked
+        else None,
         "missing": list(point.missing),
         "object_count": point.object_count,
         "size_bytes": point.size_bytes,
+    }
+
+
+def event_view(event: Event) -> Json:
+    """Return one entry of the log of a computer's points."""
+    return {
+        "number": event.number,
+        "at": instant(event.at),
+        "actor": event.actor,
+        "event": event.event,
+        "subject": event.subject,
+        "detail": event.detail,
+    }
+
+
+def reclaim_view(
+    computer: SourceComputer, report: ReclaimReport, *, run: ReclaimRun | None = None
+) -> Json:
+    """Return what a run of reclaim did for a computer, or would do."""
+    return {
+        "source_computer_id": computer.source_computer_id,
+        "name": computer.name,
+        "state": "preview" if run is None else run.state,
+        "started_at": None if run is None else instant(run.started_at),
+        "ended_at": None if run is None else instant(run.ended_at),
+        **msgspec.structs.asdict(report),
     }
 
 

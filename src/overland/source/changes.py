@@ -9,6 +9,7 @@ Layout: header, blocks, sorted path hashes, the blocks' offsets in the same orde
 block and the table have a CRC-32; what is damaged counts as missing.
 """
 
+import contextlib
 import os
 import struct
 import zlib
@@ -34,7 +35,8 @@ __all__ = [
     "is_settled",
 ]
 
-_FINGERPRINT: Final = struct.Struct("<QQQQI")  # size, mtime, ctime, inode, mode
+_FINGERPRINT: Final = struct.Struct("<QqqQI")  # size, mtime, ctime, inode, mode
+_FAR_FINGERPRINT: Final = struct.Struct("<QQQQI")
 _64_BITS: Final = 2**64 - 1  # times beyond the year 2262 do not fit a signed number
 FINGERPRINT_BYTES: Final = _FINGERPRINT.size
 UNTRUSTED: Final = b"\xff" * FINGERPRINT_BYTES
@@ -45,6 +47,7 @@ _HEADER: Final = struct.Struct("<8s")
 _BLOCK: Final = struct.Struct("<II")  # length, CRC-32
 _TRAILER: Final = struct.Struct("<QQ16sI8s")  # table offset, rows, epoch of the index, CRC, magic
 _WINDOW_BYTES: Final = 1 << 20
+_WRITE_BYTES: Final = 256 << 10  # a call for each small block would cost more than the block
 _KEY_BYTES: Final = 16
 _pack = _FINGERPRINT.pack
 
@@ -67,13 +70,12 @@ class FolderBlock(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 def fingerprint(state: os.stat_result) -> bytes:
     """Return what tells two states of an entry apart; owner and attributes show in the ctime."""
-    return _pack(
-        state.st_size,
-        state.st_mtime_ns & _64_BITS,
-        state.st_ctime_ns & _64_BITS,
-        state.st_ino,
-        state.st_mode,
-    )
+    mtime_ns, ctime_ns = state.st_mtime_ns, state.st_ctime_ns
+    try:
+        return _pack(state.st_size, mtime_ns, ctime_ns, state.st_ino, state.st_mode)
+    except struct.error:
+        far = (mtime_ns & _64_BITS, ctime_ns & _64_BITS)
+        return _FAR_FINGERPRINT.pack(state.st_size, *far, state.st_ino, state.st_mode)
 
 
 def is_settled(state: os.stat_result, *, before_ns: int) -> bool:
@@ -90,16 +92,15 @@ def folder_key(parent: bytes, name: bytes) -> bytes:
 class ChangeCache:
     """The blocks of the last run; everything that is damaged or missing is simply not there."""
 
-    def __init__(self, files: Files, name: str) -> None:
-        """Open the cache `name`, or none."""
+    def __init__(self, files: Files, name: str | None) -> None:
+        """Open the cache `name`; None, or a name that is not there, for one that knows nothing."""
         self.epoch = b""
-        self._files, self._name = files, name
+        self._files, self._name = files, name or ""
         self._keys = self._offsets = memoryview(b"").cast("Q")
         self._window, self._window_at = memoryview(b""), 0
-        try:
-            self._open(files.size_bytes(name))
-        except ObjectAbsent:
-            return
+        if name is not None:
+            with contextlib.suppress(ObjectAbsent):
+                self._open(files.size_bytes(name))
 
     def find(self, key: bytes) -> FolderBlock | None:
         """Return the block of a folder, if there is one and it is whole."""
@@ -159,7 +160,8 @@ class ChangeCacheWriter:
 
     def __init__(self, files: Files) -> None:
         self._file: NewFile = files.create()
-        self._offset = 0
+        self._offset = self._waiting_bytes = 0
+        self._waiting: list[bytes] = []
         self._keys, self._offsets = array("Q"), array("Q")
         self._write(_HEADER.pack(_MAGIC))
 
@@ -168,7 +170,8 @@ class ChangeCacheWriter:
         body = _encoder.encode(block)
         self._keys.append(int.from_bytes(block.key[:8], "little"))
         self._offsets.append(self._offset)
-        self._write(_BLOCK.pack(len(body), zlib.crc32(body)) + body)
+        self._write(_BLOCK.pack(len(body), zlib.crc32(body)))
+        self._write(body)
 
     def publish(self, name: str, *, epoch: bytes) -> None:
         """Replace the cache `name`, durably; call when the recovery point is safe.
@@ -183,6 +186,7 @@ class ChangeCacheWriter:
         trailer = (self._offset, len(keys), epoch, zlib.crc32(table), _MAGIC)
         self._write(table)
         self._write(_TRAILER.pack(*trailer))
+        self._flush()
         self._file.publish(name)
 
     def abandon(self) -> None:
@@ -190,8 +194,15 @@ class ChangeCacheWriter:
         self._file.abandon()
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
         self._offset += len(data)
+        if self._waiting_bytes >= _WRITE_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._file.write(b"".join(self._waiting))
+        self._waiting, self._waiting_bytes = [], 0
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

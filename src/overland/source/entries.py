@@ -54,7 +54,9 @@ class Entries:
         A time that the format cannot hold becomes the nearest one that it can.
         """
         mode, uid, gid = state.st_mode, state.st_uid, state.st_gid
-        mtime_ns = min(max(state.st_mtime_ns, _FIRST_NS), _LAST_NS)
+        mtime_ns = state.st_mtime_ns
+        if not _FIRST_NS <= mtime_ns <= _LAST_NS:
+            mtime_ns = _FIRST_NS if mtime_ns < 0 else _LAST_NS
         kind = _KINDS[stat.S_IFMT(mode)]
         users, groups = self._users, self._groups
         return Entry(
@@ -72,7 +74,7 @@ class Entries:
             extents=extents,
             target=target,
             xattrs=xattrs,
-            link=link_of(state),
+            link=link_of(state) if state.st_nlink > 1 else b"",
             changed=changed,
         )
 

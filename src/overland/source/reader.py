@@ -7,7 +7,9 @@ program that writes through a shared mapping may show later; there is no way to 
 import errno
 import os
 import stat
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from overland.source.entries import Xattrs, read_xattrs
 
@@ -41,8 +43,11 @@ class NotAFile(OSError):
         super().__init__(errno.ENOENT, "replaced by something that is not a file")
 
 
-class WholeFile(NamedTuple):
-    """A small file, read; `length` bytes of its data are at the start of the buffer."""
+class WholeFile(msgspec.Struct, frozen=True, gc=False):
+    """A small file, read; `length` bytes of its data are at the start of the buffer.
+
+    Where it stood still, `state` is the very object that was `expected`.
+    """
 
     state: os.stat_result
     size_bytes: int  # with holes, as far as it was read
@@ -130,10 +135,25 @@ def _read_once(fd: int, before: os.stat_result, buffer: memoryview) -> WholeFile
     """Read the file as it was at `before`; it has `changed` if it is not the same afterwards."""
     if before.st_size > len(buffer):
         return None
-    extents, size_bytes = data_extents(fd, before), before.st_size
-    length = _fill(fd, extents, size_bytes, buffer)
+    size_bytes, extents = before.st_size, None
+    if before.st_blocks * _BLOCK < size_bytes:
+        extents = data_extents(fd, before)
+    length = 0
+    if size_bytes:
+        length = os.preadv(fd, [buffer[:size_bytes]], 0) if extents is None else 0
+        if length != size_bytes:
+            length = _fill(fd, extents, size_bytes, buffer)
     xattrs = read_xattrs(fd)
     after = os.fstat(fd)
+    if (
+        length == size_bytes
+        and extents is None
+        and after.st_mode == before.st_mode
+        and after.st_dev == before.st_dev
+        and is_same(before, after)
+    ):
+        # What else the state holds shows in the ctime.
+        return WholeFile(before, size_bytes, length, None, xattrs, changed=False)
     if not stat.S_ISREG(after.st_mode):
         raise NotAFile
     is_whole = length == (size_bytes if extents is None else total_bytes(extents))

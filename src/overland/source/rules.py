@@ -24,6 +24,7 @@ __all__ = ["PatternInvalid", "Rules", "keep_everything"]
 
 
 _LONGEST: Final = 4096  # characters of a text in a recovery point
+_SHOWN: Final = 200  # of them in a message
 
 
 class PatternInvalid(RefusedError):
@@ -32,7 +33,8 @@ class PatternInvalid(RefusedError):
     code = "pattern-invalid"
 
     def __init__(self, pattern: str, *, problem: str) -> None:
-        super().__init__(f"the pattern {pattern!r} is not valid: {problem}")
+        shown = pattern[:_SHOWN] + "…" * (len(pattern) > _SHOWN)
+        super().__init__(f"the pattern {shown!r} is not valid: {problem}")
         self.pattern, self.problem = pattern, problem
 
 
@@ -101,7 +103,7 @@ def _compiled(pattern: str) -> tuple[bool, bool, Callable[[bytes], object]]:
     anchored = "/" in body
     expression = _translated(pattern, body.lstrip("/").encode())
     if not anchored:
-        expression = rb"(?:.*/)?" + expression
+        expression = rb"(?>.*/)?" + expression
     try:
         return negated, folders_only, re.compile(expression, re.DOTALL).fullmatch
     except re.error as error:
@@ -109,24 +111,54 @@ def _compiled(pattern: str) -> tuple[bool, bool, Callable[[bytes], object]]:
 
 
 def _translated(pattern: str, body: bytes) -> bytes:
-    out, at = b"", 0
+    """Return a regular expression that never tries one star's choices against another's.
+
+    A name is foreign bytes: with plain stars, five of them and a name of 255 hyphens take a minute.
+    Where more than one star follows, the leftmost match of what stands between two stars leaves
+    most to the others, so it is taken and never given back (`(?>…)`).
+    """
+    runs: list[list[list[bytes]]] = [[[b""]]]  # between `**/`: components, of what is between `*`
+    tail, at = b"", 0
     while at < len(body):
+        component = runs[-1][-1]
         if body.startswith(b"**/", at) and (at == 0 or body[at - 1 : at] == b"/"):
-            out, at = out + rb"(?:[^/]+/)*", at + 3
+            runs.append([[b""]])
+            at += 3
         elif body[at:] == b"**" and (at == 0 or body[at - 1 : at] == b"/"):
-            out, at = out + rb".+", at + 2
+            tail, at = rb".+", at + 2
         elif body[at : at + 1] == b"*":
-            out, at = out + rb"[^/]*", at + 1
-        elif body[at : at + 1] == b"?":
-            out, at = out + rb"[^/]", at + 1
-        elif body[at : at + 1] == b"[":
-            part, at = _bracket(pattern, body, at)
-            out += part
+            component.append(b"")
+            at += 1
+        elif body[at : at + 1] == b"/":
+            component[-1] += b"/"
+            runs[-1].append([b""])
+            at += 1
         else:
-            if body[at : at + 1] == b"\\" and at + 1 < len(body):
-                at += 1
-            out, at = out + re.escape(body[at : at + 1]), at + 1
-    return out
+            one, at = _single(pattern, body, at)
+            component[-1] += one
+    first, *others = (b"".join(map(_starred, components)) for components in runs)
+    middle = (rb"(?>(?:[^/]+/)*?" + run + rb")" for run in others[:-1])
+    last = (rb"(?:[^/]+/)*" + run for run in others[-1:])
+    return b"".join((first, *middle, *last, tail))
+
+
+def _starred(between: list[bytes]) -> bytes:
+    """Return the expression of one component of a path from what stands between its stars."""
+    first, *others = between
+    middle = (rb"(?>[^/]*?" + fixed + rb")" for fixed in others[:-1])
+    last = (rb"[^/]*" + fixed for fixed in others[-1:])
+    return b"".join((first, *middle, *last))
+
+
+def _single(pattern: str, body: bytes, at: int) -> tuple[bytes, int]:
+    """Return what stands for one byte of a name, and where the pattern goes on."""
+    if body[at : at + 1] == b"?":
+        return rb"[^/]", at + 1
+    if body[at : at + 1] == b"[":
+        return _bracket(pattern, body, at)
+    if body[at : at + 1] == b"\\" and at + 1 < len(body):
+        at += 1
+    return re.escape(body[at : at + 1]), at + 1
 
 
 def _bracket(pattern: str, body: bytes, at: int) -> tuple[bytes, int]:
@@ -137,4 +169,7 @@ def _bracket(pattern: str, body: bytes, at: int) -> tuple[bytes, int]:
     if end < 0:
         raise PatternInvalid(pattern, problem="a bracket is not closed")
     inside = body[start:end].replace(b"\\", rb"\\").replace(b"[", rb"\[").replace(b"]", rb"\]")
-    return b"[" + (b"^/" if negated else b"") + inside.replace(b"^", rb"\^") + b"]", end + 1
+    for doubled in (b"^", b"&", b"~", b"|"):  # `&&` and its like may come to mean set operations
+        inside = inside.replace(doubled, b"\\" + doubled)
+    inside = inside.replace(b"--", rb"-\-")
+    return b"[" + (b"^/" if negated else b"") + inside + b"]", end + 1

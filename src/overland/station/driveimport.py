@@ -7,18 +7,21 @@
 | finish | leaves the logs, says how the drive ended | logs and event are the same again |
 
 What is known of every object lies in the station's tables, so that a kill at any instant costs at
-most the object that was on its way.
+most the two objects that were on their way.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
-import structlog
 
 from overland.errors import ObjectAbsent, OverlandError, RefusedError, TransientError
+from overland.events import Log
 from overland.ports.clock import Clock
 from overland.ports.engine import Engine
 from overland.ports.files import Files
@@ -32,11 +35,11 @@ from overland.station.connection import (
     StationDrive,
     StationJob,
 )
-from overland.station.items import DriveKey, Item
+from overland.station.items import DriveKey, Item, Verdict
 from overland.station.logs import DriveLogs
 from overland.station.opening import DriveRejected, check_drive, open_at
 from overland.station.records import Failure, Import, Records
-from overland.station.transfer import Transfer
+from overland.station.transfer import UPLOADS_PER_DRIVE, Transfer
 
 __all__ = ["WORK", "DriveGone", "DriveImport", "Interrupted", "OpenGrant", "batches"]
 
@@ -46,7 +49,7 @@ _BATCH_OBJECTS: Final = 500
 _BATCH_BYTES: Final = 8 << 30  # minutes, at the speed of a drive
 _REPORT_EVERY_S: Final = 5.0
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = Log()
 
 
 class OpenGrant(Protocol):
@@ -181,18 +184,37 @@ class DriveImport:
         key = known.key
         medium = open_at(self._volumes, known.path, serial=key.serial).files()
         container = self._container(key.job_id)
-        for item in items:
-            if self._stopping.is_set():
-                raise Interrupted(key.serial)
-            verdict = self._transfer.move(
-                item, medium=medium, name=item.blob.file_name, container=container
-            )
-            if not verdict.landed:
-                # A drive that was pulled out has no object, and that is not its fault.
-                self._check_presence(known)
-                log.info("object.damaged", object=item.name, status=verdict.status.value)
-            self._records.settle(key, item.number, verdict)
-            self._tell(known)
+        turn, moving = threading.Lock(), deque[tuple[Item, Future[Verdict]]]()
+        is_stopped = False
+        with ThreadPoolExecutor(UPLOADS_PER_DRIVE, thread_name_prefix="upload") as uploads:
+            for item in items:
+                if len(moving) == UPLOADS_PER_DRIVE:
+                    self._settle(known, *moving.popleft())
+                if is_stopped := self._stopping.is_set():
+                    break
+                move = partial(
+                    self._transfer.move,
+                    item,
+                    medium=medium,
+                    name=item.blob.file_name,
+                    container=container,
+                    turn=turn,
+                )
+                moving.append((item, uploads.submit(move)))
+            while moving:
+                self._settle(known, *moving.popleft())
+        if is_stopped:
+            raise Interrupted(key.serial)
+
+    def _settle(self, known: Import, item: Item, moved: "Future[Verdict]") -> None:
+        """Keep how an object went; what follows it in the drive's order is settled later."""
+        verdict = moved.result()
+        if not verdict.landed:
+            # A drive that was pulled out has no object, and that is not its fault.
+            self._check_presence(known)
+            log.info("object.damaged", object=item.name, status=verdict.status.value)
+        self._records.settle(known.key, item.number, verdict)
+        self._tell(known)
 
     def _check_presence(self, known: Import) -> None:
         try:

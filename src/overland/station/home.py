@@ -10,6 +10,7 @@ import msgspec
 from typing_extensions import override
 
 from overland.errors import ObjectAbsent, RefusedError
+from overland.format.stored import decode_stored
 from overland.ports.files import Files
 
 __all__ = ["StationConfig", "StationHome", "StationNotInitialised"]
@@ -54,9 +55,10 @@ class StationHome:
 
         Raises:
             StationNotInitialised: `overland station init` was not run yet.
+            RecordDamaged: The file is not what `save` wrote.
         """
         try:
-            return msgspec.json.decode(self._files.read(_CONFIG), type=StationConfig)
+            return decode_stored(self._files.read(_CONFIG), StationConfig, name=_CONFIG)
         except ObjectAbsent:
             raise StationNotInitialised from None
 

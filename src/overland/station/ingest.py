@@ -1,4 +1,4 @@
-"""Importing the drives that are here: which ones, two at a time, and how each of them went."""
+"""Importing the drives that are here: which ones, four at a time, and how each of them went."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,9 @@ __all__ = [
     "Result",
 ]
 
-DRIVES_AT_ONCE: Final = 2
+DRIVES_AT_ONCE: Final = 4
+"""More would exceed what the data plane lets one job upload at a time."""
+
 _POLL_S: Final = 0.5
 
 Result = Literal[
@@ -141,7 +143,7 @@ class Ingest:
         ]
 
     def run(self, choices: Sequence[Choice]) -> list[DriveOutcome]:
-        """Import the chosen drives, two at a time; return how each went, in their order.
+        """Import the chosen drives, four at a time; return how each went, in their order.
 
         Interrupted imports that the engine remembers go on too.
         """

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import structlog
-
 from overland.errors import OverlandError, RefusedError
+from overland.events import Log
 from overland.ports.clock import Clock
 from overland.ports.volume import Content, Volumes
 from overland.station.connection import Connection, ParcelAnswer
@@ -21,7 +20,7 @@ Outcome = Literal[
     "received", "late", "already-received", "extra", "unknown", "awaiting-ship-notice"
 ]
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = Log()
 
 
 class DriveNotOpened(RefusedError):

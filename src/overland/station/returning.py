@@ -5,9 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from overland.errors import ObjectAbsent, RefusedError
+from overland.events import Log
 from overland.ports.clock import Clock
 from overland.station.connection import Connection, JobUnknown, StationJob
 from overland.station.items import DriveKey
@@ -15,7 +14,7 @@ from overland.station.records import Records
 
 __all__ = ["DrivesNotFinished", "NothingToReturn", "ReturnedParcel", "Returning"]
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = Log()
 
 
 class DrivesNotFinished(RefusedError):

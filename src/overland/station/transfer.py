@@ -1,17 +1,22 @@
-"""One object from a drive into the container: read once, with every digest on the way.
+"""One object from a drive into the container: read once, and hashed on its way.
 
-While a block is sent, its SHA-256 and the MD5 of its part are made in two other threads, and the
-next block is read in a third; all of them release the interpreter.
+While a block is sent, its SHA-256 is made in another thread and the drive's files read the next one
+ahead; all of it releases the interpreter.
 
-Nothing wrong ever becomes visible: the object's last block is held back until all digests agree
-with the manifests, and the store checks the SHA-256 again before it shows the object.
+Nothing wrong ever becomes visible: the object's last block is held back until the SHA-256 agrees
+with the manifests, and the store checks it again before it shows the object.  The MD5 of each part
+in `DriveManifest.xml` says nothing more about bytes that have their SHA-256; only when that
+differs is the object read part by part, to tell exactly which parts are bad.
 
-Only when that fails is the object read part by part, to tell exactly which parts are bad.
+Two objects of a drive may be on their way: the next one is read when the one before has been, while
+the store still makes that durable.  So a drive is always read in one stream, as its head likes it.
+Memory: two blocks for each object that is being read.
 """
 
 import hashlib
+import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
@@ -30,10 +35,12 @@ from overland.ports.objects import Objects
 from overland.ports.progress import Progress
 from overland.station.items import LANDED, Item, Verdict
 
-__all__ = ["Transfer", "UploadChanged", "examine"]
+__all__ = ["UPLOADS_PER_DRIVE", "Transfer", "UploadChanged", "examine"]
+
+UPLOADS_PER_DRIVE: Final = 2
+"""One is being read and sent, the other is being made durable by the store."""
 
 _BLOCK_BYTES: Final = 4 << 20
-_THREADS_PER_DRIVE: Final = 3  # two digests, and the next block
 _READINGS: Final = 2  # a medium that read wrong once is asked again before it is called bad
 
 
@@ -59,7 +66,7 @@ class Transfer:
     def __init__(self, progress: Progress, *, drives_at_once: int) -> None:
         self._progress = progress
         self._pool = ThreadPoolExecutor(
-            _THREADS_PER_DRIVE * drives_at_once, thread_name_prefix="transfer"
+            UPLOADS_PER_DRIVE * drives_at_once, thread_name_prefix="digest"
         )
 
     def __enter__(self) -> Self:
@@ -75,7 +82,15 @@ class Transfer:
         """End the threads."""
         self._pool.shutdown()
 
-    def move(self, item: Item, *, medium: Files, name: str, container: Objects) -> Verdict:
+    def move(
+        self,
+        item: Item,
+        *,
+        medium: Files,
+        name: str,
+        container: Objects,
+        turn: "threading.Lock | None" = None,
+    ) -> Verdict:
         """Bring an object into the container, unless it is there; return how it went.
 
         Args:
@@ -83,6 +98,7 @@ class Transfer:
             medium: The drive.
             name: The object's name on the drive.
             container: Where its name is `item.name`.
+            turn: Held while the drive is read; who moves several objects at once shares one.
 
         Raises:
             OverlandError: The container failed; the object's import stays open.
@@ -94,7 +110,7 @@ class Transfer:
         verdict = _absent(medium, name)
         for _ in range(_READINGS):
             if verdict is None:
-                verdict = self._attempt(item, medium=medium, name=name, container=container)
+                verdict = self._attempt(item, medium, name, container, turn or threading.Lock())
         if verdict is None:
             # Every part has its MD5, and yet the whole is not what was signed.
             verdict = Verdict(status=BlobStatus.FAILED, parts=PartStatus.FAILED)
@@ -102,10 +118,11 @@ class Transfer:
         return verdict
 
     def _attempt(
-        self, item: Item, *, medium: Files, name: str, container: Objects
+        self, item: Item, medium: Files, name: str, container: Objects, turn: threading.Lock
     ) -> Verdict | None:
         """Return how the object went; None when it read wrong, and then no part was bad."""
-        reading = _Reading(item, medium, name, pool=self._pool, progress=self._progress)
+        reading = _Reading(item, medium, name, turn=turn, pool=self._pool, progress=self._progress)
+        reading.take_turn()  # before the store hears of it: it does not wait long for content
         try:
             container.put(item.name, reading, size_bytes=item.size_bytes, sha256=item.sha256)
         except (OverlandError, OSError) as error:
@@ -117,6 +134,8 @@ class Transfer:
             if isinstance(error, ObjectCorrupt):
                 raise UploadChanged(item.name) from error
             raise
+        finally:
+            reading.end_turn()
         return LANDED
 
 
@@ -178,35 +197,47 @@ class _Reading:
         medium: Files,
         name: str,
         *,
+        turn: threading.Lock,
         pool: ThreadPoolExecutor,
         progress: Progress,
     ) -> None:
         self.is_bad = False
+        self._turn, self._has_turn = turn, False
         self._item, self._medium, self._name = item, medium, name
         self._pool, self._progress = pool, progress
         self._told_bytes = 0
 
+    def take_turn(self) -> None:
+        """Wait until no other object of the drive is being read."""
+        if not self._has_turn:
+            self._turn.acquire()
+            self._has_turn = True
+
+    def end_turn(self) -> None:
+        """Let the next object be read."""
+        if self._has_turn:
+            self._has_turn = False
+            self._turn.release()
+
     def __iter__(self) -> Iterator[memoryview]:
         self.undo()
-        whole, parts, seen_bytes = hashlib.sha256(), _PartDigests(self._item), 0
+        self.take_turn()  # again, when an upload that broke off begins anew
+        whole, seen_bytes = hashlib.sha256(), 0
         for block in self._blocks():
             seen_bytes += len(block)
             is_last = seen_bytes >= self._item.size_bytes
             view = block[: len(block) - max(0, seen_bytes - self._item.size_bytes)]
-            digests = [
-                self._pool.submit(whole.update, view),
-                self._pool.submit(parts.update, view),
-            ]
+            digest = self._pool.submit(whole.update, view)
             try:
                 if is_last:
-                    self._wait(digests)
-                    self._check(parts.are_good() and whole.hexdigest() == self._item.sha256)
+                    digest.result()
+                    self._check(whole.hexdigest() == self._item.sha256)
                 yield view
             finally:
-                self._wait(digests)  # the block is reused for the next one
+                digest.result()  # the block is reused for the next one
             self._tell(len(view))
-            self._check(parts.are_good())
             if is_last:
+                self.end_turn()
                 return
         self._check(self._item.size_bytes == 0)
 
@@ -217,8 +248,7 @@ class _Reading:
     def _blocks(self) -> Iterator[memoryview]:
         # An error of the medium must not pass for one of the network, so it is named here.
         try:
-            blocks = self._medium.blocks(self._name, block_bytes=_BLOCK_BYTES)
-            yield from _ahead(blocks, self._pool)
+            yield from self._medium.blocks(self._name, block_bytes=_BLOCK_BYTES)
         except (ObjectAbsent, OSError):
             self._refuse()
 
@@ -234,60 +264,3 @@ class _Reading:
         self._told_bytes += size_bytes
         if size_bytes:
             self._progress.advance(bytes=size_bytes)
-
-    @staticmethod
-    def _wait(digests: "list[Future[None]]") -> None:
-        for each in digests:
-            each.result()
-
-
-def _ahead(blocks: Iterator[memoryview], pool: ThreadPoolExecutor) -> Iterator[memoryview]:
-    """Yield the blocks, each read while the one before is used; a view lives until the next."""
-    buffers = (bytearray(_BLOCK_BYTES), bytearray(_BLOCK_BYTES))
-
-    def read(number: int) -> memoryview | None:
-        block = next(blocks, None)
-        if block is None:
-            return None
-        view = memoryview(buffers[number % 2])[: len(block)]
-        view[:] = block
-        return view
-
-    number, reading = 0, pool.submit(read, 0)
-    try:
-        while (view := reading.result()) is not None:
-            number += 1
-            reading = pool.submit(read, number)
-            yield view
-    finally:
-        wait([reading])
-
-
-class _PartDigests:
-    """The MD5 of each part, compared as it is complete; parts may be sparse, and of any size."""
-
-    def __init__(self, item: Item) -> None:
-        self._parts = iter(item.blob.parts)
-        self._part = next(self._parts, None)
-        self._digest = hashlib.md5(usedforsecurity=False)
-        self._offset = 0
-        self._good = True
-
-    def are_good(self) -> bool:
-        """Return whether every part that is complete has its MD5."""
-        return self._good
-
-    def update(self, block: memoryview) -> None:
-        """Take the next bytes of the object."""
-        base = self._offset
-        end = base + len(block)
-        while self._part is not None and self._part.offset < end:
-            part_end = self._part.offset + self._part.length
-            start = max(self._offset, self._part.offset)
-            self._digest.update(block[start - base : min(end, part_end) - base])
-            if part_end > end:
-                break
-            self._good &= self._digest.hexdigest().upper() == self._part.md5
-            self._digest = hashlib.md5(usedforsecurity=False)
-            self._offset, self._part = part_end, next(self._parts, None)
-        self._offset = end

@@ -18,17 +18,19 @@ from itertools import groupby
 from typing import ClassVar, Final
 
 import msgspec
-import structlog
 from sqlalchemy import Connection, Engine
 
 from overland.errors import IntegrityError
+from overland.events import Log
 from overland.format.seed_manifest import ManifestObject, SeedManifest
 from overland.ports import engine as works
 from overland.ports.clock import Clock
 from overland.ports.objects import Spaces
 from overland.values import PointId, SeedId, point_name
-from overland.vault import attempts, catalog, presence
+from overland.vault import attempts, catalog, presence, replacing
 from overland.vault.attempts import Attempt, AttemptState, Missing, Reason, StepTally
+from overland.vault.catalog import Finding
+from overland.vault.chains import read_fence
 from overland.vault.move import AdoptionRequest, Move
 from overland.vault.owner import open_manifest
 
@@ -53,7 +55,7 @@ COPIES: Final = 4
 
 _RANKS: Final = {"packs": 0, "index": 1, "keys": 2}  # what is needed comes before what needs it
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = Log()
 
 
 class ManifestChanged(IntegrityError):
@@ -248,9 +250,7 @@ class Adoption:
             batch = _Batch(attempt, len(manifest.objects) - 1, len(manifest.objects))
             missing = self._adopt(request, [_point_of(manifest)], batch=batch).missing
         if not missing:
-            vault = self._spaces.open(request.vault_space)
-            finding = catalog.inspect(vault, owner=request.owner, point_id=manifest.point_id)
-            assert finding.is_complete, "the point names objects of the manifest only"
+            finding = self._inspect(request, manifest)
         state: AttemptState = "incomplete" if finding is None else "done"
         with self._database.begin() as connection:
             at = self._clock.now()
@@ -260,6 +260,19 @@ class Adoption:
             self._on_ended(connection, request.seed_id, state)
         log.info("adoption.ended", attempt=attempt, state=state, missing=len(missing))
         return msgspec.json.encode({"state": state, "missing": len(missing)}).decode()
+
+    def _inspect(self, request: AdoptionRequest, manifest: SeedManifest) -> Finding:
+        vault = self._spaces.open(request.vault_space)
+        with self._database.begin() as connection:
+            fence = read_fence(connection, request.owner)
+        finding = catalog.inspect(
+            vault,
+            fence=fence,
+            point_id=manifest.point_id,
+            replacements=replacing.load_accepted(vault, fence),
+        )
+        assert finding.is_complete, "the point names objects of the manifest only"
+        return finding
 
     def _missing(
         self, request: AdoptionRequest, manifest: SeedManifest, attempt: str

@@ -6,7 +6,7 @@ Every function works on a connection, in a transaction of the caller.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
@@ -18,6 +18,7 @@ from overland.vault.tables import adoption_steps, adoptions, verified_objects
 __all__ = [
     "Attempt",
     "AttemptState",
+    "Described",
     "Missing",
     "Outcome",
     "Reason",
@@ -45,6 +46,25 @@ vault holds other bytes under the name, which nothing may replace."""
 
 Outcome = Literal["copied", "skipped"] | Reason
 """What became of one object in one step."""
+
+
+class Described(Protocol):
+    """What a signed document says of an object."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Its digest, in hexadecimal digits."""
+        ...
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,7 +223,7 @@ def read_missing(connection: Connection, attempt: str) -> list[Missing]:
 
 
 def verified(
-    connection: Connection, vault: str, objects: Collection[ManifestObject], *, prefix: str
+    connection: Connection, vault: str, objects: Collection[Described], *, prefix: str
 ) -> set[str]:
     """Return the names of those objects that were read in the vault and found right."""
     columns = verified_objects.c
@@ -218,7 +238,7 @@ def verified(
 
 
 def mark_verified(
-    connection: Connection, vault: str, found: ManifestObject, *, prefix: str, at: datetime
+    connection: Connection, vault: str, found: Described, *, prefix: str, at: datetime
 ) -> None:
     """Note that an object of the vault was read in full and has the signed digest."""
     columns = verified_objects.c

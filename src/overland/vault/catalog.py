@@ -2,22 +2,27 @@
 
 A point is *available* when its own objects and those of every base below it are in the vault;
 *waiting-for-seed* when what lacks travels by drive; *incomplete* when anything else lacks.
+What a point needs follows from what it lists and the accepted replacements
+(`docs/format/replacement-v1.md` §4).
 The truth is in the vault: a row can be made again from the point's own file.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, get_args
 
+import msgspec
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from overland.errors import ObjectAbsent, ObjectCorrupt
 from overland.format.point import MAX_POINT_BYTES, PointPublic
+from overland.format.replacement import Replacement, needed_after
 from overland.format.seed_manifest import SeedManifest
 from overland.ports.objects import Objects
 from overland.values import PointId, SeedId, point_name
-from overland.vault import presence
+from overland.vault import chains, presence
+from overland.vault.chains import Fence
 from overland.vault.owner import Owner, open_point
 from overland.vault.tables import points
 
@@ -30,7 +35,12 @@ __all__ = [
     "find_point",
     "inspect",
     "list_points",
+    "losing_nothing",
+    "lost_points",
+    "read_point",
     "record",
+    "reject",
+    "settle",
 ]
 
 PointState = Literal["available", "waiting-for-seed", "incomplete"]
@@ -38,12 +48,22 @@ PointState = Literal["available", "waiting-for-seed", "incomplete"]
 MAX_MISSING_NAMED: Final = 1000
 """So many missing objects are named; the others show when these have arrived."""
 
+_MARKS: Final = (
+    *("policy_id", "marked_at", "reclaim_after", "mark_reason", "marked_by"),
+    *("is_held", "reclaimed_at"),
+)
+"""What a look at the vault leaves as it is."""
+
 _STATES: Final[tuple[PointState, ...]] = get_args(PointState)  # from good to bad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogPoint:
-    """One recovery point; `created_at` is the instant of its snapshot."""
+    """One recovery point; `created_at` is the instant of its snapshot.
+
+    A marked one goes after `reclaim_after`, and is like any other until then; a reclaimed one
+    is kept in the catalog for those that are based on it.
+    """
 
     point_id: PointId
     source_computer_id: str
@@ -56,15 +76,31 @@ class CatalogPoint:
     size_bytes: int
     created_at: datetime
     published_at: datetime | None
+    policy_id: str | None = None
+    marked_at: datetime | None = None
+    reclaim_after: datetime | None = None
+    mark_reason: Literal["retention", "deleted"] | None = None
+    marked_by: str | None = None
+    is_held: bool = False
+    is_lost: bool = False
+    reclaimed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A point as the vault holds it: proven to be the owner's, with what it lacks there."""
+    """A point as the vault holds it: proven to be the owner's, with what it lacks there.
+
+    It was looked at behind `fence`; `needed` are its own objects after all replacements, and
+    `names_replaced` tells whether these made a difference: a new point may not be like that.
+    """
 
     owner: Owner
     public: PointPublic
+    fence: Fence
+    needed: frozenset[str]
     missing: tuple[str, ...]
+    is_lost: bool
+    names_replaced: bool
 
     @property
     def is_complete(self) -> bool:
@@ -100,18 +136,26 @@ def announce_seed(connection: Connection, manifest: SeedManifest, *, owner: Owne
         ),
         is_complete=False,
     )
+    chains.count_version(connection, owner)
     return _settled(connection, manifest.point_id, owner=owner)
 
 
-def inspect(store: Objects, *, owner: Owner, point_id: PointId) -> Finding:
+def inspect(
+    store: Objects,
+    *,
+    fence: Fence,
+    point_id: PointId,
+    replacements: Sequence[Replacement] = (),
+) -> Finding:
     """Open a point whose file is in the vault, and look which of its objects are.
 
     This is the slow half of `record`, and needs no transaction.
 
     Args:
         store: The vault's space.
-        owner: The registered source computer.
+        fence: Read before this call; it names the owner.
         point_id: Which point.
+        replacements: The documents of all that the fence has as accepted.
 
     Raises:
         ObjectAbsent: The vault has no such point.
@@ -119,34 +163,95 @@ def inspect(store: Objects, *, owner: Owner, point_id: PointId) -> Finding:
         Foreign: Of another repository, or filed under another point's id.
         ObjectCorrupt: Not a recovery point.
     """
-    public = _open(store, owner=owner, point_id=point_id)
-    wanted = {each.name: each.size_bytes for each in public.objects}
+    assert len(replacements) == len(fence.accepted), "what a point needs follows from all of them"
+    owner = fence.owner
+    public = read_point(store, owner=owner, point_id=point_id)
+    sizes = {each.name: each.size_bytes for each in public.objects}
+    for replacement in replacements:
+        sizes |= {each.name: each.size_bytes for each in replacement.objects}
+    lost = lost_points(replacements)
+    # What is lost of a point is lost to it alone: those above it need what is left.
+    needed = needed_after(
+        [each.name for each in public.objects],
+        [losing_nothing(each) for each in replacements],
+        point_id=point_id,
+    )
+    wanted = {name: sizes[name] for name in needed}
     missing = presence.absent(store, prefix=owner.prefix, wanted=wanted)
-    return Finding(owner=owner, public=public, missing=tuple(missing))
+    return Finding(
+        owner=owner,
+        public=public,
+        fence=fence,
+        needed=frozenset(needed),
+        missing=tuple(missing),
+        is_lost=point_id in lost,
+        names_replaced=not needed >= {each.name for each in public.objects},
+    )
 
 
-def record(connection: Connection, finding: Finding, *, at: datetime) -> CatalogPoint:
+def lost_points(replacements: Sequence[Replacement]) -> set[PointId]:
+    """Return the points of which a repair found no longer every chunk."""
+    return {point for replacement in replacements for point in replacement.lost}
+
+
+def record(
+    connection: Connection, finding: Finding, *, at: datetime, is_doubtful: bool = False
+) -> CatalogPoint:
     """Enter what `inspect` found, and bring the points that are based on it up to date.
 
-    A point that lacked objects is inspected and recorded again when they have arrived.
+    A point that lacked objects is inspected and recorded again when they have arrived.  Objects
+    that are being deleted count as missing, so that they are stored again.  Marks stay as they
+    are; a point that was reclaimed stays so.  A doubtful one does not count as whole, ever.
+
+    Raises:
+        VaultChanged: Objects were deleted since the vault was looked at; inspect again.
     """
+    public, owner = finding.public, finding.owner
+    fence = chains.require_epoch(connection, finding.fence)
+    known = find_point(connection, public.point_id, source_computer_id=owner.source_computer_id)
+    missing = sorted({*finding.missing, *(finding.needed & fence.doomed)})
+    point = CatalogPoint(
+        point_id=public.point_id,
+        source_computer_id=owner.source_computer_id,
+        kind=public.kind,
+        seed_id=public.seed_id,
+        base=public.base,
+        state="incomplete",  # until it is settled
+        missing=tuple(missing[:MAX_MISSING_NAMED]),
+        object_count=len(public.objects),
+        size_bytes=sum(each.size_bytes for each in public.objects),
+        created_at=public.created_at,
+        published_at=(known.published_at if known else None) or at,
+        is_lost=finding.is_lost or is_doubtful or (known is not None and known.is_lost),
+    )
+    if known is not None:
+        kept = {name: getattr(known, name) for name in _MARKS}
+        point = replace(point, **kept)
+    _upsert(connection, point, is_complete=not missing)
+    is_new = known is None or known.published_at is None
+    chains.count_version(connection, owner, recorded_at=at if is_new else None)
+    return _settled(connection, public.point_id, owner=owner)
+
+
+def reject(connection: Connection, finding: Finding, *, at: datetime) -> None:
+    """Remember that a point must not be relied upon; its file goes with the next reclaims."""
     public, computer = finding.public, finding.owner.source_computer_id
-    known = find_point(connection, public.point_id, source_computer_id=computer)
+    assert find_point(connection, public.point_id, source_computer_id=computer) is None, "is new"
     point = CatalogPoint(
         point_id=public.point_id,
         source_computer_id=computer,
         kind=public.kind,
         seed_id=public.seed_id,
         base=public.base,
-        state="incomplete",  # until it is settled
-        missing=finding.missing[:MAX_MISSING_NAMED],
+        state="incomplete",
+        missing=(),
         object_count=len(public.objects),
         size_bytes=sum(each.size_bytes for each in public.objects),
         created_at=public.created_at,
-        published_at=(known.published_at if known else None) or at,
+        published_at=at,
+        reclaimed_at=at,
     )
-    _upsert(connection, point, is_complete=finding.is_complete)
-    return _settled(connection, public.point_id, owner=finding.owner)
+    _upsert(connection, point, is_complete=False)
 
 
 def list_points(connection: Connection, *, source_computer_id: str) -> list[CatalogPoint]:
@@ -170,7 +275,13 @@ def find_point(
     return None if row is None else _from_row(row)
 
 
-def _open(store: Objects, *, owner: Owner, point_id: PointId) -> PointPublic:
+def read_point(store: Objects, *, owner: Owner, point_id: PointId) -> PointPublic:
+    """Return the public part of a point in the vault, proven to be the owner's.
+
+    Raises:
+        ObjectAbsent: The vault has no such point.
+        IntegrityError: It is damaged, or somebody else's.
+    """
     name = point_name(point_id)
     size_bytes = presence.size_bytes(store, owner.prefix + name)
     if size_bytes is None:
@@ -201,11 +312,21 @@ class _Link:
 
     own: PointState
     base: str | None
+    _: KW_ONLY
+    is_lost: bool
     stored: str
 
 
 def _settled(connection: Connection, point_id: PointId, *, owner: Owner) -> CatalogPoint:
     """Bring the states of all points of the owner up to date, and return one of them."""
+    settle(connection, owner)
+    point = find_point(connection, point_id, source_computer_id=owner.source_computer_id)
+    assert point is not None, "it was just written"
+    return point
+
+
+def settle(connection: Connection, owner: Owner) -> None:
+    """Bring the states of all points of the owner up to date, after rows have changed."""
     computer = owner.source_computer_id
     rows = connection.execute(select(points).where(points.c.source_computer_id == computer))
     links = {row["point_id"]: _link(row) for row in rows.mappings()}
@@ -217,15 +338,12 @@ def _settled(connection: Connection, point_id: PointId, *, owner: Owner) -> Cata
                 .where(points.c.source_computer_id == computer, changed)
                 .values(state=state)
             )
-    point = find_point(connection, point_id, source_computer_id=computer)
-    assert point is not None, "it was just written"
-    return point
 
 
 def _link(row: RowMapping) -> _Link:
     lacking: PointState = "waiting-for-seed" if row["kind"] == "seed" else "incomplete"
     own = "available" if row["is_complete"] else lacking
-    return _Link(own, row["base"], row["state"])
+    return _Link(own, row["base"], is_lost=row["is_lost"], stored=row["state"])
 
 
 def _states(links: Mapping[str, _Link]) -> dict[str, PointState]:
@@ -245,9 +363,15 @@ def _states(links: Mapping[str, _Link]) -> dict[str, PointState]:
         for above in reversed(chain):
             state = max(state, links[above].own, key=_STATES.index)
             states[above] = state
-    return states
+    # What is lost to one point is not lost to those that are based on it.
+    return {each: "incomplete" if links[each].is_lost else state for each, state in states.items()}
 
 
 def _from_row(row: RowMapping) -> CatalogPoint:
     values = {name: row[name] for name in CatalogPoint.__dataclass_fields__}
     return CatalogPoint(**(values | {"missing": tuple(row["missing"])}))
+
+
+def losing_nothing(replacement: Replacement) -> Replacement:
+    """Return the replacement as those see it that lost nothing by it."""
+    return msgspec.structs.replace(replacement, lost=[])

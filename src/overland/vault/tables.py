@@ -1,6 +1,6 @@
-"""The stored form of adoptions and of the catalog: table definitions only.
+"""The stored form of adoptions, of the catalog and of reclaim: table definitions only.
 
-`adapters/migrations/cloud` makes these tables (`0002_vault`); a test holds both equal.
+`adapters/migrations/cloud` makes these tables (`0002`, `0004`); a test holds both equal.
 """
 
 from typing import Final
@@ -20,7 +20,19 @@ from sqlalchemy import (
 
 from overland.ports.instants import Instant
 
-__all__ = ["adoption_steps", "adoptions", "metadata", "points", "verified_objects"]
+__all__ = [
+    "adoption_steps",
+    "adoptions",
+    "chains",
+    "metadata",
+    "point_events",
+    "points",
+    "reclaims",
+    "replacements",
+    "retentions",
+    "unneeded_objects",
+    "verified_objects",
+]
 
 metadata: Final = MetaData()
 
@@ -87,10 +99,98 @@ points: Final = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("published_at", Instant),
+    Column("policy_id", _ID),
+    Column("marked_at", Instant),
+    Column("reclaim_after", Instant),
+    Column("mark_reason", String(16)),
+    Column("marked_by", String(80)),
+    Column("is_held", Boolean, nullable=False),
+    Column("is_lost", Boolean, nullable=False),
+    Column("reclaimed_at", Instant),
 )
 """One row per recovery point.
 
 `created_at` is the instant of the source's snapshot, for a seed too.  `is_complete` speaks of the
 point's own objects, `state` of its bases as well.  A seed that was announced and not yet adopted
 has no `published_at`.
+
+The mark is `marked_at` to `marked_by`; `is_held` keeps the rule from marking what a person took
+back.  `is_lost` says that chunks are gone though all objects are there.  A reclaimed point's row
+stays while its file does.
 """
+
+chains: Final = Table(
+    "chains",
+    metadata,
+    Column("source_computer_id", _ID, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("replaced_at_version", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("recorded_at", Instant),
+    Column("granted_at", Instant),
+)
+"""One row per source computer; who changes what reclaim or the agent relies on counts it up.
+
+`version` grows with every point and replacement, `epoch` whenever objects are about to vanish and
+when they have.  `recorded_at` and `granted_at` tell whether uploads are still under way.
+"""
+
+replacements: Final = Table(
+    "replacements",
+    metadata,
+    Column("source_computer_id", _ID, primary_key=True),
+    Column("replacement_id", _ID, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("accepted_at", Instant, nullable=False),
+)
+"""One row per accepted replacement; the documents lie in the vault."""
+
+retentions: Final = Table(
+    "retentions",
+    metadata,
+    Column("source_computer_id", _ID, primary_key=True),
+    Column("policy_id", _ID, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("changed_by", String(80), nullable=False),
+)
+"""One row per policy that has a rule; without one, its points stay."""
+
+unneeded_objects: Final = Table(
+    "unneeded_objects",
+    metadata,
+    Column("source_computer_id", _ID, primary_key=True),
+    Column("name", String(160), primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("marked_at", Instant, nullable=False),
+    Column("is_doomed", Boolean, nullable=False),
+)
+"""What no point needs, since when; doomed ones are being deleted, and count as missing."""
+
+reclaims: Final = Table(
+    "reclaims",
+    metadata,
+    Column("run", String(64), primary_key=True),
+    Column("source_computer_id", _ID, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("report", JSON, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    UniqueConstraint("source_computer_id", "number"),
+)
+"""One row per run of reclaim; `run` is also the engine's key."""
+
+point_events: Final = Table(
+    "point_events",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("source_computer_id", _ID, nullable=False, index=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("subject", _ID),
+    Column("detail", JSON, nullable=False),
+)
+"""Who marked, took back, reclaimed or replaced what, and changed which rule; never changed."""

@@ -1,11 +1,12 @@
 import hashlib
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.faulty import FaultyFiles
-from tests.support.simdisk import SimDisk
+from tests.support.simdisk import PowerCut, SimDisk
 
 from overland.adapters.folderobjects import FolderObjects, FolderSpaces
 from overland.errors import ObjectExists, OutOfSpace
@@ -97,3 +98,52 @@ def test_of_two_that_put_one_name_at_a_time_the_first_stays() -> None:
         thread.join()
     assert sorted(outcomes) in (["exists", "one"], ["exists", "two"])
     assert objects.read("a").decode() in outcomes
+
+
+CONTENT = b"pack" * 128
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+PACK = f"packs/{DIGEST[:2]}/{DIGEST}.pack"
+
+
+def put(objects: FolderObjects, name: str, content: bytes) -> None:
+    digest = hashlib.sha256(content).hexdigest()
+    objects.put(name, [content], size_bytes=len(content), sha256=digest)
+
+
+@pytest.mark.parametrize("name", [PACK, f"computer/{PACK}", f"computer/index/{DIGEST}.index"])
+@pytest.mark.parametrize("damaged", [b"", CONTENT[:-1], b"P" + CONTENT[1:]], ids=len)
+def test_the_right_bytes_take_the_place_of_damaged_ones(name: str, damaged: bytes) -> None:
+    disk = SimDisk()
+    objects = FolderObjects(disk)
+    disk.write(name, damaged)
+    with pytest.raises(ObjectExists):
+        put(objects, name, b"others")
+    assert objects.read(name) == damaged
+    put(objects, name, CONTENT)
+    assert objects.read(name) == CONTENT
+
+
+@pytest.mark.parametrize("name", ["points/one.point", f"keys/{DIGEST}", "packs/3f/one.pack"])
+def test_what_is_not_named_by_its_digest_is_never_replaced(name: str) -> None:
+    disk = SimDisk()
+    disk.write(name, b"damaged")
+    with pytest.raises(ObjectExists):
+        put(FolderObjects(disk), name, CONTENT)
+    assert disk.read(name) == b"damaged"
+
+
+def test_healing_leaves_the_damaged_or_the_right_bytes_at_every_power_cut() -> None:
+    for step in itertools.count():
+        disk = SimDisk()
+        disk.write(PACK, b"damaged")
+        disk = disk.restart(cut_at=step)
+        try:
+            put(FolderObjects(disk), PACK, CONTENT)
+        except PowerCut:
+            finished = False
+        else:
+            finished = True
+        seen = disk.restart().read(PACK)
+        assert seen == CONTENT if finished else seen in {b"damaged", CONTENT}
+        if finished:
+            break

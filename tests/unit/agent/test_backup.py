@@ -29,6 +29,7 @@ from overland.format.point import PointCorrupt, PointPublic, PointRoot, Statisti
 from overland.format.tree import Entry
 from overland.ports.progress import NullProgress
 from overland.source import reader
+from overland.source.changes import FINGERPRINT_BYTES
 from overland.source.rules import PatternInvalid
 from overland.values import PackId
 
@@ -254,6 +255,52 @@ def test_a_file_that_changes_while_it_is_read_is_flagged_and_read_again_next_tim
     assert world.content("f", 2) == path.read_bytes()
 
 
+def _blind(state: os.stat_result) -> bytes:
+    """A fingerprint that a change keeps, as where somebody sets the clock back to forge a ctime."""
+    return state.st_size.to_bytes(FINGERPRINT_BYTES, "little")
+
+
+@pytest.mark.parametrize("size", [10, 5 << 20])
+def test_reading_all_catches_a_change_that_no_size_and_no_time_shows(
+    world: World, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    path = world.write("f", b"a" * size)
+    monkeypatch.setattr("overland.agent.backup.walk.fingerprint", _blind)
+    monkeypatch.setattr("overland.agent.backup.folders.fingerprint", _blind)
+    world.back_up()
+    path.write_bytes(b"b" * size)
+    world.back_up(number=2)
+    assert world.content("f", 2) == b"a" * size, "the hint was believed"
+    world.back_up(number=3, reads_all=True)
+    assert world.content("f", 3) == b"b" * size
+    world.back_up(number=4)
+    assert world.content("f", 4) == b"b" * size, "what was read is what is known from now on"
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "stale"])
+def test_a_bad_change_cache_costs_time_and_no_truth(world: World, damage: str) -> None:
+    world.write("a/f", b"first")
+    world.write("b/g", b"same")
+    world.back_up()
+    (name,) = [info.name for info in world.state.names("changes/")]
+    old = world.state.read(name)
+    world.write("a/f", b"other")
+    world.back_up(number=2)
+    world.write("a/f", b"third")
+    match damage:
+        case "missing":
+            world.state.delete(name)
+        case "damaged":
+            data = bytearray(world.state.read(name))
+            data[len(data) // 2] ^= 1
+            world.state.write(name, data)
+        case _:
+            world.state.write(name, old)
+    world.back_up(number=3)
+    assert world.content("a/f", 3) == b"third"
+    assert world.content("b/g", 3) == b"same"
+
+
 def _fstat_after(
     change: Callable[[int], object], fstat: Callable[[int], os.stat_result]
 ) -> Callable[[int], os.stat_result]:
@@ -427,9 +474,10 @@ def test_our_own_folders_are_never_entered(world: World) -> None:
     ]
 
 
-def test_a_root_that_is_no_folder_is_refused_before_anything_is_written(world: World) -> None:
-    file = world.write("f", b"x")
-    for root in (file, world.source / "missing"):
+def test_a_root_that_cannot_be_read_is_refused_before_anything_is_written(world: World) -> None:
+    pipe = world.source / "pipe"
+    os.mkfifo(pipe)
+    for root in (pipe, world.source / "missing"):
         with pytest.raises(RootUnreadable) as refused:
             run(make_plan(root), repository=make_repository(world.state), out=world.out)
         assert refused.value.path == str(root)

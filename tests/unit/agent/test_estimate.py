@@ -3,14 +3,15 @@
 import os
 from pathlib import Path
 
+from tests.support.backups import make_plan
 from tests.support.torture import fast_folder, open_deep
 
 from overland.agent.backup.estimate import selected_bytes
-from overland.source.rules import Rules, keep_everything
 
 
-def estimate(source: Path, *, rules: Rules = keep_everything, ours: tuple[Path, ...] = ()) -> int:
-    return selected_bytes([source], rules, never_enter=ours, one_file_system=True)
+def estimate(source: Path, *, ours: tuple[Path, ...] = (), **rules: object) -> int:
+    plan = make_plan(source, number=1, never_enter=ours, one_file_system=True, **rules)
+    return selected_bytes(plan).size_bytes
 
 
 def test_files_that_the_rules_keep_are_counted(tmp_path: Path) -> None:
@@ -18,8 +19,8 @@ def test_files_that_the_rules_keep_are_counted(tmp_path: Path) -> None:
     for name in ("a.txt", "b.tmp", "below/c.txt"):
         (tmp_path / name).write_bytes(b"x" * 4096)
     assert estimate(tmp_path) == 3 * 4096
-    assert estimate(tmp_path, rules=Rules(include=(), exclude=("*.tmp",))) == 2 * 4096
-    assert estimate(tmp_path, rules=Rules(include=("below/",), exclude=())) == 4096
+    assert estimate(tmp_path, exclude=("*.tmp",)) == 2 * 4096
+    assert estimate(tmp_path, include=("below/",)) == 4096
 
 
 def test_holes_are_not_counted(tmp_path: Path) -> None:

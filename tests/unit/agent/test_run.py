@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Literal
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from typing_extensions import override
 
 from overland.agent.connection import (
     AdoptionReport,
+    Chains,
     Connection,
     Grant,
     JobReport,
@@ -25,12 +27,14 @@ from overland.agent.connection import (
 )
 from overland.agent.datapath import Made, Staged
 from overland.agent.policy import Policies, Policy, SeedPhase
-from overland.agent.refusals import SeedUnknown
+from overland.agent.refusals import PointNotWhole, SeedUnknown
 from overland.agent.run import WAITING, PolicyRun
 from overland.errors import ObjectAbsent, RefusedError, Unreachable
+from overland.ports.http import RefusedByCloud
 from overland.ports.objects import Objects
 from overland.ports.progress import NullProgress
 from overland.values import PointId, SeedId
+from overland.vault.retention import Retention
 
 
 class _Clock:
@@ -63,6 +67,10 @@ class _World:
     adopted: set[str] = field(default_factory=set)
     reachable: bool = True
     refuses_points: bool = False
+    answers: list[str] = field(default_factory=list)  # to the next points; then all are taken
+    published: list[tuple[str, int | None, str | None]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    rules: dict[str, Retention] = field(default_factory=dict)
 
 
 class _Cloud(Connection):
@@ -130,12 +138,41 @@ class _Cloud(Connection):
         return Grant(endpoint="", space="", prefix="", token="", expires_at="")
 
     @override
-    def publish_point(self, point_id: PointId) -> VaultPoint:
+    def chains(self) -> Chains:
+        self._check()
+        points = tuple(
+            VaultPoint(point_id=each, created_at="", kind="incremental", state="available")
+            for each in self._world.catalog
+        )
+        return Chains(chain_version=len(points), points=points)
+
+    @override
+    def publish_point(
+        self,
+        point_id: PointId,
+        *,
+        chain_version: int | None = None,
+        policy_id: str | None = None,
+    ) -> VaultPoint:
         self._check()
         if self._world.refuses_points:
             raise Unreachable("no answer")
-        self._world.catalog.append(point_id)
-        return VaultPoint(point_id=point_id, created_at="", kind="incremental", state="available")
+        state = self._world.answers.pop(0) if self._world.answers else "available"
+        if state == "chain-repacked":
+            raise RefusedByCloud(state, "packs of its chain were replaced")
+        if state == "available":
+            self._world.catalog.append(point_id)
+        self._world.published.append((point_id, chain_version, policy_id))
+        return VaultPoint(point_id=point_id, created_at="", kind="incremental", state=state)
+
+    @override
+    def delete_point(self, point_id: PointId) -> VaultPoint:
+        self._world.deleted.append(point_id)
+        return VaultPoint(point_id=point_id, created_at="", kind="incremental", state="incomplete")
+
+    @override
+    def put_retention(self, policy_id: str, retention: Retention) -> None:
+        self._world.rules[policy_id] = retention
 
 
 class _Data:
@@ -344,3 +381,65 @@ def test_a_point_that_the_cloud_could_not_be_told_of_is_not_made_again() -> None
     run.run("files", trigger="schedule")
     assert world.points[1:] == [("point-1", "point-0")], "the first copy is sent once"
     assert world.catalog == ["point-0", "point-1"]
+
+
+def online() -> tuple[SimDisk, _World, PolicyRun]:
+    """Return a policy that goes over the network, after its first run."""
+    disk, world = SimDisk(), _World()
+    Policies(disk).save(
+        msgspec.structs.replace(
+            offline_policy(), first_copy="network", offline=None, retention=Retention(daily=7)
+        )
+    )
+    run = runner(disk, world)
+    run.run("files", trigger="schedule")
+    return disk, world, run
+
+
+@pytest.mark.parametrize("answer", ["chain-repacked", "incomplete"])
+def test_a_point_that_the_vault_cannot_vouch_for_is_made_again_on_the_same_base(
+    answer: str,
+) -> None:
+    disk, world, run = online()
+    world.answers = [answer]
+    outcome = run.run("files", trigger="schedule")
+    assert world.points[1:] == [("point-1", "point-0"), ("point-2", "point-0")]
+    assert world.catalog == ["point-0", "point-2"]
+    assert outcome.made is not None
+    assert outcome.made.point_id == "point-2"
+    assert world.deleted == (["point-1"] if answer == "incomplete" else [])
+    assert Policies(disk).progress("files").last_point_id == "point-2"
+
+
+def test_a_point_that_is_never_whole_fails_the_run_and_the_next_starts_from_what_is() -> None:
+    _, world, run = online()
+    world.answers = ["incomplete"] * 3
+    with pytest.raises(PointNotWhole):
+        run.run("files", trigger="schedule")
+    run.run("files", trigger="schedule")
+    assert world.points[-1] == ("point-4", "point-0")
+
+
+def test_the_version_of_the_chain_is_that_of_before_the_run_even_after_a_kill() -> None:
+    disk, world, run = online()
+    world.refuses_points = True
+    with pytest.raises(Unreachable):
+        run.run("files", trigger="schedule")
+    world.refuses_points = False
+    world.catalog += ["another-policys-point"]
+    runner(disk, world).run("files", trigger="schedule")
+    assert [each[:2] for each in world.published] == [
+        ("point-0", 0),
+        ("point-1", 1),
+        ("point-2", 3),
+    ]
+
+
+def test_the_cloud_learns_the_rule_and_never_the_policys_name() -> None:
+    disk, world, run = online()
+    run.run("files", trigger="schedule")
+    (policy_id,) = world.rules
+    assert UUID(policy_id).version == 4
+    assert world.rules[policy_id] == Retention(daily=7)
+    assert {each[2] for each in world.published} == {policy_id}
+    assert Policies(disk).progress("files").policy_id == policy_id

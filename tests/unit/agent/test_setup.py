@@ -13,7 +13,8 @@ from overland.agent.home import AgentHome, AgentNotInitialised, AgentNotRegister
 from overland.agent.setup import initialise, load_keys, parse_vault_credentials, register
 from overland.crypto import sign
 from overland.crypto.keyring import Argon2Parameters
-from overland.crypto.keys import PassphraseTooShort, open_with_passphrase, open_with_recovery_kit
+from overland.crypto.keys import open_with_passphrase, open_with_recovery_kit
+from overland.crypto.slots import PassphraseTooShort
 from overland.errors import NotAuthorised, RefusedError
 from overland.ports.http import Reply
 

@@ -3,12 +3,15 @@
 import json
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.cloud import LocalCloud
 from tests.support.cloudsamples import Journey
+from tests.support.landed import pack
 
 from overland.adapters.posix import PosixFiles
 from overland.cli.cloud import cloud as commands
@@ -166,3 +169,29 @@ def test_a_port_that_there_is_not_is_wrong_usage(
 ) -> None:
     assert run(["serve", "--home", str(tmp_path), "--port", port]) == 2
     assert "[usage]" in capsys.readouterr().err
+
+
+def test_reclaim_says_first_what_it_would_delete_and_then_deletes_it(
+    local: LocalCloud, overland: Callable[[str], Run]
+) -> None:
+    journey = Journey(cloud=local)
+    admin = overland(journey.world.admin)
+    name, data = pack("left by a run that was killed")
+    local.put_object(f"vaults/{journey.world.vault_id}", f"{journey.computer_id}/{name}", data)
+    with capture_logs():  # the cloud runs in this process
+        assert [each["objects_waiting"] for each in admin("reclaim")] == [1]
+        local.clock.advance(timedelta(days=14))
+        (shown,) = admin("reclaim", "--dry-run", "--source-computer", journey.computer_id)
+        assert (shown["state"], shown["objects_deleted"]) == ("preview", 1)
+        (done,) = admin("reclaim")
+    assert (done["state"], done["bytes_deleted"]) == ("done", len(data))
+    assert admin("reclaim", "--source-computer", "nobody") == 1
+
+
+def test_the_time_of_grace_can_only_be_made_longer(tmp_path: Path) -> None:
+    home = ["--home", str(tmp_path)]
+    assert run(["init", *home]) == 0
+    assert run(["init", *home, "--soft-delete-days", "13"]) == 2
+    assert run(["init", *home, "--soft-delete-days", "30"]) == 0
+    settings = CloudHome(PosixFiles(tmp_path / "cloud")).settings()
+    assert (settings.soft_delete_days, settings.dock) == (30, UNSET_DOCK)

@@ -41,23 +41,27 @@ def test_migrations_make_exactly_the_tables_that_the_code_uses(tmp_path: Path) -
 def test_what_was_stored_before_a_migration_is_there_after_it(tmp_path: Path) -> None:
     older = tmp_path / "migrations"
     shutil.copytree(Path(database_module.__file__).parent / "migrations", older)
-    (older / "cloud" / "versions" / "0003_links_and_numbers.py").unlink()
+    for later in ("0003_links_and_numbers.py", "0004_reclaim.py"):
+        (older / "cloud" / "versions" / later).unlink()
     database = open_database(tmp_path / "cloud.db", "cloud", migrations=older)
     with database.begin() as connection:
         made = MetaData()
         made.reflect(connection)
-        _fill(connection, made, "seeds", "import_jobs", "tracking_numbers")
+        _fill(connection, made, "seeds", "import_jobs", "tracking_numbers", "points")
     database.dispose()
     database = open_database(tmp_path / "cloud.db", "cloud")
     try:
         with database.connect() as connection:
             seed = connection.execute(select(job_tables.seeds)).mappings().one()
+            point = connection.execute(select(vault_tables.points)).mappings().one()
             number = connection.execute(select(job_tables.tracking_numbers)).mappings().one()
         key = inspect(database).get_pk_constraint("tracking_numbers")["constrained_columns"]
     finally:
         database.dispose()
     assert (seed["seed_id"], seed["is_relinked"]) == ("1", False)
     assert (number["tracking_key"], number["job_id"]) == ("1", "1")
+    assert (point["point_id"], point["is_held"], point["is_lost"]) == ("1", False, False)
+    assert (point["marked_at"], point["reclaimed_at"]) == (None, None)
     assert key == ["tracking_key", "job_id"]
 
 

@@ -7,6 +7,7 @@ from overland.crypto.aead import (
     TAG_BYTES,
     PackCipher,
     SealBroken,
+    index_cipher,
     open_once,
     pack_cipher,
     seal_once,
@@ -80,12 +81,30 @@ def test_the_directory_has_a_number_that_no_segment_has() -> None:
 
 
 def test_sealing_once_binds_purpose_salt_and_data() -> None:
-    data = seal_once(SUBKEY, "index-body", salt=SALT, plaintext=b"p", aad=b"a")
-    assert open_once(SUBKEY, "index-body", salt=SALT, sealed=data, aad=b"a", name="n") == b"p"
+    data = seal_once(SUBKEY, "point-root", salt=SALT, plaintext=b"p", aad=b"a")
+    assert open_once(SUBKEY, "point-root", salt=SALT, sealed=data, aad=b"a", name="n") == b"p"
     for purpose, salt, aad in (
-        ("point-root", SALT, b"a"),
-        ("index-body", b"s" * 32, b"a"),
-        ("index-body", SALT, b"b"),
+        ("signing-key", SALT, b"a"),
+        ("point-root", b"s" * 32, b"a"),
+        ("point-root", SALT, b"b"),
     ):
         with pytest.raises(SealBroken):
             open_once(SUBKEY, purpose, salt=salt, sealed=data, aad=aad, name="n")
+
+
+def test_a_part_of_an_index_opens_in_its_own_file_and_place_only() -> None:
+    header, salts = b"h" * 64, (b"1" * 32, b"2" * 32)
+    mine = index_cipher(SUBKEY, salt=salts[0], header=header)
+    sealed = mine.seal(5, b"rows")
+    assert mine.open(5, sealed) == b"rows"
+    others = [
+        (mine, 6),
+        (index_cipher(SUBKEY, salt=salts[1], header=header), 5),
+        (index_cipher(SUBKEY, salt=salts[0], header=b"x" * 64), 5),
+    ]
+    for cipher, number in others:
+        with pytest.raises(SealBroken):
+            cipher.open(number, sealed)
+    as_pack = pack_cipher(SUBKEY, salt=salts[0], header=header)
+    with pytest.raises(SealBroken):
+        as_pack.open_segment(5, sealed)

@@ -7,7 +7,6 @@ from tests.support.format_samples import CHEAP, PASSPHRASE, REPOSITORY, counter,
 from overland.crypto.ids import chunk_id
 from overland.crypto.keyring import KeyringCorrupt
 from overland.crypto.keys import (
-    PassphraseTooShort,
     PassphraseWrong,
     Purpose,
     RecoveryKitWrong,
@@ -19,6 +18,7 @@ from overland.crypto.keys import (
 )
 from overland.crypto.recovery_kit import RecoveryKitMistyped, format_kit, parse_kit
 from overland.crypto.secrets import Secret
+from overland.crypto.slots import PassphraseTooShort
 from overland.values import RepositoryId
 
 DOCUMENT, MASTER, KIT = keys()

@@ -60,13 +60,24 @@ def test_cut_inputs_are_corrupt_and_nothing_else(length: int) -> None:
     with pytest.raises(PackCorrupt):
         pack.decode_trailer(bytes(length), name="p", pack_bytes=512)
     with pytest.raises(index.IndexCorrupt):
-        index.decode_index(bytes(length), name="i")
+        index.decode_head(bytes(length), size_bytes=512, name="i")
 
 
-def test_an_index_with_hostile_counts_is_refused() -> None:
-    row = bytes(32) + b"\xff" * 16
-    with pytest.raises(index.IndexCorrupt):
-        index.decode_index(b"\1" + bytes(7) + row + bytes(1000), name="i")
+@pytest.mark.parametrize(
+    ("counts", "check"),
+    [
+        ((2**32 - 1,) * 3, "length is not allowed"),
+        ((1, 1, 2**32 - 1), "length is not allowed"),
+        ((1, 2, 1), "counts are not allowed"),
+        ((2, 1, 2), "counts are not allowed"),
+        ((0, 0, 0), "counts are not allowed"),
+        ((1, 1, 1), "does not match its counts"),
+    ],
+)
+def test_an_index_with_hostile_counts_is_refused(counts: tuple[int, ...], check: str) -> None:
+    head = b"".join(count.to_bytes(4, "little") for count in counts) + bytes(36)
+    with pytest.raises(index.IndexCorrupt, match=check):
+        index.decode_head(head, size_bytes=1024, name="i")
 
 
 def test_a_trailer_with_hostile_numbers_is_refused() -> None:

@@ -179,6 +179,12 @@ def test_adoption_goes_on_after_a_kill(cloud: RunningCloud) -> None:
     assert journey.agent.ok("GET", journey.seed_path)["state"] == "Online"
     (point,) = journey.agent.ok("GET", "/v1/points")
     assert point["state"] == "available"
+    (run,) = journey.admin.ok("POST", "/v1/reclaims", {})
+    while run["state"] == "running":
+        assert time.monotonic() < until, run
+        time.sleep(0.1)
+        (run,) = journey.admin.ok("GET", "/v1/reclaims")
+    assert (run["state"], run["objects_deleted"], run["problem"]) == ("done", 0, None)
 
 
 def test_everything_in_the_folder_is_for_its_owner_only(cloud: RunningCloud) -> None:

@@ -14,6 +14,7 @@ from overland.cloud.identity import GRANTED, Permission, Role, Scope
 from overland.crypto.secrets import Secret
 from overland.server import (
     routes_jobs,
+    routes_points,
     routes_resources,
     routes_seeds,
     routes_station,
@@ -21,7 +22,10 @@ from overland.server import (
 )
 from overland.server.caller import Needs
 
-ROUTERS = (routes_jobs, routes_resources, routes_seeds, routes_station, routes_tenants)
+ROUTERS = (
+    *(routes_jobs, routes_points, routes_resources),
+    *(routes_seeds, routes_station, routes_tenants),
+)
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 

@@ -108,6 +108,16 @@ def test_the_fingerprint_tells_states_apart() -> None:
     assert {len(mark) for mark in marks} == {len(UNTRUSTED)}
 
 
+def test_times_beyond_what_64_bits_hold_have_fingerprints_too() -> None:
+    times = [-(2**63), -1, 0, 2**63 - 1, 2**63 + 1]
+    marks = {fingerprint(state(mtime_ns=each)) for each in times}
+    marks |= {fingerprint(state(ctime_ns=each)) for each in times if each}
+    assert {len(mark) for mark in marks} == {len(UNTRUSTED)}
+    near = fingerprint(state(mtime_ns=-1))
+    assert near[8:16] == b"\xff" * 8, "as two's complement, whichever way it was packed"
+    assert len(marks) == 9, "each time has its own"
+
+
 def test_only_what_is_older_than_the_scan_is_settled() -> None:
     assert is_settled(state(), before_ns=6)
     assert not is_settled(state(mtime_ns=6), before_ns=6)

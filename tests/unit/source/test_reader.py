@@ -31,6 +31,19 @@ def test_a_file_that_stands_still_is_read_once(tmp_path: Path, folder: int) -> N
     assert (data, whole.changed, whole.extents, whole.size_bytes) == (b"content", False, None, 7)
 
 
+def test_a_state_that_still_holds_is_the_one_that_was_expected(tmp_path: Path, folder: int) -> None:
+    (tmp_path / "f").write_bytes(b"content")
+    state = os.stat("f", dir_fd=folder)
+    buffer = memoryview(bytearray(10))
+    whole = read_whole(b"f", parent_fd=folder, expected=state, buffer=buffer)
+    assert whole is not None
+    assert whole.state is state
+    (tmp_path / "f").chmod(0o600)
+    again = read_whole(b"f", parent_fd=folder, expected=state, buffer=buffer)
+    assert again is not None
+    assert again.state.st_mode & 0o777 == 0o600, "what changed since is seen"
+
+
 def test_a_file_larger_than_the_buffer_is_left_to_the_caller(tmp_path: Path, folder: int) -> None:
     (tmp_path / "f").write_bytes(b"x" * 100)
     assert read(folder, b"f", room=99)[0] is None

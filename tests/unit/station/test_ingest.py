@@ -57,6 +57,29 @@ def test_two_drives_in_one_call_bring_the_whole_seed(make_dock: MakeDock) -> Non
     assert dock.landed() == dock.objects
 
 
+def test_of_five_drives_at_once_only_the_one_that_is_pulled_out_stops(make_dock: MakeDock) -> None:
+    dock = make_dock(shares={f"D{number}": [number] for number in range(5)})
+    dock.ship()
+    dock.receive()
+    drive, faults = dock.drives["D3"], dock.faulty("D3")
+
+    def pull(operation: str, _name: str) -> None:
+        if operation == "blocks":
+            dock.volumes.drives.pop(drive.path, None)
+            faults.failing.update(on_drive(name) for name in dock.objects)
+
+    faults._on_call = pull
+
+    outcomes = dock.station().run()
+
+    results = {each.serial: each.result for each in outcomes}
+    assert results.pop("D3") == "stopped"
+    assert set(results.values()) == {"completed"}
+    dock.replace(drive)
+    assert {each.serial: each.result for each in dock.station().run()}["D3"] == "completed"
+    assert dock.landed() == dock.objects
+
+
 def test_an_object_on_two_drives_lands_once_and_both_are_completed(make_dock: MakeDock) -> None:
     dock = make_dock(shares={"D1": [0, 1, 2], "D2": [2, 3, 4]})
     dock.ship()

@@ -1,7 +1,10 @@
 """One object's pass: parts of any size and place are checked, and nothing wrong is sent whole."""
 
 import itertools
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -177,3 +180,68 @@ def test_batches_cover_every_object_once_and_stay_bounded(sizes: list[int]) -> N
     for first, last in found:
         assert last - first < 500
         assert first == last or sum(sizes[first : last + 1]) <= 8 << 30
+
+
+class _StoreOfPairs(FolderObjects):
+    """A store that makes an object durable only when it holds the content of another, too."""
+
+    def __init__(self, files: SimDisk) -> None:
+        super().__init__(files)
+        self.both = threading.Barrier(2, timeout=20)
+
+    @override
+    def put(
+        self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
+    ) -> None:
+        received = [bytes(block) for block in content]
+        self.both.wait()
+        super().put(name, received, size_bytes=size_bytes, sha256=sha256)
+
+
+def test_the_next_object_is_read_while_the_store_finishes_one_and_never_two_at_once() -> None:
+    events = list[str]()
+    disk, store = SimDisk(), SimDisk()
+    contents = {f"seed-x/packs/{letter}.pack": letter.encode() * 64 for letter in "ab"}
+    for name, content in contents.items():
+        disk.write(name, content)
+
+    class Medium(FaultyFiles):
+        @override
+        def blocks(self, name: str, *, block_bytes: int = 4 << 20) -> Iterator[memoryview]:
+            for block in super().blocks(name, block_bytes=7):
+                events.append(name)
+                yield block
+
+    medium, container, turn = Medium(disk), _StoreOfPairs(store), threading.Lock()
+    items = [
+        replace(an_item(content, []), name=name.removeprefix("seed-x/"))
+        for name, content in contents.items()
+    ]
+    with Transfer(NullProgress(), drives_at_once=1) as transfer, ThreadPoolExecutor(2) as pool:
+        moves = [
+            pool.submit(
+                transfer.move, item, medium=medium, name=name, container=container, turn=turn
+            )
+            for item, name in zip(items, contents, strict=True)
+        ]
+        assert all(move.result().landed for move in moves)
+
+    assert [name for name, _ in itertools.groupby(events)] in (
+        list(contents),
+        list(reversed(contents)),
+    ), "the medium was read in one stream, object by object"
+    assert not turn.locked()
+
+
+def test_a_failing_store_gives_the_turn_back() -> None:
+    disk, turn = SimDisk(), threading.Lock()
+    disk.write(NAME, b"object")
+    with Transfer(NullProgress(), drives_at_once=1) as transfer, pytest.raises(Unreachable):
+        transfer.move(
+            an_item(b"object", []),
+            medium=disk,
+            name=NAME,
+            container=_Store(Unreachable("no answer")),
+            turn=turn,
+        )
+    assert not turn.locked()

@@ -11,6 +11,7 @@ from overland.errors import ObjectAbsent, ObjectCorrupt, SignatureInvalid
 from overland.values import PointId, point_name
 from overland.vault import catalog
 from overland.vault.catalog import CatalogPoint, PointState
+from overland.vault.chains import read_fence
 from overland.vault.owner import Foreign
 
 VAULT = f"vaults/{UUID(int=7)}"
@@ -41,7 +42,9 @@ class Vault:
         return point_id
 
     def record(self, point_id: PointId) -> CatalogPoint:
-        finding = catalog.inspect(self.store, owner=self.owner, point_id=point_id)
+        with self.database.begin() as connection:
+            fence = read_fence(connection, self.owner)
+        finding = catalog.inspect(self.store, fence=fence, point_id=point_id)
         with self.database.begin() as connection:
             return catalog.record(connection, finding, at=NOW)
 
@@ -159,7 +162,10 @@ def test_points_that_are_based_on_each_other_are_incomplete() -> None:
 
 
 def test_a_chain_of_thousands_of_points_is_settled() -> None:
-    links = {str(n): catalog._Link("available", str(n - 1) if n else None, "") for n in range(9999)}
+    links = {
+        str(n): catalog._Link("available", str(n - 1) if n else None, is_lost=False, stored="")
+        for n in range(9999)
+    }
     assert set(catalog._states(links).values()) == {"available"}
     links["0"] = replace(links["0"], own="waiting-for-seed")
     assert set(catalog._states(links).values()) == {"waiting-for-seed"}

@@ -6,19 +6,19 @@ chain, the points say which objects are meant and the places say which are there
 
 from collections.abc import Sequence
 
-import structlog
-
+from overland.agent.points.replacements import read_replacements
 from overland.agent.repository import ObjectReader, Repository, pack_id_of
 from overland.errors import IntegrityError, ObjectAbsent
+from overland.events import Log
 from overland.format.index import PackDirectory
 from overland.format.point import PointPublic
 from overland.packing.index import ChunkIndex
 from overland.packing.reader import read_directory
 from overland.values import PointId, is_object_name, pack_name, point_name
 
-__all__ = ["add_pack", "chain_index", "named_by_points", "rebuild_index"]
+__all__ = ["add_pack", "chain_index", "named_by_points", "rebuild_index", "replaced_names"]
 
-log = structlog.get_logger()
+log = Log()
 
 
 def chain_index(
@@ -45,11 +45,12 @@ def rebuild_index(
     """Make the index of the chain up to `tip` from what `stored` holds.
 
     Known are the packs that points of the chain name and that are there; where a point is in
-    no place, the chain ends and what lies behind it counts as not stored.
+    no place, the chain ends and what lies behind it counts as not stored.  So does what others
+    were put in the place of: it may be deleted.
     """
     index = repository.new_index()
     index.tip = tip
-    wanted = _named_by_chain(repository, stored, tip)
+    wanted = _named_by_chain(repository, stored, tip) - replaced_names(repository, stored)
     for objects in stored:
         there = {info.name: info.size_bytes for info in objects.names("packs/")}
         packs = wanted & there.keys()
@@ -60,6 +61,25 @@ def rebuild_index(
             if not index.has_pack(pack_id_of(name)):
                 add_pack(repository, objects, index, name=name, size_bytes=there[name])
     return index
+
+
+def replaced_names(repository: Repository, stored: Sequence[ObjectReader]) -> frozenset[str]:
+    """Return the objects that a new point must not rely on, although they may be there still.
+
+    It does not matter whether a replacement was accepted: to count too much as replaced costs
+    bytes, and to count too little costs a point.
+    """
+    names: frozenset[str] = frozenset()
+    for objects in stored:
+        found = read_replacements(
+            objects,
+            repository_id=repository.repository_id,
+            public_key=repository.signing_public_key,
+        )
+        names |= found.replaced()
+        for name in found.damaged:
+            log.warning("replacement.left_aside", replacement=name)
+    return names
 
 
 def named_by_points(

@@ -3,15 +3,26 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, final
 
-from overland.agent.backup.selection import identities
+from overland.agent.backup.plan import BackupPlan
+from overland.agent.backup.selection import identities, is_own_snapshot
+from overland.source.marks import Marks
 from overland.source.rules import Rules
 from overland.source.scan import list_folder, open_folder, open_root
 
-__all__ = ["selected_bytes"]
+__all__ = ["Estimate", "selected_bytes"]
+
+
+class Estimate(NamedTuple):
+    """What the sources hold.
+
+    `size_bytes` is of everything but the streams in `unknown`, whose length shows when they end.
+    """
+
+    size_bytes: int
+    unknown: tuple[str, ...]
 
 
 class _Folder(NamedTuple):
@@ -23,46 +34,50 @@ class _Folder(NamedTuple):
     rest: Iterator[bytes]
 
 
-def selected_bytes(
-    roots: Sequence[Path],
-    rules: Rules,
-    *,
-    never_enter: Sequence[Path],
-    one_file_system: bool,
-) -> int:
+def selected_bytes(plan: BackupPlan) -> Estimate:
     """Return the bytes that the selected files occupy, holes not counted.
 
     What cannot be looked at counts nothing, nor what lies deeper than there are descriptors; the
-    backup itself names the one and enters the other.
-
-    Args:
-        roots: The source roots.
-        rules: Of the policy.
-        never_enter: Folders that are ours, as the backup leaves them out.
-        one_file_system: Whether what is mounted below the roots is left out.
+    backup itself names the one and enters the other.  A block device counts whole: its zeros show
+    when it is read.
     """
-    count = _Count(rules, identities(never_enter), one_file_system=one_file_system)
-    for root in roots:
+    named = {os.fsencode(path) for path in (*plan.roots, *plan.images)}
+    count = _Count(plan, named)
+    for path in named:
         with contextlib.suppress(OSError):
-            count.add_root(os.fsencode(root))
-    return count.total_bytes
+            count.add_source(path)
+    return Estimate(count.total_bytes, tuple(stream.path for stream in plan.streams))
 
 
 @final
 class _Count:
     """Goes through the roots with a stack of its own, because their depth has no limit."""
 
-    def __init__(
-        self, rules: Rules, never_enter: set[tuple[int, int]], *, one_file_system: bool
-    ) -> None:
+    def __init__(self, plan: BackupPlan, named: Collection[bytes]) -> None:
         self.total_bytes = 0
-        self._rules, self._never_enter = rules, never_enter
-        self._one_file_system = one_file_system
+        self._rules = Rules(include=plan.include, exclude=plan.exclude)
+        self._marks: Marks = plan.marks
+        self._never_enter = identities(plan.never_enter)
+        self._one_file_system = plan.one_file_system
+        self._named = named
+        self._root = b""
         self._way: list[_Folder] = []
 
-    def add_root(self, path: bytes) -> None:
-        """Count what is selected in a root."""
+    def add_source(self, path: bytes) -> None:
+        """Count what is selected in a source of any kind."""
+        state = os.stat(path)  # noqa: PTH116 - a Path is text, and this is bytes
+        if stat.S_ISDIR(state.st_mode):
+            self._add_folder(path)
+        elif stat.S_ISBLK(state.st_mode):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.total_bytes += os.lseek(fd, 0, os.SEEK_END)
+            os.close(fd)
+        else:
+            self.total_bytes += _occupied(state)
+
+    def _add_folder(self, path: bytes) -> None:
         is_included = self._rules.includes(b"", is_included=False)
+        self._root = path.rstrip(b"/")
         self._enter(open_root(path), b"", is_included=is_included)
         while self._way:
             folder = self._way[-1]
@@ -82,15 +97,35 @@ class _Count:
             os.close(fd)
             raise
         folders: list[bytes] = []
-        for name, state in zip(listing.names, listing.stats, strict=True):
+        marks = self._marks.found(listing.names, fd=fd)
+        for name, state in _of_interest(listing.names, listing.stats, marks):
             below = path + b"/" + name if path else name
             is_folder = stat.S_ISDIR(state.st_mode)
+            if self._root + b"/" + below in self._named:
+                continue  # a source of its own, which is counted as such
             if self._one_file_system and state.st_dev != device:
                 continue
             if not self._rules.keeps(below, is_folder=is_folder, is_included=is_included):
                 continue
             if stat.S_ISREG(state.st_mode):
-                self.total_bytes += min(state.st_size, state.st_blocks * 512)
-            elif is_folder and (state.st_dev, state.st_ino) not in self._never_enter:
+                if not self._marks.is_too_large(state.st_size):
+                    self.total_bytes += _occupied(state)
+            elif is_folder and self._is_entered(name, state):
                 folders.append(name)
         self._way.append(_Folder(fd, path, is_included, iter(folders)))
+
+    def _is_entered(self, name: bytes, state: os.stat_result) -> bool:
+        is_ours = (state.st_dev, state.st_ino) in self._never_enter
+        return not is_ours and not is_own_snapshot(name, state)
+
+
+def _of_interest(
+    names: Sequence[bytes], stats: Sequence[os.stat_result], marks: frozenset[bytes]
+) -> Iterator[tuple[bytes, os.stat_result]]:
+    for name, state in zip(names, stats, strict=True):
+        if not marks or name in marks:
+            yield name, state
+
+
+def _occupied(state: os.stat_result) -> int:
+    return min(state.st_size, state.st_blocks * 512)

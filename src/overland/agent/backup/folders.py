@@ -38,6 +38,7 @@ class Folder:
         "name",
         "names",
         "old",
+        "opens_at",
         "parent",
         "prints",
         "readers",
@@ -62,6 +63,7 @@ class Folder:
         self.name, self.state, self.parent, self.slot, self.fd = name, state, parent, slot, fd
         self._open = still_open
         still_open.add(self)
+        self.opens_at: bytes | None = None  # the path to open it by, if not its own: a snapshot
         self.xattrs: Xattrs = ()
         self.key = b""
         self.is_included = True
@@ -99,7 +101,9 @@ class Folder:
             closed.append(at)
             at = at.parent
         for folder in reversed(closed):
-            if folder.parent is None:
+            if folder.opens_at is not None:
+                folder.fd = open_root(folder.opens_at)
+            elif folder.parent is None:
                 folder.fd = open_root(folder.name)
             else:
                 folder.fd = open_folder(folder.name, parent_fd=folder.parent.fd)
@@ -116,9 +120,9 @@ class Folder:
         if not self.readers:
             self.close()
 
-    def reader_done(self) -> None:
-        """Count one file less that waits to be read."""
-        self.readers -= 1
+    def readers_done(self, count: int) -> None:
+        """Count so many files less that wait to be read."""
+        self.readers -= count
         if self._may_close and not self.readers:
             self.close()
 
@@ -136,12 +140,11 @@ class Folder:
     def set(self, slot: int, entry: Entry | None, state: os.stat_result | None, since: int) -> None:
         """Put an entry in its place; its state is trusted next time if it is older than `since`."""
         self.slots[slot] = entry
-        if entry is None or state is None or entry.changed:
+        is_known = entry is not None and not entry.changed
+        if state is None or not is_known or not is_settled(state, before_ns=since):
             self.prints[slot] = UNTRUSTED
-        else:
-            self.prints[slot] = (
-                fingerprint(state) if is_settled(state, before_ns=since) else UNTRUSTED
-            )
+        elif state is not self.stats[slot]:  # else the fingerprint of the scan holds
+            self.prints[slot] = fingerprint(state)
 
     def _upwards(self) -> "list[Folder]":
         found: list[Folder] = []

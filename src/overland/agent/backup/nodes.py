@@ -30,7 +30,7 @@ class Nodes:
                 entries[slot] = entry
         kept = [entry for entry in entries if entry is not None]
         node = encode_node(kept)
-        content, levels = self.content(self._stream(node))
+        content, levels = self.content(self._node(node))
         file_sizes = [entry.size_bytes for entry in kept if entry.kind == "file"]
         folders = sum(1 for entry in kept if entry.kind == "folder")
         return FolderBlock(
@@ -48,6 +48,15 @@ class Nodes:
             others=len(kept) - len(file_sizes) - folders,
             file_bytes=sum(file_sizes),
         )
+
+    def flush(self) -> None:
+        """Store what is left; when all folders are complete."""
+        self._store.flush()
+
+    def _node(self, data: bytes) -> bytes:
+        if 0 < len(data) <= self._chunker.sizes.mean_bytes:
+            return self._store.store_later(data)
+        return self._stream(data)
 
     def _stream(self, data: bytes) -> bytes:
         """Store bytes of our own, and return their chunk ids, laid end to end."""

@@ -8,12 +8,11 @@ read, or is not ours, is left where it is and not relied upon.
 import hashlib
 from collections.abc import Iterable
 
-import structlog
-
 from overland.agent.backup.chain import add_pack, named_by_points
 from overland.agent.backup.lanes import Published, Publisher
 from overland.agent.repository import ObjectReader, Repository, pack_id_of
 from overland.errors import IntegrityError
+from overland.events import Log
 from overland.format.index import PackDirectory
 from overland.packing.index import ChunkIndex
 from overland.ports.files import Files
@@ -21,7 +20,7 @@ from overland.values import ObjectInfo, PointId, is_object_name, pack_name
 
 __all__ = ["adopt_local", "adopt_stored"]
 
-log = structlog.get_logger()
+log = Log()
 
 
 def adopt_local(
@@ -69,13 +68,22 @@ def adopt_stored(
     index: ChunkIndex,
     publisher: Publisher,
     base: PointId | None,
+    without: frozenset[str] = frozenset(),
 ) -> None:
     """Take over packs that an interrupted run has carried to a store, and that no point names.
 
     Those of a point with the same base count as such: its run was killed before it was noted, and
     the new point takes its place.  The store checked their bytes when it took them.
+
+    Args:
+        stored: The store.
+        repository: Whose packs these are.
+        index: Is told of them.
+        publisher: Counts them among the new point's.
+        base: The new point's.
+        without: Packs and index files that others were put in the place of.
     """
-    named = named_by_points(repository, stored, beside=base)
+    named = named_by_points(repository, stored, beside=base) | without
     described: dict[str, PackDirectory] = {}
     for info in stored.names("index/"):
         if info.name not in named:

@@ -5,25 +5,26 @@ that describe them, the recovery point last, and the local hints only when the p
 """
 
 import contextlib
-import os
+import mmap
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, final
 
-import structlog
-
-from overland.agent.backup.chain import chain_index
+from overland.agent.backup.chain import chain_index, replaced_names
 from overland.agent.backup.counts import Counts
 from overland.agent.backup.lanes import Lane, OnPublished, Published, Publisher
 from overland.agent.backup.nodes import Nodes
-from overland.agent.backup.plan import BackupPlan, BackupResult, RootUnreadable
+from overland.agent.backup.plan import BackupPlan, BackupResult, RootUnreadable, SourceFailed
 from overland.agent.backup.resume import adopt_local, adopt_stored
+from overland.agent.backup.roots import checked_sources, read_sources
 from overland.agent.backup.selection import Selection, identities
+from overland.agent.backup.singles import Singles
 from overland.agent.backup.walk import BUFFERS, Walk
 from overland.agent.backup.workers import ChunkStore, Workers
 from overland.agent.repository import ObjectReader, Repository, changes_name
-from overland.format.point import ObjectRef, PointPublic, PointRoot, Root, Statistics
+from overland.events import Log
+from overland.format.point import ObjectRef, PointPublic, PointRoot, Root, Skipped, Statistics
 from overland.packing.index import ChunkIndex
 from overland.packing.writer import FinishedPack
 from overland.ports.clock import Clock
@@ -34,7 +35,6 @@ from overland.source.changes import ChangeCache, ChangeCacheWriter
 from overland.source.entries import Entries
 from overland.source.pieces import PIECE_BYTES
 from overland.source.rules import Rules
-from overland.source.scan import reason_of
 from overland.values import point_name
 
 __all__ = [
@@ -42,13 +42,14 @@ __all__ = [
     "BackupResult",
     "Published",
     "RootUnreadable",
+    "SourceFailed",
     "back_up",
 ]
 
 _RACY: Final = timedelta(seconds=2)
 """The coarsest clock of a file system (FAT); a file younger than this is read again next time."""
 
-log = structlog.get_logger()
+log = Log()
 
 
 def back_up(
@@ -83,15 +84,15 @@ def back_up(
 
     Raises:
         RootUnreadable, PatternInvalid: Nothing was written.
+        SourceFailed: Of a seed: a source that the plan names could not be read; packs stay.
         OutOfSpace: Packs that were finished stay, and the next run uses them.
     """
-    roots = _checked_roots(plan)
     run = _Run(plan, repository=repository, out=out, clock=clock, progress=progress)
     repository.begin_run(plan.policy)
     index = run.begin_index(stored)
     with run.started(index, on_published) as (publisher, walk, workers):
         run.take_over(stored, index, publisher)
-        found = walk.run(roots, workers)
+        found = run.read(walk, workers)
         run.finish_packs(workers, publisher)
         statistics = run.statistics(walk.counts, publisher)
         run.publish_point(found, walk.counts, statistics, publisher)
@@ -104,6 +105,7 @@ def back_up(
         objects=tuple(publisher.published),
         statistics=statistics,
         skipped=tuple(walk.counts.skipped),
+        failed=tuple(run.failed),
         changed=tuple(walk.counts.changed),
     )
 
@@ -121,6 +123,7 @@ class _Run:
         clock: Clock,
         progress: Progress,
     ) -> None:
+        self._sources = checked_sources(plan)
         self.started_at = clock.now()
         self._plan, self._repository, self._out = plan, repository, out
         self._clock, self._progress = clock, progress
@@ -145,7 +148,7 @@ class _Run:
     ) -> Iterator[tuple[Publisher, Walk, Workers]]:
         """Start the threads; whatever happens, they have ended and nothing is open on return."""
         dedup = Dedup(index)
-        cache = self._repository.changes(self._plan.policy)
+        cache = self._repository.changes(None if self._plan.reads_all else self._plan.policy)
         self._new_cache = ChangeCacheWriter(self._repository.state)
         publisher = Publisher(
             repository=self._repository,
@@ -155,15 +158,11 @@ class _Run:
             on_published=on_published,
             with_md5=self._with_md5,
         )
-        buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        buffer_bytes = max(PIECE_BYTES, 2 * self._plan.sizes.max_bytes)
-        for _ in range(BUFFERS):
-            buffers.put(memoryview(bytearray(buffer_bytes)))
+        buffers = self._new_buffers()
         entries = Entries()
-        tree = self._new_store(publisher, dedup)
-        walk = self._new_walk(
-            tree, dedup, entries, buffers, cache, is_sure=cache.epoch == index.epoch
-        )
+        nodes = Nodes(self._new_store(publisher, dedup), self._repository.chunker(self._plan.sizes))
+        is_sure = cache.epoch == index.epoch
+        walk = self._new_walk(nodes, dedup, entries, buffers, cache, is_sure=is_sure)
         workers = Workers(
             self._plan.workers,
             new_store=lambda: self._new_store(publisher, dedup),
@@ -171,6 +170,9 @@ class _Run:
             entries=entries,
             give_back=buffers.put,
             progress=self._progress,
+        )
+        self._singles = self._new_singles(
+            workers, nodes, dedup, entries, buffers, cache, is_sure=is_sure
         )
         self._progress.start("backing up", self._plan.expected_bytes, None)
         try:
@@ -205,6 +207,7 @@ class _Run:
             with_md5=self._with_md5,
         )
         if self._plan.kind != "seed" and self._was_interrupted:
+            replaced = replaced_names(self._repository, stored)
             for objects in stored:
                 adopt_stored(
                     objects,
@@ -212,7 +215,24 @@ class _Run:
                     index=index,
                     publisher=publisher,
                     base=self._plan.base,
+                    without=replaced,
                 )
+
+    def read(self, walk: Walk, workers: Workers) -> list[Root]:
+        """Read the sources; return the roots of the point."""
+        return read_sources(
+            self._plan,
+            self._sources,
+            walk=walk,
+            singles=self._singles,
+            selection=self._selection,
+            workers=workers,
+        )
+
+    @property
+    def failed(self) -> list[Skipped]:
+        """The streams, images and files that could not be read."""
+        return self._singles.failed
 
     def finish_packs(self, workers: Workers, publisher: Publisher) -> None:
         """Close all lanes, and make all packs and their index files durable."""
@@ -290,9 +310,18 @@ class _Run:
         self._stores.append(store)
         return store
 
+    def _new_buffers(self) -> "queue.SimpleQueue[memoryview]":
+        plan = self._plan
+        largest_bytes = max(plan.sizes.max_bytes, plan.image_sizes.max_bytes)
+        buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        for _ in range(BUFFERS):
+            # Mapped: memory is taken when a large file comes, and not before.
+            buffers.put(memoryview(mmap.mmap(-1, max(PIECE_BYTES, 3 * largest_bytes))))
+        return buffers
+
     def _new_walk(
         self,
-        tree: ChunkStore,
+        nodes: Nodes,
         dedup: Dedup,
         entries: Entries,
         buffers: "queue.SimpleQueue[memoryview]",
@@ -301,20 +330,25 @@ class _Run:
         is_sure: bool,
     ) -> Walk:
         plan = self._plan
-        counts = Counts()
+        self._counts = Counts()
+        self._selection = Selection(
+            self._rules,
+            marks=plan.marks,
+            never_enter=identities(plan.never_enter),
+            one_file_system=plan.one_file_system,
+            counts=self._counts,
+            sources=self._sources.every,
+            image_chunker=(set(self._sources.images), self._repository.chunker(plan.image_sizes)),
+            elsewhere=plan.elsewhere,
+        )
         return Walk(
-            selection=Selection(
-                self._rules,
-                never_enter=identities(plan.never_enter),
-                one_file_system=plan.one_file_system,
-                counts=counts,
-            ),
-            counts=counts,
+            selection=self._selection,
+            counts=self._counts,
             cache=cache,
             new_cache=self._new_cache,
             is_cache_sure=is_sure,
             settled_before_ns=_nanoseconds(self.started_at - _RACY),
-            nodes=Nodes(tree, self._repository.chunker(plan.sizes)),
+            nodes=nodes,
             dedup=dedup,
             chunker=self._repository.chunker(plan.sizes),
             entries=entries,
@@ -322,20 +356,34 @@ class _Run:
             progress=self._progress,
         )
 
-
-def _checked_roots(plan: BackupPlan) -> list[bytes]:
-    """Return the roots as bytes; refuse before anything is written."""
-    assert plan.roots, "a policy has sources"
-    for path in plan.roots:
-        if ".." in path.parts:
-            raise RootUnreadable(str(path), problem="a path with '..' has no place in a restore")
-        try:
-            if not path.is_dir():
-                path.stat()
-                raise RootUnreadable(str(path), problem="not a folder")
-        except OSError as error:
-            raise RootUnreadable(str(path), problem=reason_of(error)) from None
-    return [os.fsencode(path) for path in plan.roots]
+    def _new_singles(
+        self,
+        workers: Workers,
+        nodes: Nodes,
+        dedup: Dedup,
+        entries: Entries,
+        buffers: "queue.SimpleQueue[memoryview]",
+        cache: ChangeCache,
+        *,
+        is_sure: bool,
+    ) -> Singles:
+        return Singles(
+            workers=workers,
+            nodes=nodes,
+            entries=entries,
+            counts=self._counts,
+            cache=cache,
+            new_cache=self._new_cache,
+            is_cache_sure=is_sure,
+            settled_before_ns=_nanoseconds(self.started_at - _RACY),
+            started_ns=_nanoseconds(self.started_at),
+            dedup=dedup,
+            chunker=self._repository.chunker(self._plan.sizes),
+            image_chunker=self._repository.chunker(self._plan.image_sizes),
+            buffers=buffers,
+            progress=self._progress,
+            elsewhere=self._plan.elsewhere,
+        )
 
 
 def _nanoseconds(instant: datetime) -> int:

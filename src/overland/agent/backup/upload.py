@@ -10,12 +10,11 @@ import threading
 from types import TracebackType
 from typing import Final, Self, final
 
-import structlog
-
 from overland.agent.backup.crew import Crew, Take
 from overland.agent.backup.lanes import Published
 from overland.agent.sources import named_digest
 from overland.errors import TransientError
+from overland.events import Log
 from overland.ports.clock import Clock
 from overland.ports.files import Files
 from overland.ports.objects import Objects
@@ -29,7 +28,7 @@ _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
 _PATIENCE_S: Final = 0.2
 
-log = structlog.get_logger()
+log = Log()
 
 
 @final

@@ -10,22 +10,24 @@ import os
 import queue
 import stat
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final, final
 
 import msgspec
 
+from overland.agent.backup.collector import collecting_rarely
 from overland.agent.backup.counts import LISTED, Counts
 from overland.agent.backup.folders import Folder, Old, old_entries
 from overland.agent.backup.large import LargeFile, read_large
 from overland.agent.backup.nodes import Nodes
 from overland.agent.backup.selection import Selection
 from overland.agent.backup.workers import (
-    BATCH_BYTES,
-    BATCH_FILES,
     SMALL_BYTES,
+    Batches,
     FileJob,
     FileRead,
     FilesDone,
+    OpenFolder,
     PieceDone,
     Workers,
 )
@@ -48,7 +50,6 @@ __all__ = ["BUFFERS", "Walk"]
 BUFFERS: Final = 6
 """Pieces of large files in memory at a time."""
 
-_BATCH_FOLDERS: Final = 32  # folders kept open for one batch
 _OPEN_LEVELS: Final = 64  # folders kept open on the way down
 _PATIENCE_S: Final = 0.2
 
@@ -80,8 +81,7 @@ class Walk:
         self._nodes, self._dedup, self._chunker = nodes, dedup, chunker
         self._entries, self._buffers, self._progress = entries, buffers, progress
         self._workers: Workers | None = None
-        self._batch: list[FileJob] = []
-        self._batch_bytes = self._batch_folders = 0
+        self._batches: Batches | None = None
         self._roots: dict[int, Root] = {}
         self._open: set[Folder] = set()
 
@@ -92,18 +92,26 @@ class Walk:
             OSError: A root cannot be opened, or the medium failed.
             OutOfSpace: The medium is full.
         """
-        self._workers = workers
+        with collecting_rarely():
+            return self._run(roots, workers)
+
+    def _run(self, roots: Sequence[bytes], workers: Workers) -> list[Root]:
+        self._workers, self._batches = workers, Batches(workers.submit)
+        self._roots.clear()
         for slot, path in enumerate(roots):
-            fd = open_root(path)
+            opens_at = self._selection.elsewhere_root(path)
+            fd = open_root(opens_at or path)
             root = Folder(
                 path, state=os.fstat(fd), parent=None, slot=slot, fd=fd, still_open=self._open
             )
+            root.opens_at = opens_at
             root.key = folder_key(b"", path)
             root.is_included = self._selection.includes(root)
             self._go_down(root)
-        self._submit_batch()
+        self._batches.submit()
         while workers.waiting:
             self._receive(wait=True)
+        self._nodes.flush()
         assert len(self._roots) == len(roots), "every folder is complete when nothing is awaited"
         return [self._roots[slot] for slot in range(len(roots))]
 
@@ -144,15 +152,17 @@ class Walk:
         name = folder.names[slot]
         try:
             folder.keep_open()
-            fd = open_folder(name, parent_fd=folder.open_fd())
+            opens_at = self._selection.elsewhere(folder, slot)
+            fd = open_root(opens_at) if opens_at else open_folder(name, parent_fd=folder.open_fd())
             child = Folder(
                 name,
-                state=folder.stats[slot],
+                state=os.fstat(fd) if opens_at else folder.stats[slot],
                 parent=folder,
                 slot=slot,
                 fd=fd,
                 still_open=self._open,
             )
+            child.opens_at = opens_at
         except OSError as error:
             self._lose(folder, slot, reason_of(error))
             return None
@@ -236,25 +246,10 @@ class Walk:
         folder.set(slot, entry, state, self._since)
 
     def _read_later(self, folder: Folder, slot: int) -> None:
-        if not self._batch or self._batch[-1].folder is not folder:
-            self._batch_folders += 1
-        state = folder.stats[slot]
+        assert self._batches is not None, "a walk runs with workers"
         folder.awaited += 1
         folder.readers += 1
-        self._batch.append(FileJob(folder, slot, folder.names[slot], state))
-        self._batch_bytes += state.st_size
-        if (
-            self._batch_bytes >= BATCH_BYTES
-            or len(self._batch) >= BATCH_FILES
-            or self._batch_folders >= _BATCH_FOLDERS
-        ):
-            self._submit_batch()
-
-    def _submit_batch(self) -> None:
-        assert self._workers is not None, "a walk runs with workers"
-        if self._batch:
-            self._workers.submit(self._batch)
-        self._batch, self._batch_bytes, self._batch_folders = [], 0, 0
+        self._batches.add(FileJob(folder, slot, folder.names[slot], folder.stats[slot]))
 
     def _read_large(self, folder: Folder, slot: int) -> None:
         assert self._workers is not None, "a walk runs with workers"
@@ -265,7 +260,7 @@ class Walk:
                 folder=folder,
                 slot=slot,
                 parent_fd=folder.open_fd(),
-                chunker=self._chunker,
+                chunker=self._selection.chunker(folder, slot) or self._chunker,
                 take=self.take_buffer,
                 give_back=self._buffers.put,
                 submit=self._workers.submit,
@@ -294,13 +289,21 @@ class Walk:
             if large.is_complete:
                 self._finish_large(large)
         elif isinstance(done, FilesDone):
-            for job, result in zip(done.jobs, done.results, strict=True):
-                self._finish_file(job, result)
+            self._finish_files(done)
         return done is not None
 
-    def _finish_file(self, job: FileJob, result: FileRead) -> None:
-        folder = job.folder
-        assert isinstance(folder, Folder), "files lie in folders of this walk"
+    def _finish_files(self, done: FilesDone) -> None:
+        """Put the files of a batch in their places; a folder's files come one after the other."""
+        for folder, files in groupby(zip(done.jobs, done.results, strict=True), _folder_of):
+            assert isinstance(folder, Folder), "files lie in folders of this walk"
+            count = 0
+            for count, (job, result) in enumerate(files, 1):  # noqa: B007 - how many there were
+                self._finish_file(folder, job, result)
+            folder.readers_done(count)
+            folder.awaited -= count
+            self._settle(folder)
+
+    def _finish_file(self, folder: Folder, job: FileJob, result: FileRead) -> None:
         if result.entry is not None:
             self._put_file(folder, job.slot, result.entry, result.state)
         elif result.reason is not None:
@@ -308,9 +311,6 @@ class Walk:
         else:
             # It has grown since the scan: it is read here, and awaited as before.
             self._read_large(folder, job.slot)
-        folder.reader_done()
-        folder.awaited -= 1
-        self._settle(folder)
 
     def _finish_large(self, large: LargeFile) -> None:
         folder = large.folder
@@ -370,7 +370,7 @@ class Walk:
         self.counts.source_bytes += block.file_bytes
         parent = folder.parent
         is_same = old is not None and (old.content, old.levels) == (block.content, block.levels)
-        if parent is not None and parent.is_fresh and is_same:
+        if parent is not None and parent.is_fresh and is_same and folder.opens_at is None:
             parent.awaited -= 1
             return parent
         name = folder.name if parent is not None else folder.name.rstrip(b"/").rpartition(b"/")[2]
@@ -386,6 +386,10 @@ class Walk:
             parent.set(folder.slot, entry, folder.state, self._since)
         parent.awaited -= 1
         return parent
+
+
+def _folder_of(pair: tuple[FileJob, FileRead]) -> OpenFolder:
+    return pair[0].folder
 
 
 def _with_link(entry: Entry, link: bytes) -> Entry:

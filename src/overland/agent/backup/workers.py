@@ -8,7 +8,10 @@ import os
 import queue
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Final, NamedTuple, Protocol, final
+
+import msgspec
 
 from overland.agent.backup.crew import Crew, Take
 from overland.agent.backup.lanes import Lane
@@ -22,9 +25,8 @@ from overland.source.reader import WholeFile, read_whole
 from overland.source.scan import reason_of
 
 __all__ = [
-    "BATCH_BYTES",
-    "BATCH_FILES",
     "SMALL_BYTES",
+    "Batches",
     "ChunkStore",
     "FileJob",
     "FileRead",
@@ -39,11 +41,14 @@ __all__ = [
 SMALL_BYTES: Final = 4 << 20
 """Files up to this length are read by the workers; longer ones come to them in pieces."""
 
-BATCH_FILES: Final = 256
-BATCH_BYTES: Final = 4 << 20
-_BUFFER_BYTES: Final = BATCH_BYTES + SMALL_BYTES
+_BATCH_FILES: Final = 256
+_BATCH_BYTES: Final = 4 << 20
+_BATCH_FOLDERS: Final = 32  # folders kept open for one batch
+_BUFFER_BYTES: Final = _BATCH_BYTES + SMALL_BYTES
 _WAITING_PER_WORKER: Final = 2
 _PATIENCE_S: Final = 0.2
+_LATE_BYTES: Final = 512 << 10
+_LATE_CHUNKS: Final = 256
 
 
 class OpenFolder(Protocol):
@@ -52,7 +57,7 @@ class OpenFolder(Protocol):
     fd: int
 
 
-class FileJob(NamedTuple):
+class FileJob(msgspec.Struct, frozen=True, gc=False):
     """A small file to read."""
 
     folder: OpenFolder
@@ -61,12 +66,12 @@ class FileJob(NamedTuple):
     state: os.stat_result
 
 
-class FileRead(NamedTuple):
+class FileRead(msgspec.Struct, frozen=True, gc=False):
     """What became of it: an entry, or the reason why there is none, or neither: it has grown."""
 
-    entry: Entry | None
-    state: os.stat_result | None
-    reason: str | None
+    entry: Entry | None = None
+    state: os.stat_result | None = None
+    reason: str | None = None
 
 
 class FilesDone(NamedTuple):
@@ -96,6 +101,35 @@ Work = list[FileJob] | PieceJob
 
 
 @final
+class Batches:
+    """Small files, until there are enough of them for a worker."""
+
+    def __init__(self, submit: Callable[[list[FileJob]], None]) -> None:
+        self._submit = submit
+        self._jobs: list[FileJob] = []
+        self._bytes = self._folders = 0
+
+    def add(self, job: FileJob) -> None:
+        """Take a file; its batch is submitted when it is full."""
+        if not self._jobs or self._jobs[-1].folder is not job.folder:
+            self._folders += 1
+        self._jobs.append(job)
+        self._bytes += job.state.st_size
+        if (
+            self._bytes >= _BATCH_BYTES
+            or len(self._jobs) >= _BATCH_FILES
+            or self._folders >= _BATCH_FOLDERS
+        ):
+            self.submit()
+
+    def submit(self) -> None:
+        """Submit what is there."""
+        jobs, self._jobs, self._bytes, self._folders = self._jobs, [], 0, 0
+        if jobs:
+            self._submit(jobs)
+
+
+@final
 class ChunkStore:
     """Hashes chunks, and stores those that are new, through one lane."""
 
@@ -105,6 +139,8 @@ class ChunkStore:
         self.lane = lane
         self.chunks = 0
         self._dedup, self._chunk_id = dedup, chunk_id
+        self._late: list[bytes] = []
+        self._late_bytes = 0
 
     def store(self, buffer: memoryview, cuts: list[int]) -> list[bytes]:
         """Return the ids of the chunks in `buffer`, which `cuts` ends; the first begins at 0."""
@@ -120,6 +156,23 @@ class ChunkStore:
                 self.lane.add(buffer, cuts, ids, new=new)
             self.chunks += len(ids)
         return ids
+
+    def store_later(self, chunk: bytes) -> bytes:
+        """Return the id of a chunk, which is stored together with others, in `flush` at last.
+
+        For what comes in small chunks, one at a time: to ask for each whether it is new would
+        cost more than to store it.
+        """
+        self._late.append(chunk)
+        self._late_bytes += len(chunk)
+        if self._late_bytes >= _LATE_BYTES or len(self._late) >= _LATE_CHUNKS:
+            self.flush()
+        return self._chunk_id(memoryview(chunk))
+
+    def flush(self) -> None:
+        """Store what was to be stored later."""
+        late, self._late, self._late_bytes = self._late, [], 0
+        self.store(memoryview(b"".join(late)), list(accumulate(map(len, late))))
 
 
 @final
@@ -160,6 +213,8 @@ class Workers:
             Whatever stopped a worker.
         """
         while self.waiting:
+            if not wait and not self._is_failed and self._results.empty():
+                return None  # asked for each folder, and mostly so
             self._crew.raise_failure()
             try:
                 done = self._results.get(block=wait, timeout=_PATIENCE_S)

@@ -5,7 +5,7 @@ Yet every copy is to be whole: one that is damaged is found although another one
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -49,11 +49,13 @@ def check_places(
     progress: Progress,
     keys: ReadKeys | None,
     signing_public_key: bytes | None,
+    reclaimed: Collection[str] = (),
 ) -> PlacesReport:
     """Read every object of every place, and report what is missing or corrupt, and where.
 
     Copies beyond the first are compared by digest and signature; of each object one copy, a
-    whole one if there is one, is opened with the keys.
+    whole one if there is one, is opened with the keys.  Recovery points that were `reclaimed` need
+    not be restorable.
 
     Raises:
         Unreachable: A place did not answer.
@@ -82,7 +84,11 @@ def check_places(
             if worse is None or ((worse, name) in bad and (label, name) not in bad):
                 chosen[name], place_of[name] = (store, info), label
     report = check(
-        _Chosen(chosen), progress=progress, keys=keys, signing_public_key=signing_public_key
+        _Chosen(chosen),
+        progress=progress,
+        keys=keys,
+        signing_public_key=signing_public_key,
+        reclaimed=reclaimed,
     )
     return PlacesReport(checked=report, found=tuple(_placed(report, damaged, place_of)))
 

@@ -6,22 +6,25 @@ computed, and every point's tree walked to its last chunk.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from overland.agent.check.content import check_pack_content
 from overland.agent.check.trees import TreeCheck
-from overland.agent.points.chunks import ChunkStore, read_index_file
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.indexes import read_index_file
 from overland.agent.points.reading import ReadKeys, open_point
+from overland.agent.points.replacements import proven_replacement
 from overland.agent.sources import LayeredObjects, named_digest
 from overland.crypto.keyring import decode_keyring
 from overland.crypto.sign import verify
 from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt
 from overland.format.index import PackDirectory
 from overland.format.pack import TRAILER_BYTES, decode_trailer
-from overland.format.point import SIGNATURE_PURPOSE, PointPublic, parse
+from overland.format.point import SIGNATURE_PURPOSE, ObjectRef, PointPublic, parse
+from overland.format.replacement import Replacement, ReplacementObject, needed_after
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress
 from overland.values import ObjectInfo, PackId, PointId, is_object_name, pack_name, point_name
@@ -75,6 +78,7 @@ def check(
     progress: Progress,
     keys: ReadKeys | None = None,
     signing_public_key: bytes | None = None,
+    reclaimed: Collection[str] = (),
     workers: int = 2,
 ) -> CheckReport:
     """Read every object of a store once, and report what is missing or corrupt, by name.
@@ -84,6 +88,8 @@ def check(
         progress: Is told of bytes and objects.
         keys: None checks without them.
         signing_public_key: Whose recovery points are genuine, where that is known without keys.
+        reclaimed: Recovery points that were deleted for good: their files stay while others are
+            based on them, and what only they needed is not missed.
         workers: Threads.
 
     Raises:
@@ -98,7 +104,7 @@ def check(
     progress.start("checking", sum(info.size_bytes for info in infos), len(infos))
     with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
         run.read_all(infos, pool, limit=workers * _IN_FLIGHT)
-    run.check_points()
+    run.check_points(reclaimed)
     progress.finish()
     return run.report
 
@@ -119,6 +125,7 @@ class _Check:
         self._signing_public_key = signing_public_key
         self._sizes: dict[str, int] = {}
         self._points: dict[PointId, PointPublic] = {}
+        self._replacements: list[Replacement] = []
         self._bad: set[str] = set()
         self.report = CheckReport(with_keys=keys is not None)
 
@@ -153,6 +160,8 @@ class _Check:
         folder = info.name.partition("/")[0]
         if folder == "points":
             self._read_point(info.name)
+        elif folder == "replacements":
+            self._read_replacement(info.name)
         elif folder == "keys":
             decode_keyring(self._objects.read(info.name), name=info.name)
         elif folder == "packs" and self._store is not None:
@@ -181,14 +190,28 @@ class _Check:
             raise ObjectCorrupt(name, check="it has the name of another recovery point")
         self._points[parsed.public.point_id] = parsed.public
 
+    def _read_replacement(self, name: str) -> None:
+        self._replacements.append(
+            proven_replacement(
+                self._objects.read(name),
+                name=name,
+                repository_id=self._keys.repository_id if self._keys else None,
+                public_key=self._signing_public_key,
+            )
+        )
+
     # -- every recovery point -------------------------------------------------------------------
 
-    def check_points(self) -> None:
+    def check_points(self, reclaimed: Collection[str]) -> None:
         if self._store is not None:
+            # Damaged packs that others stand in for would hide the chunks in those.
+            hidden = self._bad & {name for each in self._replacements for name in each.replaced}
             for directory in self._directories():
-                if pack_name(directory.pack_id) in self._sizes:
+                if pack_name(directory.pack_id) in self._sizes.keys() - hidden:
                     self._store.index.add(directory)
         for point_id, public in sorted(self._points.items()):
+            if point_id in reclaimed:
+                continue
             whole = self._has_objects(public)
             self.report.restorable[point_id] = self._has_tree(point_id, whole=whole)
 
@@ -211,17 +234,25 @@ class _Check:
 
     def _has_objects(self, public: PointPublic) -> bool:
         """Return whether all objects of a point, and of those it builds on, are there and whole."""
-        whole, seen, last = True, set[PointId](), public
+        listed: dict[str, ObjectRef | ReplacementObject] = {
+            each.name: each for replacement in self._replacements for each in replacement.objects
+        }
+        seen, last, whole = set[PointId](), public, True
+        named: set[str] = set()
         while last.point_id not in seen:
             seen.add(last.point_id)
-            for ref in last.objects:
-                whole = self._has(ref.name, ref.size_bytes, ref.sha256) and whole
+            listed |= {ref.name: ref for ref in last.objects}
+            named |= {ref.name for ref in last.objects}
             if last.base is None:
                 break
             if last.base not in self._points:
                 self._find(point_name(last.base), "missing", f"{last.point_id} builds on it")
-                return False
+                whole = False
+                break
             last = self._points[last.base]
+        needed = needed_after(named, self._replacements, point_id=public.point_id)
+        for ref in (listed[name] for name in sorted(needed)):
+            whole = self._has(ref.name, ref.size_bytes, ref.sha256) and whole
         return whole
 
     def _has(self, name: str, size_bytes: int, sha256: str) -> bool:

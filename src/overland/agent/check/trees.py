@@ -55,12 +55,12 @@ class TreeCheck:
         if not self._waiting:
             return
         owner = np.repeat(np.arange(len(self._waiting)), [len(ids) for _, ids in self._waiting])
-        rows = self._store.locate(np.concatenate([ids for _, ids in self._waiting]))
-        reasons = dict.fromkeys(set(owner[rows < 0].tolist()), "its chunks are in no pack")
-        known = np.flatnonzero(rows >= 0)
-        packs = self._store.index.places(rows[known])["pack"]
+        places, is_known = self._store.find(np.concatenate([ids for _, ids in self._waiting]))
+        reasons = dict.fromkeys(set(owner[~is_known].tolist()), "its chunks are in no pack")
+        known = np.flatnonzero(is_known)
+        packs = places["pack"][known]
         for pack in np.unique(packs).tolist():
-            if (pack_id := self._store.index.pack_id(pack)) in self._bad:
+            if (pack_id := self._store.pack_id(pack)) in self._bad:
                 damaged = set(owner[known[packs == pack]].tolist())
                 reasons |= dict.fromkeys(damaged, f"needs pack {pack_id}, which is damaged")
         for number in sorted(reasons):

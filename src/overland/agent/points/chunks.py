@@ -14,22 +14,22 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from overland.agent.points.indexes import IndexFiles, read_index_file
 from overland.agent.points.reading import ReadKeys
+from overland.agent.points.replacements import replacements_of
 from overland.agent.sources import LayeredObjects
-from overland.crypto.aead import INDEX_BODY, open_once
 from overland.crypto.ids import chunk_id
 from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt
-from overland.format import index as index_format
 from overland.format import pack as pack_format
 from overland.format.index import PackDirectory
-from overland.packing.index import ChunkIndex, Ids
+from overland.packing.index import PLACE_DTYPE, ChunkIndex, Ids
 from overland.packing.reader import ChunkAbsent, OpenedPack, OpenPack, read_directory
 from overland.packing.tables import Records
 from overland.ports.objects import Objects
 from overland.sealing.seal import open_pack
 from overland.values import PackId, is_object_name, pack_name
 
-__all__ = ["ChunkStore", "Decoded", "Job", "Segment", "Wanted", "pack_of", "read_index_file"]
+__all__ = ["ChunkStore", "Decoded", "Job", "Segment", "Wanted", "pack_of"]
 
 _READ_BYTES: Final = 8 << 20
 """Neighbouring segments are read together up to this: few requests, and bounded memory."""
@@ -42,6 +42,12 @@ _GAP_BYTES: Final = 256 << 10
 
 _KEPT_BYTES: Final = 48 << 20
 """Decoded segments kept for the next small read: folder nodes lie close together."""
+
+_WHOLE_BYTES: Final = 1 << 20
+"""Index files that are together not longer than this are read whole."""
+
+_FROM_FILES: Final = 1 << 31
+"""Pack rows from here on are those of `IndexFiles`, those below of `ChunkIndex`."""
 
 
 class Segment(NamedTuple):
@@ -106,7 +112,7 @@ class ChunkStore:
     def __init__(
         self, objects: LayeredObjects, keys: ReadKeys, *, scratch: Path | None = None
     ) -> None:
-        """Prepare; `load_index` comes next.
+        """Prepare; `open_index` or `load_index` comes next.
 
         Args:
             objects: Hold the packs and index files.
@@ -118,22 +124,43 @@ class ChunkStore:
         self.damaged: list[str] = []
         self._scratch = scratch
         self.open_pack: OpenPack = open_pack(keys.segment, repository_id=keys.repository_id)
-        self._is_complete = False
+        self._files: IndexFiles | None = None
+        self._is_loaded = self._is_complete = False
         self._without: frozenset[PackId] = frozenset()
         self._other: ChunkStore | None = None
         self._kept: OrderedDict[tuple[int, int], memoryview] = OrderedDict()
         self._kept_bytes = 0
 
+    def open_index(self) -> None:
+        """Prepare to look up few chunks, reading only the parts of index files that say where.
+
+        When more and more are looked up, or one is not found, everything is loaded after all.
+        """
+        files = IndexFiles(self.objects, self.keys, without=self._without | self._replaced())
+        if files.size_bytes > _WHOLE_BYTES:
+            self._files = files
+        else:
+            self.load_index()
+
     def load_index(self) -> None:
         """Make the packs of all index files known; damaged ones are noted in `damaged`."""
+        self._is_loaded = True
+        replaced = self._replaced()
         for info in self.objects.names("index/"):
             if not is_object_name(info.name):
                 continue
             try:
                 for directory in read_index_file(self.objects, self.keys, info.name):
-                    self._add(directory)
+                    if directory.pack_id not in replaced:
+                        self._add(directory)
             except IntegrityError:
                 self.damaged.append(info.name)
+
+    def _replaced(self) -> frozenset[PackId]:
+        """Return packs that others stand in for: read last, and only where they still are."""
+        found = replacements_of(self.objects, self.keys)
+        self.damaged += found.damaged
+        return found.replaced_packs()
 
     def without(self, packs: Iterable[str]) -> "ChunkStore":
         """Return a store that takes the named packs for lost: chunks may lie elsewhere too."""
@@ -154,16 +181,40 @@ class ChunkStore:
         if directory.pack_id not in self._without:
             self.index.add(directory)
 
-    def locate(self, ids: Ids) -> NDArray[np.int64]:
-        """Return the index's row for each id, -1 where nothing that can be read holds it.
+    def find(self, ids: Ids) -> tuple[Records, NDArray[np.bool_]]:
+        """Return where each chunk lies, and which of them anything that can be read holds.
 
-        When an id is in no index, the directories of all packs without one are read first.
+        The places of the others have no meaning.  When an id is in no index, the directories of
+        all packs without one are read first.
+
+        Raises:
+            TransientError: A layer did not answer, and no other has an index file.
+            NotAuthorised: As above.
+            OSError: As above.
         """
+        if self._files is not None and not self._is_loaded:
+            cost_bytes = self._files.read_bytes + self._files.cost_bytes(len(ids))
+            if cost_bytes <= self._files.size_bytes // 2:
+                places, is_known = self._files.find(ids)
+                if is_known.all():
+                    places["pack"] += _FROM_FILES
+                    return places, is_known
+            self.load_index()
         rows = self.index.lookup(ids)
         if (rows < 0).any() and not self._is_complete:
             self._load_directories()
             rows = self.index.lookup(ids)
-        return rows
+        is_known = rows >= 0
+        places = np.zeros(len(ids), PLACE_DTYPE)
+        places[is_known] = self.index.places(rows[is_known])
+        return places, is_known
+
+    def pack_id(self, row: int) -> PackId:
+        """Return the id of the pack in a place's `pack` field."""
+        if row < _FROM_FILES:
+            return self.index.pack_id(row)
+        assert self._files is not None, "such rows come from there"
+        return self._files.pack_id(row - _FROM_FILES)
 
     def _load_directories(self) -> None:
         self._is_complete = True
@@ -203,12 +254,12 @@ class ChunkStore:
         pack, group = -1, list[Segment]()
         for row, segment in zip(first["pack"].tolist(), segments, strict=True):
             if group and not (row == pack and _is_near(group, segment)):
-                yield Job(self.index.pack_id(pack), tuple(group))
+                yield Job(self.pack_id(pack), tuple(group))
                 group = []
             pack = row
             group.append(segment)
         if group:
-            yield Job(self.index.pack_id(pack), tuple(group))
+            yield Job(self.pack_id(pack), tuple(group))
 
     def decode(self, job: Job, wanted: Wanted) -> list[Decoded]:
         """Return the segments of a job, in order; damaged or absent ones with their error.
@@ -291,11 +342,11 @@ class ChunkStore:
             raise
 
     def _read(self, ids: Ids) -> list[bytes]:
-        rows = self.locate(ids)
-        absent = np.flatnonzero(rows < 0)
+        places, is_known = self.find(ids)
+        absent = np.flatnonzero(~is_known)
         if len(absent):
             raise ChunkAbsent(ids[absent[0]].tobytes(), count=len(absent))
-        wanted = Wanted(ids, self.index.places(rows))
+        wanted = Wanted(ids, places)
         found: list[bytes] = [b""] * len(ids)
         order, places = wanted.order.tolist(), wanted.places
         offsets, lengths = places["offset"].tolist(), places["length"].tolist()
@@ -332,28 +383,6 @@ class ChunkStore:
         while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._kept_bytes -= len(dropped)
-
-
-def read_index_file(objects: LayeredObjects, keys: ReadKeys, name: str) -> list[PackDirectory]:
-    """Return the pack directories of an index file.
-
-    Raises:
-        ObjectAbsent: There is no such object.
-        IntegrityError: Every copy is damaged, or is another repository's.
-    """
-    data = objects.read(name)
-    header = index_format.decode_header(data, name=name)
-    if header.repository_id != keys.repository_id:
-        raise ObjectCorrupt(name, check="it belongs to another repository")
-    plain = open_once(
-        keys.index,
-        INDEX_BODY,
-        salt=header.salt,
-        sealed=memoryview(data)[index_format.HEADER_BYTES :],
-        aad=data[: index_format.HEADER_BYTES],
-        name=name,
-    )
-    return index_format.decode_index(plain, name=name)
 
 
 def pack_of(error: Exception) -> str | None:

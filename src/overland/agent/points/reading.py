@@ -14,6 +14,7 @@ from overland.crypto.keyring import KeyringCorrupt, KeyringDocument, decode_keyr
 from overland.crypto.keys import (
     MasterKey,
     Purpose,
+    open_newest,
     open_with_passphrase,
     open_with_recovery_kit,
 )
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 _SUFFIX: Final = ".point"
+_MAX_KEYRINGS: Final = 16  # opened with one secret: each costs what trying a passphrase costs
 
 
 class NoKeyring(RefusedError):
@@ -98,18 +100,22 @@ class ReadKeys:
 def open_keys(
     objects: LayeredObjects, *, passphrase: str | None = None, recovery_kit: str | None = None
 ) -> ReadKeys:
-    """Return the keys from the newest keyring that is whole, opened with one of the two secrets.
+    """Return the keys from the newest genuine keyring, opened with one of the two secrets.
 
     Raises:
-        PassphraseWrong: The passphrase opens none of its slots.
-        RecoveryKitWrong: The kit is another repository's.
+        SecretReplaced: It opens an older keyring, and no longer the newest.
+        PassphraseWrong: The passphrase opens none.
+        RecoveryKitWrong: The kit is another repository's, or was withdrawn.
         NoKeyring: There is no keyring, or none that is whole.
     """
-    document = _newest_keyring(objects)
-    if recovery_kit is not None:
-        return ReadKeys.of(document, open_with_recovery_kit(document, recovery_kit))
-    assert passphrase is not None, "the caller gives the passphrase or the recovery kit"
-    return ReadKeys.of(document, open_with_passphrase(document, passphrase))
+
+    def unlock(document: KeyringDocument) -> MasterKey:
+        if recovery_kit is not None:
+            return open_with_recovery_kit(document, recovery_kit)
+        assert passphrase is not None, "the caller gives the passphrase or the recovery kit"
+        return open_with_passphrase(document, passphrase)
+
+    return ReadKeys.of(*open_newest(_keyrings(objects), unlock))
 
 
 def newest_public_key(objects: LayeredObjects) -> bytes:
@@ -118,19 +124,22 @@ def newest_public_key(objects: LayeredObjects) -> bytes:
     Raises:
         NoKeyring: There is no keyring, or none that is whole.
     """
-    return bytes.fromhex(_newest_keyring(objects).signing_public_key)
+    return bytes.fromhex(_keyrings(objects)[0].signing_public_key)
 
 
-def _newest_keyring(objects: LayeredObjects) -> KeyringDocument:
-    damaged = 0
+def _keyrings(objects: LayeredObjects) -> list[KeyringDocument]:
+    """Return the newest keyrings that are whole, newest first."""
+    found, damaged = list[KeyringDocument](), 0
     for info in sorted(objects.names("keys/"), key=lambda info: info.name, reverse=True):
-        if not is_object_name(info.name):
+        if not is_object_name(info.name) or len(found) == _MAX_KEYRINGS:
             continue
         try:
-            return _keyring(objects, info.name)
+            found.append(_keyring(objects, info.name))
         except KeyringCorrupt:
             damaged += 1
-    raise NoKeyring(damaged=damaged)
+    if not found:
+        raise NoKeyring(damaged=damaged)
+    return found
 
 
 def _keyring(objects: LayeredObjects, name: str) -> KeyringDocument:

@@ -4,6 +4,8 @@ import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
+import msgspec
+
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import Point
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError
@@ -93,7 +95,10 @@ class PointTree:
             above = [b"/" + b"/".join(names[:depth]) for depth in range(len(names))]
             yield from (Step("enter", path, None) for path in above)
             walk = _Walk(self, unreadable=unreadable, enters=enters)
-            yield from walk.steps(b"/" + b"/".join(names), root.entry, inner)
+            entry = root.entry
+            if names and entry.name != names[-1]:  # it has no meaning, the path counts
+                entry = msgspec.structs.replace(entry, name=names[-1])
+            yield from walk.steps(b"/" + b"/".join(names), entry, inner)
             yield from (Step("leave", path, None) for path in reversed(above))
 
     def entry(self, path: bytes) -> Entry | None:

@@ -168,11 +168,11 @@ class Prepared:
             [np.empty((0, 32), np.uint8), *(piece.ids for piece in batch.pieces)]
         )
         owner = np.repeat(np.arange(len(self.pieces)), self.counts)
-        rows = store.locate(self.ids)
-        self._note_absent(rows, owner)
-        known = np.flatnonzero(rows >= 0)
-        places = store.index.places(rows[known])
-        self.lengths = np.zeros(len(rows), np.int64)
+        places, is_known = store.find(self.ids)
+        self._note_absent(is_known, owner)
+        known = np.flatnonzero(is_known)
+        places = places[known]
+        self.lengths = np.zeros(len(self.ids), np.int64)
         self.lengths[known] = places["length"]
         self.positions = self._positions()
         wanted = np.array([t.error is None and not t.is_present for t in self.tasks], bool)
@@ -193,9 +193,9 @@ class Prepared:
                 task.remaining += -1 if task.is_held else 1
                 task.is_held = not task.is_held
 
-    def _note_absent(self, rows: NDArray[np.int64], owner: NDArray[np.int64]) -> None:
-        absent = np.flatnonzero(rows < 0)
-        for number in np.unique(owner[absent]).tolist():
+    def _note_absent(self, is_known: NDArray[np.bool_], owner: NDArray[np.int64]) -> None:
+        absent = np.flatnonzero(~is_known)
+        for number in sorted(set(owner[absent].tolist())):
             mine = absent[owner[absent] == number]
             task = self.tasks[number]
             task.error = task.error or ChunkAbsent(self.ids[mine[0]].tobytes(), count=len(mine))

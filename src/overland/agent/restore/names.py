@@ -60,9 +60,15 @@ class Names:
             return Placed(entry.name, replace=True, is_present=False)
         return self._beside(folder, entry.name, path)
 
-    def place_folder(self, folder: Folder, name: bytes, path: bytes) -> Placed | None:
-        """Return the name for a folder, `is_present` where there is one; None as in `place`."""
-        found = None if folder.is_new else self._access.stat(folder, name)
+    def place_folder(
+        self, folder: Folder, name: bytes, path: bytes, *, is_above: bool
+    ) -> Placed | None:
+        """Return the name for a folder, `is_present` where there is one; None as in `place`.
+
+        One that `is_above` the roots is there already when another root has it above, too.
+        """
+        is_free = folder.is_new and not is_above
+        found = None if is_free else self._access.stat(folder, name)
         if found is None:
             return Placed(name, replace=False, is_present=False)
         if stat.S_ISDIR(found.st_mode):

@@ -258,7 +258,7 @@ class _Run:
             return _Frame(None, describes=False)
 
     def _folder(self, above: Folder, name: bytes, step: Step) -> _Frame:
-        placed = self._names.place_folder(above, name, step.path)
+        placed = self._names.place_folder(above, name, step.path, is_above=step.entry is None)
         if placed is None:
             return _Frame(None, describes=False)
         if not placed.is_present:

@@ -1,0 +1,85 @@
+"""Programs of the system, for real; see `overland.ports.programs`."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from typing import Final, final
+
+from overland.ports.programs import Finished, ProgramAbsent
+
+__all__ = ["SystemPrograms"]
+
+_GRACE_S: Final = 5.0  # to end after SIGTERM, before SIGKILL
+
+
+@final
+class SystemPrograms:
+    """Starts programs with this process's environment; fulfils `Programs`."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float) -> Finished:
+        """Run a program to its end; see the port."""
+        try:
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired as late:
+            return Finished(
+                status=-signal.SIGKILL, output=late.stdout or b"", errors=late.stderr or b""
+            )
+        except (OSError, ValueError) as error:
+            raise _absent(argv, error) from None
+        return Finished(status=done.returncode, output=done.stdout, errors=done.stderr)
+
+    def start(self, argv: Sequence[str]) -> "SystemProgram":
+        """Start a program; see the port."""
+        try:
+            # A session of its own: what it starts in turn can be ended with it.
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+            )
+        except (OSError, ValueError) as error:
+            raise _absent(argv, error) from None
+        return SystemProgram(process)
+
+
+@final
+class SystemProgram:
+    """A program at work; fulfils `Running`."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdout is not None, "it was started with a pipe"
+        self._process, self._pipe = process, process.stdout
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that its standard output is read from."""
+        return self._pipe.fileno()
+
+    def finish(self, *, timeout_s: float) -> int | None:
+        """Return its exit status, or None if it still runs; see the port."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def close(self) -> None:
+        """End it, with what it started, if it still runs; see the port."""
+        self._pipe.close()
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_S)
+        # What it started may have outlived it; the group is gone when nothing has.
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+def _absent(argv: Sequence[str], error: Exception) -> ProgramAbsent:
+    problem = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return ProgramAbsent(argv[0], problem=problem)

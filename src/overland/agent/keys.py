@@ -1,0 +1,193 @@
+"""Changing how a repository is opened: a new passphrase, a new recovery kit, or both.
+
+Each change makes the keyring's next generation.  It is written in this order, and may be killed
+anywhere:
+
+1. the agent's home folder gets it, durably: from here on it counts for this computer;
+2. the vault gets it: from here on it counts for everybody who restores;
+3. the home folder loses the older ones.
+
+So two generations at home mean that a change was interrupted; `publish` finishes it, and every
+change begins with it.  Nothing is sealed again and nothing is uploaded but the keyring: the master
+key stays (`docs/format/keys-v1.md` §8).
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from overland.agent.home import AgentHome
+from overland.agent.setup import load_keys, newest_keyring
+from overland.crypto.keyring import (
+    Argon2Parameters,
+    KeyringDocument,
+    encode_keyring,
+    generation_of,
+)
+from overland.crypto.keys import MasterKey, with_both, with_passphrase, with_recovery_kit
+from overland.errors import RefusedError
+from overland.ports.objects import Objects
+from overland.values import is_object_name, keyring_name
+
+__all__ = [
+    "Generations",
+    "KeyringBehind",
+    "change_passphrase",
+    "generations",
+    "new_recovery_kit",
+    "publish",
+    "rotate",
+]
+
+Random = Callable[[int], bytes]
+Keep = Callable[[str], None]
+"""Keeps a recovery kit where it survives, before the keyring that it opens comes into being."""
+
+
+class KeyringBehind(RefusedError):
+    """The vault holds a newer keyring than this computer."""
+
+    code = "keyring-behind"
+
+    def __init__(self, *, here: int, vault: int) -> None:
+        super().__init__(
+            f"this computer has keyring {here} and its vault keyring {vault}: the home folder is "
+            "from an older backup, or somebody else wrote to the vault; nothing was changed; see "
+            "docs/how-to/change-the-passphrase.md"
+        )
+        self.here, self.vault = here, vault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generations:
+    """Which keyring is the newest, here and in the vault; 0 where the vault has none."""
+
+    here: int
+    vault: int | None
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the vault, if there is one, has the newest."""
+        return self.vault in {None, self.here}
+
+
+def generations(home: AgentHome, vault: Objects | None) -> Generations:
+    """Return which keyrings are the newest.
+
+    Raises:
+        AgentNotInitialised: The computer has no keys yet.
+    """
+    home.identity()
+    _, document = newest_keyring(home)
+    return Generations(
+        here=generation_of(document), vault=None if vault is None else _newest_in(vault)
+    )
+
+
+def publish(home: AgentHome, vault: Objects | None) -> int:
+    """Put the newest keyring into the vault and remove older ones here; return its generation.
+
+    Doing it again changes nothing.  Without a vault it stays here, until there is one.  Older
+    generations stay in the vault, which never loses an object, and on drives.
+
+    Raises:
+        KeyringBehind: The vault has a newer one; nothing was changed.
+        TransientError: The vault does not answer; try again.
+    """
+    found = generations(home, vault)
+    if found.vault is not None and found.vault > found.here:
+        raise KeyringBehind(here=found.here, vault=found.vault)
+    name = keyring_name(found.here)
+    if vault is not None:
+        data = home.files.read(name)
+        vault.put(name, [data], size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    for info in list(home.files.names("keys/")):
+        if info.name != name:
+            home.files.delete(info.name)
+    return found.here
+
+
+def change_passphrase(
+    home: AgentHome,
+    vault: Objects | None,
+    *,
+    passphrase: str,
+    random: Random,
+    cost: Argon2Parameters | None = None,
+) -> int:
+    """Replace the passphrase; return the keyring's generation.  The recovery kit keeps working.
+
+    Raises:
+        PassphraseTooShort: Nothing was changed.
+        KeyringBehind, TransientError: As `publish`.
+    """
+
+    def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
+        return with_passphrase(document, master, passphrase, random=random, cost=cost)
+
+    return _change(home, vault, make)
+
+
+def new_recovery_kit(home: AgentHome, vault: Objects | None, *, random: Random, keep: Keep) -> int:
+    """Replace the recovery kit; return the keyring's generation.  The passphrase keeps working.
+
+    Args:
+        home: Of this computer.
+        vault: Of this computer, if it has one.
+        random: Returns so many cryptographically random bytes.
+        keep: Is given the kit before anything is changed.  If the power fails right after it, the
+            kit that was kept opens nothing, and the old one still does.
+
+    Raises:
+        KeyringBehind, TransientError: As `publish`.
+    """
+
+    def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
+        made, kit = with_recovery_kit(document, master, random=random)
+        keep(kit)
+        return made
+
+    return _change(home, vault, make)
+
+
+def rotate(
+    home: AgentHome,
+    vault: Objects | None,
+    *,
+    passphrase: str,
+    random: Random,
+    keep: Keep,
+    cost: Argon2Parameters | None = None,
+) -> int:
+    """Replace passphrase and recovery kit in one step; return the keyring's generation.
+
+    Raises:
+        PassphraseTooShort: Nothing was changed.
+        KeyringBehind, TransientError: As `publish`.
+    """
+
+    def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
+        made, kit = with_both(document, master, passphrase, random=random, cost=cost)
+        keep(kit)
+        return made
+
+    return _change(home, vault, make)
+
+
+def _change(
+    home: AgentHome,
+    vault: Objects | None,
+    make: Callable[[KeyringDocument, MasterKey], KeyringDocument],
+) -> int:
+    before = publish(home, vault)  # the vault answers, and no change is under way
+    keys = load_keys(home)
+    made = make(keys.document, keys.master)
+    generation = generation_of(made)
+    assert generation == before + 1, "one change, one generation"
+    home.files.write(keyring_name(generation), encode_keyring(made))
+    return publish(home, vault)
+
+
+def _newest_in(vault: Objects) -> int:
+    names = [info.name for info in vault.names("keys/") if is_object_name(info.name)]
+    return int(max(names)[len("keys/") : -len(".keyring")]) if names else 0

@@ -1,0 +1,1 @@
+"""Recovery points as a file system that is only read."""

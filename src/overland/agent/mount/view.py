@@ -1,0 +1,239 @@
+"""Recovery points as one tree of folders: a folder for each point, below it the point's roots.
+
+Paths are of the mount: `/2026-11-22T205155Z/srv/harbour`.  What is not there is an `OSError` with
+the number that a file system gives; what cannot be read is EIO, and the log says why.
+"""
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Final
+
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import Point, list_points, open_point
+from overland.agent.points.tree import UNREADABLE, PointTree, split_path
+from overland.errors import NotAuthorised, TransientError
+from overland.events import Log
+from overland.format.point import PointPublic, Root
+from overland.format.tree import KIND_FOLDER, Entry
+
+__all__ = ["LATEST", "Attributes", "Place", "PointsView", "failed_as_eio"]
+
+LATEST: Final = b"latest"
+_KEPT_ENTRIES: Final = 1 << 16
+"""Entries of folders kept for the next look: some 60 MB; the last folder always stays."""
+
+_KINDS: Final = {
+    "file": stat.S_IFREG,
+    "folder": stat.S_IFDIR,
+    "symlink": stat.S_IFLNK,
+    "fifo": stat.S_IFIFO,
+}
+_LINKED: Final = 2
+"""How many names a file with several names shows: how many there are is not known."""
+
+_FAILED: Final = (*UNREADABLE, TransientError, NotAuthorised)
+
+log = Log()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """What `stat` shows of a path; times are nanoseconds since 1970-01-01T00:00:00Z."""
+
+    mode: int
+    inode: int
+    links: int
+    uid: int
+    gid: int
+    size_bytes: int
+    data_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What lies at a path: an entry of a point, or a folder that leads to entries (`entry` None).
+
+    `point` is None for the top folder.
+    """
+
+    point: "_Point | None"
+    path: bytes
+    entry: Entry | None
+
+
+class _Point:
+    """One recovery point, opened when it is first looked into."""
+
+    def __init__(self, store: ChunkStore, public: PointPublic, name: bytes) -> None:
+        self.store, self.public, self.name = store, public, name
+
+    @cached_property
+    def tree(self) -> PointTree:
+        return PointTree(self._opened, self.store)
+
+    @cached_property
+    def roots(self) -> list[Root]:
+        return list(self._opened.root.roots)
+
+    @cached_property
+    def _opened(self) -> Point:
+        return open_point(self.store.objects, self.store.keys, self.public.point_id)
+
+
+class PointsView:
+    """All recovery points of a place, as they are when the view is made.  For one thread."""
+
+    def __init__(self, store: ChunkStore) -> None:
+        """List the recovery points; damaged ones are left out, and logged."""
+        listing = list_points(store.objects, store.keys)
+        for damaged in listing.damaged:
+            log.warning("mount.point_left_out", point=damaged)
+        self.store = store
+        self._uid, self._gid = os.getuid(), os.getgid()
+        self._points: dict[bytes, _Point] = {}
+        for public in listing.points:
+            name = f"{public.created_at:%Y-%m-%dT%H%M%SZ}".encode()
+            if name in self._points:
+                name += b"-" + public.point_id[:8].encode()
+            self._points[name] = _Point(store, public, name)
+        self._kept: OrderedDict[tuple[bytes, bytes], dict[bytes, Entry | None]] = OrderedDict()
+        self._kept_entries = 0
+
+    def place(self, path: bytes) -> Place:
+        """Return what lies at a path.
+
+        Raises:
+            FileNotFoundError: Nothing.
+            OSError: EIO: a folder on the way cannot be read.
+        """
+        names = split_path(path)
+        if not names:
+            return Place(point=None, path=b"/", entry=None)
+        point = self._points.get(names[0])
+        if point is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        with failed_as_eio("a folder on the way"):
+            entry = self._entry(point, names[1:])
+        return Place(point=point, path=b"/" + b"/".join(names[1:]), entry=entry)
+
+    def is_latest(self, path: bytes) -> bool:
+        """Whether the path is the link to the newest point."""
+        return path == b"/" + LATEST and bool(self._points)
+
+    def latest(self) -> bytes:
+        """Return where that link leads."""
+        return next(reversed(self._points))
+
+    def names(self, place: Place) -> Iterator[tuple[bytes, Attributes]]:
+        """Yield what a folder holds.
+
+        Raises:
+            NotADirectoryError: It is no folder.
+            OSError: EIO: it cannot be read.
+        """
+        if place.point is None:
+            for name, point in self._points.items():
+                yield name, self.attributes(Place(point=point, path=b"/", entry=None))
+            return
+        if place.entry is not None and place.entry.kind != KIND_FOLDER:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        with failed_as_eio("a folder"):
+            below = self._below(place.point, split_path(place.path))
+        prefix = place.path.rstrip(b"/") + b"/"
+        for name, entry in below.items():
+            child = Place(point=place.point, path=prefix + name, entry=entry)
+            yield name, self.attributes(child)
+
+    def attributes(self, place: Place) -> Attributes:
+        """Return what `stat` shows of a place."""
+        entry = place.entry
+        if entry is None:
+            created = place.point.public.created_at if place.point is not None else None
+            return Attributes(
+                mode=stat.S_IFDIR | 0o555,
+                inode=self._inode(place),
+                links=1,
+                uid=self._uid,
+                gid=self._gid,
+                size_bytes=0,
+                data_bytes=0,
+                mtime_ns=int(created.timestamp()) * 10**9 if created else 0,
+            )
+        size_bytes = len(entry.target) if entry.kind == "symlink" else entry.size_bytes
+        is_file = entry.kind == "file"
+        holes = entry.extents is not None
+        data_bytes = sum(size for _, size in entry.extents or ()) if holes else size_bytes
+        return Attributes(
+            mode=_KINDS[entry.kind] | entry.mode,
+            inode=self._inode(place),
+            links=_LINKED if entry.link else 1,
+            uid=entry.uid,
+            gid=entry.gid,
+            size_bytes=size_bytes if is_file or entry.kind == "symlink" else 0,
+            data_bytes=data_bytes if is_file else 0,
+            mtime_ns=entry.mtime_ns,
+        )
+
+    def _inode(self, place: Place) -> int:
+        """Return a number for a file, the same for all its names and in every mount."""
+        point_id = place.point.public.point_id.encode() if place.point is not None else b""
+        if place.entry is not None and place.entry.link:
+            what = b"link" + place.entry.link
+        else:
+            what = b"path" + place.path
+        digest = blake2b(point_id + what, digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> 1 or 1
+
+    def _entry(self, point: _Point, names: list[bytes]) -> Entry | None:
+        if not names:
+            return next((root.entry for root in point.roots if not split_path(root.path)), None)
+        below = self._below(point, names[:-1])
+        if names[-1] not in below:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return below[names[-1]]
+
+    def _below(self, point: _Point, names: list[bytes]) -> dict[bytes, Entry | None]:
+        """Return what a folder holds, by name; None for folders above the roots."""
+        key = (point.name, b"/".join(names))
+        below = self._kept.get(key)
+        if below is not None:
+            self._kept.move_to_end(key)
+            return below
+        entry = self._entry(point, names)
+        below = {}
+        if entry is not None:
+            if entry.kind != KIND_FOLDER:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            below |= {child.name: child for child in point.tree.node(entry)}
+        for root in point.roots:
+            parts = split_path(root.path)
+            if parts[: len(names)] == names and len(parts) > len(names):
+                is_root = len(parts) == len(names) + 1
+                below.setdefault(parts[len(names)], root.entry if is_root else None)
+        self._keep(key, below)
+        return below
+
+    def _keep(self, key: tuple[bytes, bytes], below: dict[bytes, Entry | None]) -> None:
+        self._kept[key] = below
+        self._kept_entries += len(below)
+        while self._kept_entries > _KEPT_ENTRIES and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_entries -= len(dropped)
+
+
+@contextmanager
+def failed_as_eio(what: str) -> Iterator[None]:
+    """Turn what cannot be read into an `OSError` with EIO, and log why."""
+    try:
+        yield
+    except _FAILED as error:
+        log.error("mount.read_failed", what=what, problem=str(error))  # noqa: TRY400 - no stack
+        raise OSError(errno.EIO, os.strerror(errno.EIO)) from error

@@ -1,0 +1,144 @@
+"""Whole copies from other places: found missing or damaged in the vault, proven, and put back."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+from overland.agent.points.reading import ReadKeys, read_public
+from overland.agent.points.replacements import proven_replacement
+from overland.agent.sources import LayeredObjects
+from overland.crypto.keyring import decode_keyring
+from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt, ObjectExists
+from overland.events import Log
+from overland.ports.objects import Objects
+from overland.ports.progress import Progress
+from overland.values import ObjectInfo, PointId, is_object_name, named_digest
+
+__all__ = ["Fetched", "damaged_in", "fetch", "is_whole"]
+
+_ORDER = ("keys", "packs", "index", "points", "replacements")
+
+log = Log()
+
+
+@dataclass(slots=True, kw_only=True)
+class Fetched:
+    """What came back, from where; and what did not: absent everywhere, or kept out by the vault."""
+
+    fetched: dict[str, str] = field(default_factory=dict)
+    nowhere: list[str] = field(default_factory=list)
+    unhealed: list[str] = field(default_factory=list)
+
+
+def damaged_in(
+    vault: Objects, infos: Iterable[ObjectInfo], keys: ReadKeys, progress: Progress
+) -> set[str]:
+    """Return the objects of the vault whose bytes are not what was written; reads all of them.
+
+    Raises:
+        TransientError: The vault did not answer.
+    """
+    damaged = set()
+    for info in infos:
+        if is_object_name(info.name) and not is_whole(vault, info.name, keys):
+            damaged.add(info.name)
+            log.warning("object.damaged", object=info.name)
+        progress.advance(info.size_bytes, 1)
+    return damaged
+
+
+def is_whole(place: Objects, name: str, keys: ReadKeys) -> bool:
+    """Return whether a place has an object, and has it as it was written.
+
+    Packs and index files prove themselves by the digest in their names, points and replacements
+    by the owner's signature, keyrings by their checksum.
+    """
+    try:
+        promised = named_digest(name)
+        if promised is None:
+            _prove_document(place, name, keys)
+            return True
+        digest = hashlib.sha256()
+        for block in place.blocks(name):
+            digest.update(block)
+    except (IntegrityError, ObjectAbsent):
+        return False
+    return digest.hexdigest() == promised
+
+
+def _prove_document(place: Objects, name: str, keys: ReadKeys) -> None:
+    kind, _, file_name = name.partition("/")
+    if kind == "points":
+        alone = LayeredObjects([("place", place)])
+        read_public(alone, keys, PointId(file_name.removesuffix(".point")))
+    elif kind == "replacements":
+        proven_replacement(
+            place.read(name),
+            name=name,
+            repository_id=keys.repository_id,
+            public_key=keys.signing_public_key,
+        )
+    else:
+        keyring = decode_keyring(place.read(name), name=name)
+        if keyring.repository_id != keys.repository_id:
+            raise ObjectCorrupt(name, check="it belongs to another repository")
+
+
+def fetch(
+    vault: Objects,
+    places: Mapping[str, Objects],
+    names: Iterable[str],
+    keys: ReadKeys,
+    *,
+    progress: Progress,
+    dry_run: bool,
+) -> Fetched:
+    """Put whole copies of objects into the vault, from the first place that has one.
+
+    What others rely on goes first, so that a kill never leaves a point before its packs.
+
+    Raises:
+        OutOfSpace: The vault is full; what was put stays.
+        TransientError: The vault did not answer.
+    """
+    result = Fetched()
+    for name in sorted(names, key=lambda name: (_ORDER.index(name.partition("/")[0]), name)):
+        label = next(
+            (label for label, place in places.items() if is_whole(place, name, keys)), None
+        )
+        if label is None:
+            result.nowhere.append(name)
+        elif dry_run or _put(vault, places[label], name):
+            result.fetched[name] = label
+        else:
+            result.unhealed.append(name)
+        progress.advance(count=1)
+    return result
+
+
+def _put(vault: Objects, place: Objects, name: str) -> bool:
+    """Return whether the vault holds the right bytes now."""
+    digest = hashlib.sha256()
+    for block in place.blocks(name):
+        digest.update(block)
+    content = _Again(lambda: place.blocks(name))
+    size_bytes = place.head(name).size_bytes
+    try:
+        vault.put(name, content, size_bytes=size_bytes, sha256=digest.hexdigest())
+    except ObjectExists:
+        # Its name does not say what its bytes must be: the vault cannot tell who is right.
+        log.warning("object.not_healed", object=name)
+        return False
+    return True
+
+
+@final
+class _Again:
+    """Content that begins anew each time it is iterated."""
+
+    def __init__(self, blocks: Callable[[], Iterator[memoryview]]) -> None:
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[memoryview]:
+        return self._blocks()

@@ -1,0 +1,162 @@
+"""Makes the vault whole again, as far as any place still has what it lacks.
+
+In this order: whole copies from staging, drives and other places; index files made anew from the
+packs; chunks that can still be read in damaged packs, or in the source's own files, in new packs.
+Repair deletes nothing, and may be killed and run again at any moment: what was put stays, and
+recovery points change only when the cloud accepts the replacement, as one step.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from overland.agent.points.reading import open_point
+from overland.agent.repack.holdings import Held, Holdings, look, pack_ids
+from overland.agent.repack.run import Workshop
+from overland.agent.repair.fetch import Fetched, damaged_in, fetch
+from overland.agent.repair.salvage import LostFile, Salvage, salvage
+from overland.agent.sources import LayeredObjects
+from overland.events import Log
+from overland.ports.objects import Objects
+from overland.values import (
+    PackId,
+    PointId,
+    ReplacementId,
+    is_object_name,
+    point_name,
+    replacement_name,
+)
+
+__all__ = ["LostFile", "RepairReport", "repair"]
+
+log = Log()
+
+
+@dataclass(slots=True, kw_only=True)
+class RepairReport:
+    """What was wrong, what was done about it, and what is lost.
+
+    `fetched` tells where each object came from; `unhealed` are damaged points, keyrings and
+    replacements of which a whole copy exists elsewhere, and which a vault never replaces.
+    """
+
+    objects: int = 0
+    size_bytes: int = 0
+    damaged: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    fetched: dict[str, str] = field(default_factory=dict)
+    unhealed: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    waiting: list[PointId] = field(default_factory=list)
+    unreadable: list[PointId] = field(default_factory=list)
+    salvaged_chunks: int = 0
+    reread_chunks: int = 0
+    new_objects: int = 0
+    lost: dict[PointId, list[LostFile]] = field(default_factory=dict)
+    replacement_id: ReplacementId | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is lost, and nothing is left to be done."""
+        return not (self.lost or self.unreadable or self.unhealed)
+
+
+def repair(
+    shop: Workshop,
+    places: Mapping[str, Objects],
+    *,
+    read_all: bool = True,
+    dry_run: bool = False,
+) -> RepairReport:
+    """Bring back what the vault lacks, and say what is lost.
+
+    Args:
+        shop: What to work with.
+        places: Other places by label, best first: staging, drives, folders.
+        read_all: Read every object of the vault; False takes what is there for whole.
+        dry_run: Change nothing; say what is wrong, and what could be taken from where.
+
+    Raises:
+        ReplacementUnreadable: An accepted replacement is in no place.
+        OutOfSpace: The vault is full; what was put stays, run again.
+        ChainsMoved: Recovery points changed meanwhile; run again.
+        TransientError: The vault, the cloud or a place did not answer; run again.
+    """
+    vault = LayeredObjects([("vault", shop.vault)])
+    every = LayeredObjects([("vault", shop.vault), *places.items()])
+    holdings = look(shop.keeper, vault, every, shop.keys)
+    report = RepairReport(unreadable=list(holdings.unreadable))
+    report.waiting = [held.point_id for held in holdings.points if held.travels]
+    bad = _damaged(shop, report, read_all=read_all)
+    keyrings = {info.name for info in every.names("keys/") if is_object_name(info.name)}
+    report.missing = sorted((_wanted(holdings) | keyrings) - holdings.sizes.keys())
+    report.damaged = sorted(bad)
+    shop.progress.start("fetching", None, len(bad) + len(report.missing))
+    done: Fetched = fetch(
+        shop.vault,
+        places,
+        {*bad, *report.missing},
+        shop.keys,
+        progress=shop.progress,
+        dry_run=dry_run,
+    )
+    shop.progress.finish()
+    report.fetched, report.unhealed = done.fetched, done.unhealed
+    _sort_out(report, done, holdings)
+    if report.broken and not dry_run:
+        _rebuild(shop, places, holdings, report)
+    return report
+
+
+def _damaged(shop: Workshop, report: RepairReport, *, read_all: bool) -> set[str]:
+    infos = list(shop.vault.names())
+    report.objects = len(infos)
+    report.size_bytes = sum(info.size_bytes for info in infos)
+    if not read_all:
+        return set()
+    shop.progress.start("examining", report.size_bytes, report.objects)
+    damaged = damaged_in(shop.vault, infos, shop.keys, shop.progress)
+    shop.progress.finish()
+    return damaged
+
+
+def _wanted(holdings: Holdings) -> set[str]:
+    """Return what has to be in the vault; what travels by drive, not yet."""
+    names: set[str] = {replacement_name(each.replacement_id) for each in holdings.accepted}
+    for held in _arrived(holdings):
+        names |= held.needed
+        names.update(point_name(point_id) for point_id in held.line)
+    return names
+
+
+def _arrived(holdings: Holdings) -> Iterator[Held]:
+    return (held for held in holdings.points if not held.travels)
+
+
+def _sort_out(report: RepairReport, done: Fetched, holdings: Holdings) -> None:
+    """What is in no place as a whole is broken if a point needs it, else of no interest."""
+    needed = {name for held in _arrived(holdings) for name in held.needed}
+    report.broken = sorted(needed.intersection(done.nowhere))
+    documents = [name for name in done.nowhere if name.startswith(("points/", "replacements/"))]
+    report.unhealed += [name for name in documents if name in report.damaged]
+
+
+def _rebuild(
+    shop: Workshop, places: Mapping[str, Objects], holdings: Holdings, report: RepairReport
+) -> None:
+    broken = frozenset(report.broken)
+    concerned = [held for held in _arrived(holdings) if not broken.isdisjoint(held.needed)]
+    points = holdings.connected(concerned)
+    if any(held.travels for held in points):
+        _forget(shop, concerned, pack_ids(broken))
+        return
+    made: Salvage = salvage(shop, places, holdings, points, broken)
+    report.salvaged_chunks, report.reread_chunks = made.salvaged_chunks, made.reread_chunks
+    report.new_objects, report.lost = made.new_objects, made.lost
+    report.replacement_id = made.replacement_id
+
+
+def _forget(shop: Workshop, points: list[Held], packs: frozenset[PackId]) -> None:
+    """The next backup stores again what it needs, whatever becomes of the packs."""
+    every = LayeredObjects([("vault", shop.vault)])
+    for policy in {open_point(every, shop.keys, held.point_id).root.policy for held in points}:
+        shop.repository.forget_packs(policy, packs)

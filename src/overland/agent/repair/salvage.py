@@ -1,0 +1,296 @@
+"""Chunks of packs that are nowhere whole: read where they still can be, and stored anew."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import Point, open_point
+from overland.agent.points.tree import UNREADABLE, PointTree
+from overland.agent.repack.holdings import Held, Holdings, pack_ids
+from overland.agent.repack.live import Liveness
+from overland.agent.repack.rewrite import Rewriter
+from overland.agent.repack.run import Workshop, replace
+from overland.agent.repack.shelf import Shelf
+from overland.agent.repair.reread import lacking_parts, reread
+from overland.agent.sources import LayeredObjects
+from overland.events import Log
+from overland.format.replacement import ReplacementObject
+from overland.format.tree import KIND_FILE
+from overland.packing.index import ChunkIndex, Ids, as_ids
+from overland.ports.objects import Objects
+from overland.values import PackId, PointId, ReplacementId
+
+__all__ = ["LostFile", "Salvage", "salvage"]
+
+log = Log()
+
+
+class LostFile(NamedTuple):
+    """A file or folder of a point that cannot be restored whole.
+
+    `parts` are offsets and lengths in the file's data, in bytes; empty where all of it is lost, or
+    nobody can tell.
+    """
+
+    path: bytes
+    parts: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Salvage:
+    """What was made of what was left."""
+
+    salvaged_chunks: int = 0
+    reread_chunks: int = 0
+    new_objects: int = 0
+    lost: dict[PointId, list[LostFile]] = field(default_factory=dict)
+    replacement_id: ReplacementId | None = None
+
+
+def salvage(
+    shop: Workshop,
+    places: Mapping[str, Objects],
+    holdings: Holdings,
+    points: Sequence[Held],
+    broken: frozenset[str],
+) -> Salvage:
+    """Store anew what points need of broken packs, describe what no index file does, and replace.
+
+    Args:
+        shop: What to work with.
+        places: Where to look besides the vault.
+        holdings: What the vault holds.
+        points: All points that share anything with one that is concerned.
+        broken: Packs and index files that are nowhere whole.
+
+    Raises:
+        ChainsMoved, OutOfSpace, TransientError: As `repair`.
+    """
+    work = _Work(shop, places, holdings, points, broken)
+    return work.run()
+
+
+@final
+class _Work:
+    def __init__(
+        self,
+        shop: Workshop,
+        places: Mapping[str, Objects],
+        holdings: Holdings,
+        points: Sequence[Held],
+        broken: frozenset[str],
+    ) -> None:
+        self._shop, self._holdings, self._broken = shop, holdings, broken
+        self._layers = [("vault", shop.vault), *places.items()]
+        self._every = LayeredObjects(self._layers)
+        self._held = points
+        self._points = [open_point(self._every, shop.keys, held.point_id) for held in points]
+        self._needed = frozenset(name for held in points for name in held.needed)
+        self._shelf = Shelf(
+            self._every,
+            shop.keys,
+            open_pack=shop.repository.open_pack,
+            index_files=[n for n in self._needed - broken if n.startswith("index/")],
+        )
+        self._bad_packs = pack_ids(broken)
+        self._store = self._new_store()
+        self._index = self._known_chunks()
+        self._hints = [
+            hint
+            for policy in sorted({point.root.policy for point in self._points})
+            if (hint := shop.repository.saved_index(policy)) is not None
+        ]
+        self._result = Salvage()
+
+    def run(self) -> Salvage:
+        wanted = self._wanted()
+        lacking: list[Ids] = []
+        rewriter = Rewriter(
+            repository=self._shop.repository,
+            vault=self._shop.vault,
+            spool=self._shop.spool,
+            clock=self._shop.clock,
+            pack_bytes=self._shop.pack_bytes,
+        )
+        named = frozenset(name for held in self._holdings.points for name in held.named)
+        self._shop.progress.start("salvaging", None, sum(map(len, wanted)))
+        with rewriter:
+            rewriter.resume(self._shelf, taken=named | self._holdings.replaced)
+            for ids in wanted:
+                lacking.append(self._salvage(rewriter, ids))
+                self._shop.progress.advance(count=len(ids))
+            left = self._reread(rewriter, _unique(lacking))
+            stored = _unique(wanted)
+            stored = stored[~_isin(stored, left)]
+            objects = rewriter.finish(self._shelf.directories(self._undescribed()), needed=[stored])
+        self._shop.progress.finish()
+        self._find_lost(left)
+        if len(stored) or not self._is_known():
+            self._replace(objects)
+        return self._result
+
+    def _is_known(self) -> bool:
+        """Return whether an earlier repair has replaced all that is broken, as far as it could."""
+        return self._broken <= {name for each in self._holdings.accepted for name in each.replaced}
+
+    # -- what is needed of broken packs ---------------------------------------------------------
+
+    def _new_store(self) -> ChunkStore:
+        store = ChunkStore(
+            LayeredObjects(self._layers), self._shop.keys, scratch=self._shop.scratch
+        )
+        store.load_index()
+        return store
+
+    def _known_chunks(self) -> ChunkIndex:
+        """Return an index of everything that index files and packs tell, broken packs too."""
+        index = ChunkIndex(self._shop.repository.repository_id, scratch=self._shop.scratch)
+        for directory in self._shelf.directories(pack_ids(self._needed)):
+            index.add(directory)
+        return index
+
+    def _wanted(self) -> list[Ids]:
+        """Return the ids of chunks that points need and no whole pack of theirs has, by pack."""
+        liveness = Liveness(
+            self._shop.repository.repository_id,
+            self._store,
+            self._shelf,
+            scratch=self._shop.scratch,
+        )
+        for held, point in zip(self._held, self._points, strict=True):
+            liveness.add_point(point, pack_ids(held.needed))
+        liveness.finish()
+        wanted = [
+            _ids(directory.directory.chunks["id"][liveness.live[directory.pack_id]])
+            for directory in self._shelf.directories(self._bad_packs & liveness.live.keys())
+        ]
+        wanted.append(_unique([need.ids for need in liveness.missing]))
+        if not self._is_known():
+            return wanted
+        # Points that lost something go on needing the broken packs, and have what replaced them.
+        salvaged = ChunkIndex(self._shop.repository.repository_id, scratch=self._shop.scratch)
+        come = {item.name for each in self._holdings.accepted for item in each.objects}
+        for directory in self._shelf.directories(pack_ids(come & self._needed) - self._bad_packs):
+            salvaged.add(directory)
+        return [ids[salvaged.lookup(ids) < 0] for ids in wanted]
+
+    def _salvage(self, rewriter: Rewriter, ids: Ids) -> Ids:
+        """Store what can be read of these chunks; return the others."""
+        lost = []
+        for row in range(len(ids)):
+            one = ids[row : row + 1]
+            if not len(rewriter.lacks(one)):
+                continue
+            try:
+                [data] = self._store.read(one)
+            except UNREADABLE:
+                lost.append(row)
+                continue
+            rewriter.add(one, [memoryview(data)])
+            self._result.salvaged_chunks += 1
+        return ids[lost]
+
+    def _reread(self, rewriter: Rewriter, lacking: Ids) -> Ids:
+        """Store what files of the source still hold; return the others."""
+        found: list[Ids] = []
+        for point in self._newest():
+            if not len(lacking):
+                break
+            tree = PointTree(point, self._store)
+            for chunk_id, data in reread(tree, self._store, self._lengths, lacking):
+                one = as_ids(chunk_id)
+                rewriter.add(one, [memoryview(data)])
+                found.append(one)
+            lacking = lacking[~_isin(lacking, _unique(found))]
+        self._result.reread_chunks = len(found)
+        return lacking
+
+    def _newest(self) -> Iterator[Point]:
+        """Yield the points, newest first: files change, and what is old is found least."""
+        return iter(sorted(self._points, key=lambda point: point.public.created_at, reverse=True))
+
+    def _lengths(self, ids: Ids) -> NDArray[np.int64]:
+        lengths = np.full(len(ids), -1, np.int64)
+        for index in (self._index, *self._hints):
+            open_ = np.flatnonzero(lengths < 0)
+            rows = index.lookup(ids[open_])
+            lengths[open_[rows >= 0]] = index.places(rows[rows >= 0])["length"]
+        return lengths
+
+    # -- what stays and what goes ---------------------------------------------------------------
+
+    def _gone_index_files(self) -> list[str]:
+        """Return index files that go: broken ones, and those that name a broken pack."""
+        touching = self._shelf.touching(self._bad_packs)
+        broken = [name for name in self._broken if name.startswith("index/")]
+        return sorted({*broken, *touching})
+
+    def _undescribed(self) -> frozenset[PackId]:
+        """Return whole packs that no index file will describe."""
+        gone = set(self._gone_index_files())
+        described = {
+            pack_id
+            for name, packs in self._shelf.described.items()
+            if name not in gone
+            for pack_id in packs
+        }
+        return pack_ids(self._needed) - self._bad_packs - described
+
+    def _replace(self, objects: Sequence[ReplacementObject]) -> None:
+        packs = [name for name in self._broken if name.startswith("packs/")]
+        self._result.new_objects = len(objects)
+        self._result.replacement_id = replace(
+            self._shop,
+            self._holdings,
+            reason="repair",
+            replaced=sorted({*packs, *self._gone_index_files()}),
+            objects=objects,
+            lost=sorted(self._result.lost),
+            policies=frozenset(point.root.policy for point in self._points),
+        )
+
+    def _find_lost(self, left: Ids) -> None:
+        """Follow every point to what it has lost; nothing is followed where nothing is."""
+        if not len(left):
+            return
+        store = self._new_store()
+        for point in self._points:
+            lost = list(self._lost_of(PointTree(point, store), left))
+            if lost:
+                self._result.lost[point.public.point_id] = lost
+
+    def _lost_of(self, tree: PointTree, left: Ids) -> Iterator[LostFile]:
+        folders: list[bytes] = []
+        for step in tree.walk(unreadable=lambda path, _error: folders.append(path)):
+            if step.entry is None or step.entry.kind != KIND_FILE or step.action != "entry":
+                continue
+            try:
+                parts = lacking_parts(tree, step.entry, self._lengths, left)
+            except UNREADABLE:
+                yield LostFile(step.path, ())
+                continue
+            if parts:
+                known = all(length for _, _, length in parts)
+                spans = tuple((offset, length) for _, offset, length in parts)
+                yield LostFile(step.path, spans if known else ())
+        yield from (LostFile(path, ()) for path in folders)
+
+
+def _ids(rows: NDArray[np.void]) -> Ids:
+    return np.ascontiguousarray(rows).view(np.uint8).reshape(-1, 32)
+
+
+def _unique(lists: Sequence[Ids]) -> Ids:
+    joined = np.concatenate(lists) if lists else np.empty((0, 32), np.uint8)
+    return np.unique(joined, axis=0) if len(joined) else joined
+
+
+def _isin(ids: Ids, others: Ids) -> NDArray[np.bool_]:
+    return np.isin(
+        np.ascontiguousarray(ids).view("S32").reshape(-1),
+        np.ascontiguousarray(others).view("S32").reshape(-1),
+    )

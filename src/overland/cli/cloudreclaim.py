@@ -1,0 +1,46 @@
+"""`overland cloud reclaim`: delete what no recovery point needs, or say what that would be."""
+
+import time
+from typing import Any, Final
+
+import click
+
+from overland.cli.cloudcomputer import ApiClient, with_api
+from overland.cli.outcome import count_text, note, show, size_text
+
+__all__ = ["reclaim"]
+
+_POLL_S: Final = 0.2
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--source-computer", metavar="ID", help="For one source computer only.")
+@with_api
+def reclaim(*, api: ApiClient, dry_run: bool, source_computer: str | None, as_json: bool) -> None:
+    """Reclaim the space of recovery points whose time is over.
+
+    The cloud does it every day by itself.  Nothing is deleted that was needed within the last two
+    weeks, and nothing at all of a source computer whose recovery points cannot all be read.
+    """
+    body = {"dry_run": dry_run, "source_computer_id": source_computer}
+    found = api.ask("POST", "/v1/reclaims", "reclaim", json=body)
+    query = "" if source_computer is None else f"?source_computer={source_computer}"
+    while any(each["state"] == "running" for each in found):
+        time.sleep(_POLL_S)
+        found = api.ask("GET", f"/v1/reclaims{query}", "reclaim")
+    for each in found:
+        if each["problem"] is not None:
+            note(f"warning: {each['name']}: {each['problem']}")
+    text = "\n".join(_line(each) for each in found)
+    show(found, text or "there is no source computer yet", as_json=as_json)
+
+
+def _line(run: dict[str, Any]) -> str:  # Any: an answer of JSON
+    verb = "would delete" if run["state"] == "preview" else "deleted"
+    return (
+        f"{run['name']}: {verb} {count_text(run['objects_deleted'], 'object')}, "
+        f"{size_text(run['bytes_deleted'])}; {count_text(run['objects_waiting'], 'object')}, "
+        f"{size_text(run['bytes_waiting'])} unneeded for less than the time of grace; "
+        f"{count_text(run['points_reclaimed'], 'recovery point')} reclaimed"
+    )

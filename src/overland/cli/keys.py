@@ -1,0 +1,148 @@
+"""`overland keys`: change what opens this computer's backups."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from overland.agent import keys as change
+from overland.cli.machine import AgentMachine, open_agent
+from overland.cli.outcome import Commands, is_interactive, json_option, note, show
+from overland.cli.refusals import FileTaken
+from overland.cli.secrets import read_passphrase, write_private
+from overland.ports.objects import Objects
+
+__all__ = ["keys"]
+
+_passphrase_option = click.option(
+    "--new-passphrase-file",
+    "passphrase_file",
+    type=click.Path(path_type=Path),
+    help="File whose first line is the new passphrase, of at least 16 characters; asked for if "
+    "absent.",
+)
+_kit_option = click.option(
+    "--recovery-kit",
+    "kit_file",
+    type=click.Path(path_type=Path),
+    help="Where to write the new recovery kit; print it, lock it away, and delete the file.",
+)
+_OLD_COPIES = (
+    "Drives and staging locations made before still open with what opened them then: see "
+    "docs/how-to/change-the-passphrase.md"
+)
+
+
+@click.group(cls=Commands)
+def keys() -> None:
+    """The passphrase and the recovery kit that open this computer's backups."""
+
+
+@keys.command()
+@_passphrase_option
+@json_option
+def passphrase(*, passphrase_file: Path | None, as_json: bool) -> None:
+    """Replace the passphrase; the recovery kit keeps working."""
+    with _machine() as (machine, vault):
+        generation = change.change_passphrase(
+            machine.home,
+            vault,
+            passphrase=read_passphrase(passphrase_file, twice=True),
+            random=secrets.token_bytes,
+        )
+    _show(generation, "the passphrase was replaced", vault=vault, as_json=as_json)
+
+
+@keys.command("recovery-kit")
+@_kit_option
+@json_option
+def recovery_kit(*, kit_file: Path | None, as_json: bool) -> None:
+    """Make a new recovery kit and withdraw the old one; the passphrase keeps working."""
+    _check_kit_file(kit_file)
+    with _machine() as (machine, vault):
+        generation = change.new_recovery_kit(
+            machine.home, vault, random=secrets.token_bytes, keep=_keeper(kit_file)
+        )
+    _show(generation, "the recovery kit was replaced", vault=vault, as_json=as_json)
+
+
+@keys.command()
+@_passphrase_option
+@_kit_option
+@json_option
+def rotate(*, passphrase_file: Path | None, kit_file: Path | None, as_json: bool) -> None:
+    """Replace passphrase and recovery kit in one step.
+
+    Nothing is uploaded again: the key that seals the data stays.  Whoever had it keeps it.
+    """
+    _check_kit_file(kit_file)
+    with _machine() as (machine, vault):
+        generation = change.rotate(
+            machine.home,
+            vault,
+            passphrase=read_passphrase(passphrase_file, twice=True),
+            random=secrets.token_bytes,
+            keep=_keeper(kit_file),
+        )
+    _show(generation, "passphrase and recovery kit were replaced", vault=vault, as_json=as_json)
+
+
+@keys.command()
+@json_option
+def publish(*, as_json: bool) -> None:
+    """Finish a change that was interrupted: bring the newest keyring to the vault."""
+    with _machine() as (machine, vault):
+        generation = change.publish(machine.home, vault)
+    _show(generation, "nothing is left to do", vault=vault, as_json=as_json)
+
+
+@keys.command()
+@json_option
+def status(*, as_json: bool) -> None:
+    """Show which keyring counts here, and which in the vault."""
+    with _machine(exclusive=False) as (machine, vault):
+        found = change.generations(machine.home, vault)
+    in_vault = "no vault" if found.vault is None else str(found.vault)
+    then = "" if found.is_published else "\nNext: overland keys publish"
+    show(
+        {"here": found.here, "vault": found.vault, "is_published": found.is_published},
+        f"keyring here      {found.here}\nkeyring in vault  {in_vault}{then}",
+        as_json=as_json,
+    )
+
+
+@contextmanager
+def _machine(*, exclusive: bool = True) -> Iterator[tuple[AgentMachine, Objects | None]]:
+    with open_agent(exclusive=exclusive) as machine:
+        machine.home.identity()
+        yield machine, machine.vault() if machine.home.is_registered() else None
+
+
+def _check_kit_file(kit_file: Path | None) -> None:
+    if kit_file is None and not is_interactive():
+        raise click.UsageError("give --recovery-kit FILE: the kit is shown once and kept nowhere")
+    if kit_file is not None and kit_file.exists():
+        raise FileTaken(kit_file)
+
+
+def _keeper(kit_file: Path | None) -> Callable[[str], None]:
+    """Return what keeps a kit: in a file, durably, or on the screen."""
+
+    def keep(kit: str) -> None:
+        if kit_file is None:
+            note(f"\nRecovery kit, shown once. Write it down and lock it away:\n\n{kit}\n")
+        else:
+            write_private(kit_file, kit + "\n")
+
+    return keep
+
+
+def _show(generation: int, what: str, *, vault: Objects | None, as_json: bool) -> None:
+    where = "here and in the vault" if vault is not None else "here; there is no vault yet"
+    show(
+        {"keyring": generation, "in_vault": vault is not None},
+        f"{what}: keyring {generation} counts from now on, {where}\n{_OLD_COPIES}",
+        as_json=as_json,
+    )

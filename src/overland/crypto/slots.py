@@ -1,0 +1,128 @@
+"""A keyring's slots: the master key, wrapped by what opens it (`keys-v1.md` §2.2)."""
+
+import unicodedata
+from collections.abc import Callable
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from overland.crypto.aead import derive
+from overland.crypto.keyring import (
+    KIND_PASSPHRASE,
+    KIND_RECOVERY_KIT,
+    Argon2Parameters,
+    Slot,
+)
+from overland.crypto.secrets import Secret
+from overland.errors import RefusedError
+from overland.values import RepositoryId
+
+__all__ = [
+    "MIN_PASSPHRASE_CHARACTERS",
+    "PassphraseTooShort",
+    "Random",
+    "additional_data",
+    "check_length",
+    "kit_slot",
+    "passphrase_slot",
+    "stretch",
+    "unwrap",
+]
+
+MIN_PASSPHRASE_CHARACTERS: Final = 16
+_KEY_BYTES: Final = 32
+_SALT_BYTES: Final = 32
+_NONCE: Final = bytes(12)  # §2.2: every wrapping key wraps one key only
+
+Random = Callable[[int], bytes]
+
+
+class PassphraseTooShort(RefusedError):
+    """A passphrase has fewer than 16 characters."""
+
+    code = "passphrase-too-short"
+
+    def __init__(self, *, characters: int) -> None:
+        super().__init__(
+            f"the passphrase has {characters} characters; "
+            f"choose one with at least {MIN_PASSPHRASE_CHARACTERS}"
+        )
+        self.characters = characters
+
+
+def check_length(passphrase: str) -> None:
+    """Return if the passphrase is long enough to be set.
+
+    Raises:
+        PassphraseTooShort: It is not.
+    """
+    if len(passphrase) < MIN_PASSPHRASE_CHARACTERS:
+        raise PassphraseTooShort(characters=len(passphrase))
+
+
+def passphrase_slot(
+    passphrase: str,
+    master: Secret,
+    repository_id: RepositoryId,
+    random: Random,
+    cost: Argon2Parameters,
+) -> Slot:
+    """Return a slot that opens with a passphrase, with a fresh salt."""
+    salt = random(_SALT_BYTES)
+    wrapping = stretch(passphrase, salt, cost)
+    return Slot(
+        kind="passphrase",
+        salt=salt.hex(),
+        argon2id=cost,
+        wrapped_master_key=_wrap(wrapping, master, additional_data(repository_id, KIND_PASSPHRASE)),
+    )
+
+
+def kit_slot(kit_key: Secret, master: Secret, repository_id: RepositoryId, random: Random) -> Slot:
+    """Return a slot that opens with a recovery kit's key, with a fresh salt."""
+    salt = random(_SALT_BYTES)
+    wrapping = derive(kit_key, KIND_RECOVERY_KIT, salt=salt)
+    return Slot(
+        kind="recovery-kit",
+        salt=salt.hex(),
+        argon2id=None,
+        wrapped_master_key=_wrap(
+            wrapping, master, additional_data(repository_id, KIND_RECOVERY_KIT)
+        ),
+    )
+
+
+def _wrap(wrapping: Secret, master: Secret, aad: bytes) -> str:
+    return AESGCM(wrapping.reveal()).encrypt(_NONCE, master.reveal(), aad).hex()
+
+
+def unwrap(wrapping: Secret, slot: Slot, repository_id: RepositoryId) -> Secret | None:
+    """Return the master key in a slot, or None where this is not what opens it."""
+    try:
+        secret = AESGCM(wrapping.reveal()).decrypt(
+            _NONCE,
+            bytes.fromhex(slot.wrapped_master_key),
+            additional_data(repository_id, slot.kind),
+        )
+    except InvalidTag:
+        return None
+    return Secret(secret)
+
+
+def stretch(passphrase: str, salt: bytes, cost: Argon2Parameters) -> Secret:
+    """Return the wrapping key of a passphrase: Argon2id 1.3 over its NFKC form (§2.2)."""
+    kdf = Argon2id(
+        salt=salt,
+        length=_KEY_BYTES,
+        iterations=cost.iterations,
+        lanes=cost.lanes,
+        memory_cost=cost.memory_kib,
+    )
+    return Secret(kdf.derive(unicodedata.normalize("NFKC", passphrase).encode()))
+
+
+def additional_data(repository_id: RepositoryId, kind: str) -> bytes:
+    """Return what is authenticated with a wrapped key: whose it is, and of which kind (§2.2)."""
+    return f"overland-keyring-v1\0{repository_id}\0{kind}".encode()

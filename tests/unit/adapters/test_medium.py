@@ -1,0 +1,90 @@
+"""Reading ahead gives the same bytes, and nobody's view changes under their hands."""
+
+import gc
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from overland.adapters import medium
+from overland.adapters.medium import BUFFER_BYTES, BufferPool, read_blocks
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 4096, BUFFER_BYTES, BUFFER_BYTES + 1, 9_000_001])
+@pytest.mark.parametrize("block_bytes", [4096, 100_000, BUFFER_BYTES])
+def test_blocks_are_the_file_whatever_their_size(
+    tmp_path: Path, size_bytes: int, block_bytes: int
+) -> None:
+    content = os.urandom(size_bytes)
+    (tmp_path / "a").write_bytes(content)
+    fd = os.open(tmp_path / "a", os.O_RDONLY)
+
+    found = b"".join(bytes(b) for b in read_blocks(fd, block_bytes=block_bytes, pool=BufferPool()))
+
+    os.close(fd)
+    assert found == content
+
+
+def test_who_leaves_early_keeps_an_unchanged_view(tmp_path: Path) -> None:
+    pool = BufferPool()
+    for name, byte in (("a", b"a"), ("b", b"b")):
+        (tmp_path / name).write_bytes(byte * (3 * BUFFER_BYTES))
+    first = os.open(tmp_path / "a", os.O_RDONLY)
+    blocks = read_blocks(first, block_bytes=BUFFER_BYTES, pool=pool)
+    kept = next(blocks)
+    blocks.close()  # type: ignore[attr-defined] # a generator
+    os.close(first)
+    gc.collect()
+
+    second = os.open(tmp_path / "b", os.O_RDONLY)
+    for _ in read_blocks(second, block_bytes=BUFFER_BYTES, pool=pool):
+        pass
+    os.close(second)
+
+    assert kept == b"a" * BUFFER_BYTES
+
+
+def test_the_next_block_is_read_while_one_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(bytes(3 * BUFFER_BYTES))
+    fd = os.open(tmp_path / "a", os.O_RDONLY)
+    begun, fill, fills = threading.Event(), medium._fill, list[int]()
+
+    def noted(fd: int, view: memoryview) -> int:
+        fills.append(len(view))
+        if len(fills) == 2:
+            begun.set()
+        return fill(fd, view)
+
+    monkeypatch.setattr(medium, "_fill", noted)
+    blocks = read_blocks(fd, block_bytes=BUFFER_BYTES, pool=BufferPool())
+
+    next(blocks)
+
+    assert begun.wait(20), "nobody asked for the second block yet"
+    assert sum(len(block) for block in blocks) == 2 * BUFFER_BYTES
+    os.close(fd)
+
+
+def test_an_error_of_the_device_comes_where_its_block_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(bytes(3 * BUFFER_BYTES))
+    fd = os.open(tmp_path / "a", os.O_RDONLY)
+    fill, fills = medium._fill, list[int]()
+
+    def failing(fd: int, view: memoryview) -> int:
+        fills.append(1)
+        if len(fills) == 2:
+            raise OSError(5, "Input/output error")
+        return fill(fd, view)
+
+    monkeypatch.setattr(medium, "_fill", failing)
+    blocks = read_blocks(fd, block_bytes=BUFFER_BYTES, pool=BufferPool())
+
+    assert len(next(blocks)) == BUFFER_BYTES
+    with pytest.raises(OSError, match="Input/output"):
+        next(blocks)
+    os.close(fd)

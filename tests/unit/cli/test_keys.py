@@ -1,0 +1,87 @@
+"""`overland keys` as it is typed, without a cloud."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from overland.cli.main import overland
+from overland.cli.outcome import Exit
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OVERLAND_HOME", str(tmp_path / "home"))
+    (tmp_path / "old").write_text("correct horse battery\n")
+    (tmp_path / "new").write_text("staple correct horse\n")
+    made = typed(
+        *("agent", "init", "--name", "files", "--passphrase-file", tmp_path / "old"),
+        *("--recovery-kit", tmp_path / "kit"),
+    )
+    assert made.exit_code == Exit.OK, made.output
+    return tmp_path
+
+
+def typed(*words: object) -> Result:
+    return CliRunner().invoke(overland, [str(word) for word in words])
+
+
+def keyrings(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "home" / "agent" / "keys").iterdir())
+
+
+def test_a_new_passphrase_is_a_new_keyring(home: Path) -> None:
+    done = typed("keys", "passphrase", "--new-passphrase-file", home / "new", "--json")
+    assert done.exit_code == Exit.OK, done.output
+    assert json.loads(done.stdout) == {"keyring": 2, "in_vault": False}
+    assert keyrings(home) == ["00000002.keyring"]
+    assert "staple" not in done.output
+
+
+def test_a_new_kit_is_written_for_its_owner_only_and_never_over_another(home: Path) -> None:
+    done = typed("keys", "recovery-kit", "--recovery-kit", home / "second")
+    assert done.exit_code == Exit.OK, done.output
+    assert stat.S_IMODE((home / "second").stat().st_mode) == 0o600
+    second, first = ((home / name).read_text() for name in ("second", "kit"))
+    assert second.splitlines()[:2] == first.splitlines()[:2], "the same repository"
+    assert second != first
+    assert second.splitlines()[2] not in done.output, "the kit is in its file only"
+    again = typed("keys", "recovery-kit", "--recovery-kit", home / "second")
+    assert again.exit_code == Exit.REFUSED
+    assert (home / "second").read_text() == second
+    assert keyrings(home) == ["00000002.keyring"], "the refusal changed nothing"
+
+
+def test_rotation_replaces_both(home: Path) -> None:
+    done = typed(
+        *("keys", "rotate", "--new-passphrase-file", home / "new"),
+        *("--recovery-kit", home / "second"),
+    )
+    assert done.exit_code == Exit.OK, done.output
+    shown = typed("keys", "status", "--json")
+    assert json.loads(shown.stdout) == {"here": 2, "vault": None, "is_published": True}
+
+
+def test_a_short_passphrase_is_refused(home: Path) -> None:
+    (home / "short").write_text("too short\n")
+    refused = typed("keys", "passphrase", "--new-passphrase-file", home / "short")
+    assert refused.exit_code == Exit.REFUSED
+    assert "[passphrase-too-short]" in refused.stderr
+    assert keyrings(home) == ["00000001.keyring"]
+
+
+def test_without_a_terminal_the_kit_needs_a_file(home: Path) -> None:
+    for words in (("keys", "recovery-kit"), ("keys", "rotate", "--new-passphrase-file", "x")):
+        assert typed(*words).exit_code == Exit.USAGE
+    assert keyrings(home) == ["00000001.keyring"]
+
+
+def test_a_computer_without_keys_has_none_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVERLAND_HOME", str(tmp_path))
+    refused = typed("keys", "publish")
+    assert refused.exit_code == Exit.REFUSED
+    assert "[agent-not-initialised]" in refused.stderr

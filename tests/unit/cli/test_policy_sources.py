@@ -1,0 +1,114 @@
+"""The options of `overland policy` that say what is protected, as they are typed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from overland.cli.main import overland
+from overland.cli.outcome import Exit
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OVERLAND_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "rules").write_text("*.tmp\n")
+    return tmp_path
+
+
+def typed(*words: object) -> Result:
+    return CliRunner().invoke(overland, [str(word) for word in words])
+
+
+def saved(name: str = "docs") -> dict[str, Any]:
+    shown = typed("policy", "show", name, "--json")
+    assert shown.exit_code == Exit.OK, shown.output
+    policy: dict[str, Any] = json.loads(shown.stdout)["policy"]
+    return policy
+
+
+def test_what_is_protected_is_saved_and_shown(home: Path) -> None:
+    made = typed(
+        *("policy", "create", "docs", "--source", "source", "--image", "/dev/vg/data"),
+        *("--command", "db/shop.sql", "--exclude-from", "rules", "--include-from", "rules"),
+        *("--exclude-caches", "--exclude-if-present", ".nobackup"),
+        *("--exclude-larger-than", "2MiB", "--snapshot", "auto"),
+        *("--", "pg_dump", "--format", "c", "the shop"),
+    )
+    assert made.exit_code == Exit.OK, made.output
+    policy = saved()
+    assert policy["commands"] == [
+        {
+            "name": "db/shop.sql",
+            "argv": ["pg_dump", "--format", "c", "the shop"],
+            "timeout_s": 3600.0,
+        }
+    ]
+    assert policy["images"] == ["/dev/vg/data"]
+    assert policy["exclude_from"] == policy["include_from"] == [str(home / "rules")]
+    assert (policy["exclude_caches"], policy["exclude_if_present"]) == (True, [".nobackup"])
+    assert policy["exclude_larger_than_bytes"] == 2 << 20
+    assert policy["snapshot"] == "auto"
+    for text in ("pg_dump --format c 'the shop'", "/dev/vg/data", ".nobackup", "2.0 MiB", "auto"):
+        assert text in made.output
+
+
+def test_commands_are_added_replaced_and_removed() -> None:
+    assert typed("policy", "create", "docs", "--command", "a", "--", "one").exit_code == Exit.OK
+    for name, program in (("b", "two"), ("a", "three")):
+        done = typed("policy", "add-command", "docs", name, "--timeout", "60", "--", program, "-x")
+        assert done.exit_code == Exit.OK, done.output
+    assert {each["name"]: each["argv"] for each in saved()["commands"]} == {
+        "a": ["three", "-x"],
+        "b": ["two", "-x"],
+    }
+    assert typed("policy", "remove-command", "docs", "a").exit_code == Exit.OK
+    assert [each["name"] for each in saved()["commands"]] == ["b"]
+    refused = typed("policy", "remove-command", "docs", "a")
+    assert "policy-invalid" in refused.output
+    refused = typed("policy", "remove-command", "docs", "b")
+    assert "at least one" in refused.output, "a policy protects something"
+
+
+def test_rules_are_changed_one_by_one() -> None:
+    typed("policy", "create", "docs", "--source", "source", "--exclude", "*.o", "--exclude-caches")
+    done = typed("policy", "change", "docs", "--no-exclude-caches", "--snapshot", "btrfs")
+    assert done.exit_code == Exit.OK, done.output
+    policy = saved()
+    assert (policy["exclude"], policy["exclude_caches"]) == (["*.o"], False)
+    assert policy["snapshot"] == "btrfs"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--source", "source", "--", "pg_dump"), "usage"),
+        (("--command", "a"), "usage"),
+        ((), "policy-invalid"),
+        (("--source", "source", "--exclude-from", "missing"), "pattern-file-unreadable"),
+        (("--source", "source", "--exclude-if-present", "a/b"), "policy-invalid"),
+        (("--source", "/", "--command", "a", "--", "x"), "policy-invalid"),
+        (("--source", "/srv", "--command", "srv/a", "--", "x"), "policy-invalid"),
+        (("--image", "/srv/a", "--command", "/srv", "--", "x"), "policy-invalid"),
+        (("--command", "../a", "--", "x"), "policy-invalid"),
+        (("--command", "a/", "--", "x"), "policy-invalid"),
+        (("--command", "a\nb", "--", "x"), "policy-invalid"),
+        (("--command", "a" * 300, "--", "x"), "policy-invalid"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else value,
+)
+def test_what_cannot_be_protected_is_refused(words: tuple[str, ...], code: str) -> None:
+    refused = typed("policy", "create", "docs", *words)
+    assert refused.exit_code in {Exit.USAGE, Exit.REFUSED}
+    assert f"[{code}]" in refused.output
+    assert "docs" not in typed("policy", "list").output
+
+
+def test_a_timeout_belongs_to_standard_input() -> None:
+    assert typed("backup", "now", "docs", "--timeout", "5").exit_code == Exit.USAGE

@@ -1,0 +1,299 @@
+"""Snapshots are taken, read under the sources' own paths, and never left behind.
+
+The btrfs tests make a file system on a loop device.  ZFS is only tested against a program that
+acts like its command: not verified on the real one.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.backed_up import BackedUp
+
+from overland.adapters.programs import SystemPrograms
+from overland.ports.programs import ProgramAbsent
+from overland.source.snapshots import (
+    Mount,
+    SnapshotImpossible,
+    SnapshotMode,
+    SnapshotView,
+    read_mounts,
+    snapshots,
+)
+from overland.source.streams import StreamSource
+
+REPOSITORY = "6f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11"
+PREFIX = ".overland-snapshot-6f1c1e0a-"
+
+on_btrfs = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mkfs.btrfs") is None,
+    reason="needs root and btrfs-progs",
+)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Path]:
+    """A btrfs file system, mounted."""
+    image, place = tmp_path / "btrfs.img", tmp_path / "volume"
+    with image.open("wb") as file:
+        file.truncate(160 << 20)
+    place.mkdir()
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", image, place], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount btrfs here: {mounted.stderr}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--recursive", place], check=True)
+
+
+def subvolume(path: Path) -> Path:
+    subprocess.run(["btrfs", "subvolume", "create", path], check=True, capture_output=True)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def back_up(
+    backed: BackedUp, *roots: Path, mode: SnapshotMode = "btrfs", **changes: object
+) -> SnapshotView:
+    with snapshots(
+        [os.fsencode(root) for root in roots],
+        mode=mode,
+        repository_id=REPOSITORY,
+        programs=SystemPrograms(),
+    ) as view:
+        backed.back_up(*roots, elsewhere=view.elsewhere, **changes)
+    return view
+
+
+def restored(backed: BackedUp, source: Path, number: int = -1) -> Path:
+    target = backed.target / str(number % len(backed.results))
+    backed.restore(number, target=target, strip=b"/")
+    return target / str(source).lstrip("/")
+
+
+@pytest.mark.root
+@on_btrfs
+def test_what_changes_after_the_snapshot_is_not_in_the_point(volume: Path, tmp_path: Path) -> None:
+    data = subvolume(volume / "data")
+    source = data / "inside"
+    source.mkdir()
+    for name in ("one", "two"):
+        (source / name).write_text("before")
+    backed = BackedUp(tmp_path / "backup")
+    code = "import sys; [open(name, 'w').write('after') for name in sys.argv[1:]]"
+    argv = [sys.executable, "-c", code, str(source / "one"), str(source / "two")]
+    # Streams are read when the snapshot is taken, and before the folders.
+    change = StreamSource(path="/change", timeout_s=30, open=lambda: SystemPrograms().start(argv))
+    view = back_up(backed, source, source / "two", streams=(change,))
+    assert view.notes == []
+    found = restored(backed, source)
+    assert [(found / name).read_text() for name in ("one", "two")] == ["before", "before"]
+    assert (source / "one").read_text() == "after"
+    assert names(data) == ["inside"], "the snapshot is removed"
+    back_up(backed, source, source / "two")
+    found = restored(backed, source)
+    assert [(found / name).read_text() for name in ("one", "two")] == ["after", "after"]
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@on_btrfs
+def test_two_files_that_a_writer_keeps_equal_are_equal_in_every_point(
+    volume: Path, tmp_path: Path
+) -> None:
+    data = subvolume(volume / "data")
+    for number in range(300):
+        (data / f"m{number}").write_bytes(os.urandom(4096))
+    stop = threading.Event()
+
+    def count() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            for name in ("a", "z"):  # `a` is never more than one ahead
+                (data / "new").write_text(str(number))
+                (data / "new").rename(data / name)
+
+    writer = threading.Thread(target=count)
+    writer.start()
+    while not (data / "z").exists():
+        pass
+    backed = BackedUp(tmp_path / "backup")
+    try:
+        for _ in range(3):
+            back_up(backed, data)
+    finally:
+        stop.set()
+        writer.join()
+    for number in range(3):
+        found = restored(backed, data, number)
+        ahead = int((found / "a").read_text()) - int((found / "z").read_text())
+        assert ahead in {0, 1}, "the two were read at different instants"
+
+
+@pytest.mark.root
+@on_btrfs
+def test_what_lies_below_in_another_subvolume_or_mount_is_read_as_it_is(
+    volume: Path, tmp_path: Path
+) -> None:
+    data = subvolume(volume / "data")
+    nested, own = subvolume(data / "nested"), subvolume(data / "own")
+    mounted = data / "mounted"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", mounted], check=True)
+    for folder in (data, nested, own, mounted):
+        (folder / "file").write_text(folder.name)
+    backed = BackedUp(tmp_path / "backup")
+    back_up(backed, data, own, one_file_system=False)
+    found = restored(backed, data)
+    for below in ("", "nested", "own", "mounted"):
+        assert (found / below / "file").read_text() == (data / below).name
+    assert names(data) == ["file", "mounted", "nested", "own"]
+    assert names(own) == ["file"]
+    back_up(backed, data, one_file_system=True)
+    found = restored(backed, data)
+    assert names(found) == ["file"]
+    skipped = {each.path.rpartition(b"/")[2] for each in backed.results[-1].skipped}
+    assert skipped == {b"mounted", b"nested", b"own"}
+
+
+@pytest.mark.root
+@on_btrfs
+def test_what_a_killed_run_left_is_removed_by_the_next_and_nothing_else(
+    volume: Path, tmp_path: Path
+) -> None:
+    data = subvolume(volume / "data")
+    (data / "file").write_text("x")
+    left = data / f"{PREFIX}00000000"
+    others = data / ".overland-snapshot-11111111-00000000"
+    for name in (left, others):
+        subprocess.run(
+            ["btrfs", "subvolume", "snapshot", "-r", data, name], check=True, capture_output=True
+        )
+    plain = data / f"{PREFIX}folder"
+    plain.mkdir()
+    backed = BackedUp(tmp_path / "backup")
+    back_up(backed, data)
+    assert names(data) == sorted([others.name, plain.name, "file"])
+    assert names(restored(backed, data)) == sorted([plain.name, "file"])
+
+
+@pytest.mark.root
+@on_btrfs
+def test_a_run_that_is_killed_leaves_one_snapshot_and_the_next_run_none(
+    volume: Path, tmp_path: Path
+) -> None:
+    data = subvolume(volume / "data")
+    code = (
+        "import os, sys\n"
+        "from overland.adapters.programs import SystemPrograms\n"
+        "from overland.source.snapshots import snapshots\n"
+        f"with snapshots([os.fsencode(sys.argv[1])], mode='btrfs', repository_id='{REPOSITORY}',\n"
+        "               programs=SystemPrograms()):\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", code, data], check=False, capture_output=True)
+    assert died.returncode == -9, died.stderr
+    assert [name.startswith(PREFIX) for name in names(data)] == [True]
+    back_up(BackedUp(tmp_path / "backup"), data)
+    assert names(data) == []
+
+
+@pytest.mark.root
+@on_btrfs
+def test_a_snapshot_that_is_not_read_only_is_not_ours_to_remove(
+    volume: Path, tmp_path: Path
+) -> None:
+    data = subvolume(volume / "data")
+    subvolume(data / f"{PREFIX}precious")
+    with pytest.raises(SnapshotImpossible, match="not a snapshot of ours"):
+        back_up(BackedUp(tmp_path / "backup"), data)
+    assert names(data) == [f"{PREFIX}precious"]
+
+
+def test_where_none_can_be_taken_auto_says_so_and_reads_what_is_there(tmp_path: Path) -> None:
+    mounts = [Mount(path=b"/", kind="ext4", device=b"/dev/sda1")]
+
+    def enter(mode: SnapshotMode) -> SnapshotView:
+        with snapshots(
+            [os.fsencode(tmp_path)],
+            mode=mode,
+            repository_id=REPOSITORY,
+            programs=SystemPrograms(),
+            mounts=lambda: mounts,
+        ) as view:
+            return view
+
+    view = enter("auto")
+    assert view.elsewhere(os.fsencode(tmp_path), 0) is None
+    assert "without a snapshot" in view.notes[0]
+    assert "ext4" in view.notes[0]
+    assert enter("none").notes == []
+    with pytest.raises(SnapshotImpossible, match="ext4"):
+        enter("btrfs")
+
+
+ZFS = """#!/bin/sh
+# Acts like `zfs`, over folders: dataset tank/data is {dataset}.
+set -e
+case "$1" in
+  snapshot) mkdir -p {dataset}/.zfs/snapshot; mkdir {dataset}/.zfs/snapshot/"${{2#tank/data@}}"
+            cp {dataset}/file {dataset}/.zfs/snapshot/"${{2#tank/data@}}"/;;
+  list) for name in $(ls {dataset}/.zfs/snapshot 2>/dev/null); do echo "tank/data@$name"; done;;
+  destroy) case "$2" in tank/data@?*) ;; *) exit 9;; esac
+           rm -r {dataset}/.zfs/snapshot/"${{2#tank/data@}}";;
+  *) exit 2;;
+esac
+"""
+
+
+def test_a_dataset_is_read_in_its_snapshot_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, tools = tmp_path / "data", tmp_path / "bin"
+    kept = dataset / ".zfs" / "snapshot"
+    for folder in (kept / "overland-snapshot-6f1c1e0a-left", kept / "daily", tools):
+        folder.mkdir(parents=True)
+    (dataset / "file").write_text("before")
+    (tools / "zfs").write_text(ZFS.format(dataset=dataset))
+    (tools / "zfs").chmod(0o755)
+    mounts = [Mount(path=os.fsencode(dataset), kind="zfs", device=b"tank/data")]
+
+    def take() -> SnapshotView:
+        with snapshots(
+            [os.fsencode(dataset)],
+            mode="zfs",
+            repository_id=REPOSITORY,
+            programs=SystemPrograms(),
+            mounts=lambda: mounts,
+        ) as view:
+            where = view.elsewhere(os.fsencode(dataset), 0)
+            assert where is not None
+            (dataset / "file").write_text("after")
+            assert Path(os.fsdecode(where), "file").read_text() == "before"
+            assert len(names(kept)) == 2, "what a killed run left is gone"
+        return view
+
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    with pytest.raises(ProgramAbsent):
+        take()
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    take()
+    assert names(kept) == ["daily"], "ours is gone, and others stay"
+
+
+def test_mounts_are_read_from_the_system() -> None:
+    found = {mount.path: mount.kind for mount in read_mounts()}
+    assert found[b"/proc"] == "proc"
