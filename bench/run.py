@@ -1,292 +1,299 @@
-"""Measure the data path on this machine: back up, back up again, change a little, restore, check.
+"""Compare the data path with restic and borg on this machine, side by side.
 
-    ./dev bench --size-mib 2048 --small-files 20000 [--json] [--folder /var/tmp]
+    ./dev bench                            all four data sets, one round; half an hour
+    ./dev bench --scale 0.1                a tenth of it, in minutes
+    ./dev bench --data VM --tools overland,restic --rounds 3 --json figures.json
 
-Rates count the source's bytes.  Figures depend on the machine and on what else it does; compare
-those of one run, or of runs side by side.
+Every step is run by all tools in turn before the next one begins, and the figures of one run are
+compared with each other only: `bench/README.md` has the data, the settings and the targets.
 """
 
 import argparse
 import json
-import logging
 import os
-import resource
+import platform
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
-from uuid import uuid4
+from typing import Any, Final, TypeVar
 
-import structlog
+from bench.data import DATA_SETS, DataSet, generate, modify
+from bench.install import borg_program, restic_program
+from bench.measure import Command, Cost, ToolFailed, folder_bytes, run
+from bench.report import Result, as_json, print_tables
+from bench.tools import STEPS, Borg, Overland, Place, Restic, Step, Tar, Tool
+from rich.console import Console
 
-from overland.adapters.clock import SystemClock
-from overland.adapters.folderobjects import FolderObjects
-from overland.adapters.posix import PosixFiles
-from overland.agent.backup.run import BackupPlan, BackupResult, back_up
-from overland.agent.check.run import check
-from overland.agent.compare import compare_trees
-from overland.agent.points.chunks import ChunkStore
-from overland.agent.points.reading import ReadKeys, open_point
-from overland.agent.repository import Repository
-from overland.agent.restore.report import RestoreOptions
-from overland.agent.restore.run import restore
-from overland.agent.sources import LayeredObjects
-from overland.crypto.keys import MasterKey, Purpose
-from overland.crypto.secrets import Secret
-from overland.crypto.sign import generate_signing_key, public_key
-from overland.ports.progress import NullProgress
-from overland.values import PointId, RepositoryId, SeedId
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from bench.data import generate
-
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+from overland.agent.compare import Rules, compare_trees
 
 T = TypeVar("T")
 
-_SETTLE_S = 2.5  # files younger than this are not trusted to be unchanged
+_TOOLS: Final = ("overland", "restic", "borg")
+_NEEDED: Final = ("first", "incremental")  # every other step can be left out
+_SETTLE_S: Final = 3.0  # a backup does not trust younger files to be unchanged
+_SEED: Final = 1
+_WIDTH: Final = 170  # of tables in a file
+
+# What a step leaves at most, in bytes per byte that the source occupies.
+_REPOSITORY_SHARE: Final = 0.8
+_TREES: Final = 2.1  # the source, and one restored at a time
+
+# Rates of one machine of two cores, for the estimate only: seconds per GB, all steps together.
+_MAKE_S_PER_GB: Final = 20
+_TOOL_S_PER_GB: Final = {"overland": 12, "restic": 25, "borg": 40}
+
+_CONTENT_ONLY: Final = Rules(owners=False, attributes=False, holes=False, root=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One phase."""
-
-    phase: str
-    wall_s: float
-    cpu_s: float
-    files: int
-    size_bytes: int
-    stored_bytes: int
-    peak_rss_mib: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Bench:
-    """The folders and the repository of one benchmark."""
-
-    work: Path
-    files: int
-    size_bytes: int
-    workers: int
-    level: int
-    master: MasterKey
-    signing: Secret
-    repository_id: RepositoryId
-
-    @property
-    def source(self) -> Path:
-        """What is backed up."""
-        return self.work / "source"
-
-    def repository(self) -> Repository:
-        """Open the repository, as a new process would."""
-        state = self.work / "state"
-        return Repository(
-            repository_id=self.repository_id,
-            master_key=self.master,
-            signing_key=self.signing,
-            state=PosixFiles(state),
-            state_folder=state,
-        )
-
-    def read_keys(self) -> ReadKeys:
-        """Return the keys for restoring."""
-        return ReadKeys(
-            repository_id=self.repository_id,
-            signing_public_key=public_key(self.signing),
-            chunk_id=self.master.subkey(Purpose.CHUNK_ID),
-            segment=self.master.subkey(Purpose.SEGMENT),
-            index=self.master.subkey(Purpose.INDEX),
-            point=self.master.subkey(Purpose.POINT),
-        )
-
-    def objects(self, out: str) -> FolderObjects:
-        """Return what lies in the folder `out`."""
-        return FolderObjects(PosixFiles(self.work / out))
-
-    def restore(self, point: PointId) -> None:
-        """Restore a point of the folder `seed`."""
-        layered = LayeredObjects([("seed", self.objects("seed"))])
-        keys = self.read_keys()
-        store = ChunkStore(layered, keys)
-        store.load_index()
-        restore(
-            open_point(layered, keys, point),
-            store=store,
-            target=os.fsencode(self.work / "restored"),
-            progress=NullProgress(),
-            options=RestoreOptions(
-                strip=os.fsencode(self.source), workers=self.workers, sync=False
-            ),
-        )
-
-    def check(self) -> None:
-        """Check the folder `seed`."""
-        report = check(
-            self.objects("seed"),
-            progress=NullProgress(),
-            keys=self.read_keys(),
-            workers=self.workers,
-        )
-        assert not report.findings, report.findings
-
-    def back_up(self, out: str, *, base: PointId | None) -> BackupResult:
-        """Make a point in the folder `out`."""
-        seed = None if base else SeedId(str(uuid4()))
-        plan = BackupPlan(
-            point_id=PointId(str(uuid4())),
-            kind="incremental" if base else "seed",
-            seed_id=seed,
-            base=base,
-            roots=(self.source,),
-            include=(),
-            exclude=(),
-            one_file_system=True,
-            never_enter=(),
-            policy="bench",
-            host="bench",
-            workers=self.workers,
-            level=self.level,
-        )
-        (self.work / out).mkdir(exist_ok=True)
-        return back_up(
-            plan,
-            repository=self.repository(),
-            out=PosixFiles(self.work / out),
-            clock=SystemClock(),
-            progress=NullProgress(),
-        )
-
-
-def main() -> None:
-    """Run the benchmark and print what came out."""
-    options = _options()
-    work = Path(tempfile.mkdtemp(prefix="overland-bench-", dir=options.folder))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return the exit code."""
+    options = _options(arguments)
+    tools = list(_tools(options))
+    chosen = [DATA_SETS[name] for name in options.data]
+    _say(", ".join(f"{tool.name} {tool.version}" for tool in tools))
+    base = Path(options.folder or tempfile.gettempdir())
+    needed, free = _needed_bytes(chosen, options.scale, len(tools)), shutil.disk_usage(base).free
+    if free < needed:
+        _say(f"{base} has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed;")
+        _say("choose another place with --folder, less with --scale, or fewer with --data")
+        return 1
+    _say(f"about {_estimate_s(chosen, options, tools) / 60:.0f} minutes, in {base}")
+    work = Path(tempfile.mkdtemp(prefix="overland-bench-", dir=base)).resolve()
+    results: list[Result] = []
     try:
-        phases = _measure_all(work, options)
+        for data in chosen:
+            results += _DataBench(data, work / data.name, tools, options).rounds()
+            if not options.keep:
+                shutil.rmtree(work / data.name)
+    except ToolFailed as failure:
+        _say(str(failure))
+        return 1
     finally:
         if not options.keep:
             shutil.rmtree(work)
+    print_tables(results, console=Console(width=None if sys.stdout.isatty() else _WIDTH))
     if options.json:
-        print(json.dumps([asdict(phase) for phase in phases], indent=2))
-    else:
-        _print_table(phases)
+        text = json.dumps(as_json(results, about=_about(options, tools)), indent=1)
+        Path(options.json).write_text(text + "\n")
+    return 0
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size-mib", type=int, default=2048)
-    parser.add_argument("--small-files", type=int, default=20_000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--level", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=None)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--keep", action="store_true")
-    return parser.parse_args()
+class _DataBench:
+    """All rounds over one data set."""
+
+    def __init__(
+        self, data: DataSet, folder: Path, tools: Sequence[Tool], options: argparse.Namespace
+    ) -> None:
+        self._data, self._folder, self._options = data, folder, options
+        with_tar = data.name == "SRC" and "restore" not in options.without
+        self._tools = [*tools, Tar()] if with_tar else list(tools)
+        self._source = folder / "source"
+        self._sizes: dict[str, int] = {}
+
+    def rounds(self) -> list[Result]:
+        """Measure; every round backs up the newest version of the source into new repositories."""
+        scale = self._options.scale
+        self._say(f"making {self._data.about}")
+        self._folder.mkdir(parents=True)
+        _elsewhere(generate, self._data.name, self._source, scale=scale, seed=_SEED)
+        results: list[Result] = []
+        for number in range(1, self._options.rounds + 1):
+            for tool in self._tools:
+                self._prepare(tool)
+            for step in STEPS:
+                if step == "incremental":
+                    self._change(number)
+                if step in self._options.without:
+                    continue
+                if step in _NEEDED:  # both find files that have just been made
+                    time.sleep(self._options.settle)
+                results += self._step(step, number)
+            for tool in self._tools:
+                if not self._options.keep:
+                    shutil.rmtree(self._place(tool).home)
+        return results
+
+    def _prepare(self, tool: Tool) -> None:
+        place = self._place(tool)
+        shutil.rmtree(place.home, ignore_errors=True)
+        place.home.mkdir()
+        for command in tool.prepare(place):
+            self._run(tool, "prepare", command)
+        self._sizes[tool.name] = folder_bytes(place.repository)
+
+    def _change(self, number: int) -> None:
+        scale = self._options.scale
+        _elsewhere(modify, self._data.name, self._source, scale=scale, seed=_SEED + number)
+        for tool in self._tools:
+            if isinstance(tool, Tar):
+                self._run(tool, "pack", tool.pack(self._place(tool)))
+
+    def _step(self, step: Step, number: int) -> Iterator[Result]:
+        # Who begins changes, so that what the first one leaves in caches helps nobody more often.
+        first = (STEPS.index(step) + number) % len(self._tools)
+        for tool in [*self._tools[first:], *self._tools[:first]]:
+            if isinstance(tool, Tar) and step != "restore":
+                continue
+            place = self._place(tool)
+            if self._options.settle:
+                os.sync()  # or one tool would wait for what another has written
+            cost = self._run(tool, step, tool.command(step, place))
+            self._say(f"{step:<11} {tool.name:<9} {cost.wall_s:8.2f} s {cost.cpu_s:8.2f} cpu s")
+            if step == "restore":
+                if number == 1:
+                    self._compare(tool)
+                shutil.rmtree(place.restored)
+            size_bytes = folder_bytes(place.repository)
+            yield Result(
+                data=self._data.name,
+                round_number=number,
+                tool=tool.name,
+                step=step,
+                wall_s=round(cost.wall_s, 3),
+                cpu_s=round(cost.cpu_s, 3),
+                peak_mib=round(cost.peak_mib, 1),
+                repository_bytes=size_bytes,
+                added_bytes=size_bytes - self._sizes[tool.name],
+            )
+            self._sizes[tool.name] = size_bytes
+
+    def _compare(self, tool: Tool) -> None:
+        """Refuse figures of a restore that is not the source."""
+        restored = self._place(tool).restored
+        if tool.restores_under_source:
+            restored = restored / self._source.relative_to("/")
+        rules = Rules() if isinstance(tool, Overland) else _CONTENT_ONLY
+        found = _elsewhere(compare_trees, self._source, restored, rules)
+        assert found.equal, f"{tool.name} restored something else: {found.differences[:10]}"
+
+    def _run(self, tool: Tool, step: str, command: Command) -> Cost:
+        return run(command, log=self._folder / f"{tool.name}-{step}.log")
+
+    def _place(self, tool: Tool) -> Place:
+        home = self._folder / tool.name
+        return Place(
+            home=home,
+            source=self._source,
+            restored=home / "restored",
+            mean_chunk_kib=self._data.mean_chunk_kib,
+        )
+
+    def _say(self, text: str) -> None:
+        _say(f"{self._data.name:<4} {text}")
 
 
-def _measure_all(work: Path, options: argparse.Namespace) -> list[Measured]:
-    (work / "state").mkdir()
-    files, size_bytes = _generated(work / "source", options)
-    bench = Bench(
-        work=work,
-        files=files,
-        size_bytes=size_bytes,
-        workers=options.workers,
-        level=options.level,
-        master=MasterKey(Secret(os.urandom(32))),
-        signing=generate_signing_key(os.urandom),
-        repository_id=RepositoryId(str(uuid4())),
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./dev bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    time.sleep(_SETTLE_S)
-    phases: list[Measured] = []
-    first = _measured(bench, phases, "first", lambda: bench.back_up("seed", base=None))
-    second = _measured(
-        bench, phases, "unchanged", lambda: bench.back_up("spool", base=first.point_id)
+    parser.add_argument(
+        "--data",
+        type=_list_of(DATA_SETS),
+        default=list(DATA_SETS),
+        metavar="NAMES",
+        help="some of SRC,MIX,VM,FS",
     )
-    _measured(bench, phases, "restore", lambda: bench.restore(first.point_id))
-    differences = compare_trees(bench.source, work / "restored").differences
-    assert not differences, differences[:10]
-    shutil.rmtree(work / "restored")
-    _measured(bench, phases, "check", bench.check)
-    _change(bench.source)
-    _measured(bench, phases, "incremental", lambda: bench.back_up("spool", base=second.point_id))
-    return phases
+    parser.add_argument(
+        "--tools",
+        type=_list_of(_TOOLS),
+        default=list(_TOOLS),
+        metavar="NAMES",
+        help="some of overland,restic,borg",
+    )
+    parser.add_argument("--rounds", type=int, default=1, help="medians are of so many")
+    parser.add_argument("--scale", type=float, default=1.0, help="0.1: a tenth of the data")
+    parser.add_argument(
+        "--without",
+        type=_list_of(set(STEPS) - set(_NEEDED)),
+        default=[],
+        metavar="STEPS",
+        help="leave out some of unchanged,list,restore,check",
+    )
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=_SETTLE_S,
+        metavar="S",
+        help="age of files when backed up; 0 for a quick try",
+    )
+    parser.add_argument(
+        "--before", type=Path, metavar="SRC", help="another version of src, measured beside this"
+    )
+    parser.add_argument("--folder", help="where 30 GB are free; by default the system's temp")
+    parser.add_argument("--json", metavar="FILE", help="all figures for a program")
+    parser.add_argument("--keep", action="store_true", help="leave the folders as they are")
+    return parser.parse_args(arguments)
 
 
-def _generated(folder: Path, options: argparse.Namespace) -> tuple[int, int]:
-    """Make the data in another process, so that its memory does not count as ours."""
+def _list_of(known: Any) -> Callable[[str], list[str]]:  # noqa: ANN401 - any collection of names
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _tools(options: argparse.Namespace) -> Iterator[Tool]:
+    if "overland" in options.tools:
+        yield Overland()
+    if options.before:
+        yield Overland(name="before", source=options.before.resolve())
+    makers: dict[str, tuple[Callable[..., Path | None], Callable[[Path], Tool]]] = {
+        "restic": (restic_program, Restic),
+        "borg": (borg_program, Borg),
+    }
+    for name, (find, make) in makers.items():
+        if name in options.tools:
+            program = find(_say)
+            if program is None:
+                _say(f"{name} cannot be had here; going on without it")
+            else:
+                yield make(program)
+
+
+def _needed_bytes(chosen: Sequence[DataSet], scale: float, tools: int) -> float:
+    largest = max(data.allocated_bytes for data in chosen)
+    return scale * largest * (_TREES + _REPOSITORY_SHARE * tools)
+
+
+def _estimate_s(
+    chosen: Sequence[DataSet], options: argparse.Namespace, tools: Sequence[Tool]
+) -> float:
+    scale, rounds = float(options.scale), int(options.rounds)
+    gigabytes = scale * sum(data.allocated_bytes for data in chosen) / 1e9
+    per_gb = sum(_TOOL_S_PER_GB.get(tool.name, 12) for tool in tools) * rounds
+    return gigabytes * (_MAKE_S_PER_GB + per_gb) + 20 * len(chosen) * rounds
+
+
+def _about(options: argparse.Namespace, tools: Sequence[Tool]) -> dict[str, Any]:
+    return {
+        "scale": options.scale,
+        "rounds": options.rounds,
+        "seed": _SEED,
+        "tools": {tool.name: tool.version for tool in tools},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _elsewhere(work: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """Do something in another process, so that its memory is not inherited by what is measured."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        made = pool.submit(
-            generate,
-            folder,
-            size_bytes=options.size_mib << 20,
-            small_files=options.small_files,
-        )
-        return made.result()
+        return pool.submit(work, *arguments, **named).result()
 
 
-def _change(source: Path) -> None:
-    """Touch one small file in fifty, and a few places in every image."""
-    for path in sorted((source / "source").rglob("*.c"))[::50]:
-        with path.open("ab") as file:
-            file.write(b"int changed;\n")
-    for path in sorted((source / "images").rglob("*.bin")):
-        with path.open("r+b") as file:
-            for place in range(0, path.stat().st_size, 64 << 20):
-                file.seek(place)
-                file.write(b"changed block" * 300)
-
-
-def _measured(bench: Bench, phases: list[Measured], phase: str, work: Callable[[], T]) -> T:
-    Path("/proc/self/clear_refs").write_text("5")  # the peak of memory counts from here
-    before, wall = _cpu_s(), time.monotonic()
-    result = work()
-    wall_s, cpu_s = time.monotonic() - wall, _cpu_s() - before
-    stored = result.statistics.stored_bytes if isinstance(result, BackupResult) else 0
-    phases.append(
-        Measured(
-            phase=phase,
-            wall_s=round(wall_s, 3),
-            cpu_s=round(cpu_s, 3),
-            files=bench.files,
-            size_bytes=bench.size_bytes,
-            stored_bytes=stored,
-            peak_rss_mib=_peak_rss_mib(),
-        )
-    )
-    return result
-
-
-def _peak_rss_mib() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM"))
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def _print_table(phases: list[Measured]) -> None:
-    print(
-        f"{'phase':<12}{'wall s':>9}{'cpu s':>9}{'MB/s':>9}{'files/s':>10}"
-        f"{'stored MB':>11}{'peak MiB':>10}"
-    )
-    for phase in phases:
-        print(
-            f"{phase.phase:<12}{phase.wall_s:>9.2f}{phase.cpu_s:>9.2f}"
-            f"{phase.size_bytes / 1e6 / phase.wall_s:>9.0f}{phase.files / phase.wall_s:>10.0f}"
-            f"{phase.stored_bytes / 1e6:>11.1f}{phase.peak_rss_mib:>10}"
-        )
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

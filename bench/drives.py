@@ -1,0 +1,135 @@
+"""Measure disk preparation and ingest on this machine, against what plain tools need.
+
+    python -m bench.drives [--quick] [--size-mib 4096] [--rounds 3] [--json] [--folder /var/tmp]
+
+A real seed of random bytes is staged, put on drives and brought in by the real programs; the cloud
+is a process of its own, reached over TLS.  `bench/README.md` says what each figure means.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from bench.driveworld import COPIES, Run, World
+
+
+@dataclass(slots=True, kw_only=True)
+class Measured:
+    """All runs of one way to do a thing, and its ratio to ours: above 1 we are faster."""
+
+    name: str
+    size_bytes: int
+    runs: list[Run] = field(default_factory=list)
+    our_speed_ratio: float = 1.0
+
+    @property
+    def wall_s(self) -> float:
+        """The median."""
+        return statistics.median(run.wall_s for run in self.runs)
+
+    @property
+    def cpu_s(self) -> float:
+        """The median."""
+        return statistics.median(run.cpu_s for run in self.runs)
+
+
+class Series:
+    """Ways that are run in turns, so that a noisy minute hits them all; the first is ours."""
+
+    def __init__(self, title: str, size_bytes: int, rounds: int) -> None:
+        self.title, self._size_bytes, self._rounds = title, size_bytes, rounds
+        self.measured: list[Measured] = []
+        self._ways: list[Callable[[], Run]] = []
+
+    def add(self, name: str, way: Callable[[], Run]) -> None:
+        """Add a way."""
+        self.measured.append(Measured(name=name, size_bytes=self._size_bytes))
+        self._ways.append(way)
+
+    def run(self) -> None:
+        """Run each way once per round, and compare."""
+        for turn in range(self._rounds):
+            for measured, way in zip(self.measured, self._ways, strict=True):
+                measured.runs.append(way())
+                print(f"{self.title} {turn + 1}: {measured.name}", file=sys.stderr)
+        ours = self.measured[0].runs
+        for measured in self.measured[1:]:
+            pairs = zip(ours, measured.runs, strict=True)
+            measured.our_speed_ratio = statistics.median(b.wall_s / a.wall_s for a, b in pairs)
+
+
+def main() -> None:
+    """Run all series and print what came out."""
+    options = _options()
+    folder = Path(tempfile.mkdtemp(prefix="overland-drives-", dir=options.folder))
+    world = None
+    try:
+        world = World(folder, size_mib=options.size_mib, drives=options.drives)
+        series = _all_series(world, options)
+    finally:
+        if world is not None:
+            world.journey.close(keep_serving=False)
+        shutil.rmtree(folder)
+    if options.json:
+        print(json.dumps({s.title: [asdict(m) for m in s.measured] for s in series}, indent=2))
+    else:
+        _print_table(series)
+
+
+def _all_series(world: World, options: argparse.Namespace) -> list[Series]:
+    size_bytes, made = world.size_bytes(), list[Series]()
+    if "prepare" in options.only:
+        for count in dict.fromkeys((1, options.drives)):
+            series = Series(f"disk preparation, drives: {count}", size_bytes, options.rounds)
+            series.add("overland", partial(world.prepare, count))
+            for name, script in COPIES.items():
+                series.add(name, partial(world.plain_copy, script, count))
+            series.run()
+            made.append(series)
+    if "ingest" in options.only:
+        world.ship()
+        series = Series(f"ingest, drives: {options.drives}", size_bytes, options.rounds)
+        series.add("overland", world.ingest)
+        series.add("reading the drives", world.read_drives)
+        series.add("writing the store", world.write_store)
+        series.run()
+        made.append(series)
+    return made
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size-mib", type=int, default=4096)
+    parser.add_argument("--quick", action="store_true", help="512 MiB")
+    parser.add_argument("--drives", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="prepare,ingest")
+    parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.quick:
+        options.size_mib = 512
+    return options
+
+
+def _print_table(series: Sequence[Series]) -> None:
+    for each in series:
+        print(f"\n{each.title:<40}{'wall s':>9}{'cpu s':>8}{'MB/s':>7}{'MiB':>6}{'ours/this':>11}")
+        for found in each.measured:
+            rate = found.size_bytes / 1e6 / found.wall_s
+            peak = max(run.peak_mib for run in found.runs)
+            print(
+                f"  {found.name:<38}{found.wall_s:>9.2f}{found.cpu_s:>8.2f}{rate:>7.0f}"
+                f"{peak or '':>6}{found.our_speed_ratio:>11.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
