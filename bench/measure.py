@@ -17,6 +17,11 @@ from typing import Final, Self
 __all__ = ["Command", "Cost", "ToolFailed", "folder_bytes", "run"]
 
 _LOOK_S: Final = 0.2
+_ENVIRONMENT: Final = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
+"""Installed programs find themselves compiled; a developer's shell may forbid it."""
+
 _SHOWN_BYTES: Final = 3000  # of what a failed command said
 
 
@@ -42,8 +47,11 @@ class Cost:
     peak_mib: float
 
 
-def run(command: Command, *, log: Path) -> Cost:
+def run(command: Command, *, log: Path, until_on_disk: bool = False) -> Cost:
     """Run a command to its end; its output goes to `log`.
+
+    With `until_on_disk` the wall time ends when everything that it wrote is on the disk, which
+    some programs wait for themselves and others leave to the system.
 
     Raises:
         ToolFailed: It ended with another status than 0.
@@ -53,13 +61,15 @@ def run(command: Command, *, log: Path) -> Cost:
         process = subprocess.Popen(
             [os.fspath(argument) for argument in command.arguments],
             cwd=command.folder,
-            env={**os.environ, **command.environment},
+            env={**_ENVIRONMENT, **command.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
         with _MemoryWatch(process.pid) as watch:
             _, status, used = os.wait4(process.pid, 0)
+        if until_on_disk:
+            os.sync()
         wall_s = time.monotonic() - started
     process.returncode = os.waitstatus_to_exitcode(status)  # or Popen would wait for it again
     if process.returncode != 0:

@@ -142,12 +142,10 @@ class _DataBench:
             place = self._place(tool)
             if self._options.settle:
                 os.sync()  # or one tool would wait for what another has written
-            cost = self._run(tool, step, tool.command(step, place))
+            cost = self._run(tool, step, tool.command(step, place), until_on_disk=step == "restore")
             self._say(f"{step:<11} {tool.name:<9} {cost.wall_s:8.2f} s {cost.cpu_s:8.2f} cpu s")
-            if step == "restore":
-                if number == 1:
-                    self._compare(tool)
-                shutil.rmtree(place.restored)
+            if step == "restore" and number == 1:
+                self._compare(tool)
             size_bytes = folder_bytes(place.repository)
             yield Result(
                 data=self._data.name,
@@ -161,6 +159,9 @@ class _DataBench:
                 added_bytes=size_bytes - self._sizes[tool.name],
             )
             self._sizes[tool.name] = size_bytes
+        # Not between two tools: ext4 is slow to make files where many have just been removed.
+        for tool in self._tools:
+            shutil.rmtree(self._place(tool).restored, ignore_errors=True)
 
     def _compare(self, tool: Tool) -> None:
         """Refuse figures of a restore that is not the source."""
@@ -171,8 +172,9 @@ class _DataBench:
         found = _elsewhere(compare_trees, self._source, restored, rules)
         assert found.equal, f"{tool.name} restored something else: {found.differences[:10]}"
 
-    def _run(self, tool: Tool, step: str, command: Command) -> Cost:
-        return run(command, log=self._folder / f"{tool.name}-{step}.log")
+    def _run(self, tool: Tool, step: str, command: Command, *, until_on_disk: bool = False) -> Cost:
+        log = self._folder / f"{tool.name}-{step}.log"
+        return run(command, log=log, until_on_disk=until_on_disk)
 
     def _place(self, tool: Tool) -> Place:
         home = self._folder / tool.name

@@ -38,7 +38,8 @@ from overland.crypto.keys import MasterKey
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import generate_signing_key
 from overland.packing import index as chunk_index
-from overland.packing.tables import Table
+from overland.packing.parts import CHUNK_ROW
+from overland.packing.tables import Piece, Table
 from overland.ports.progress import NullProgress
 from overland.values import PointId, RepositoryId
 
@@ -177,6 +178,7 @@ def _back_up(tree: str, out: str, run: str) -> Figures:
             out=PosixFiles(place),
             clock=_SettledClock(),
             progress=NullProgress(),
+            stored=[PosixFiles(found) for found in Path(out).iterdir() if found != state],
         )
     )
     count = sum(len(files) for _, _, files in os.walk(tree))
@@ -223,13 +225,13 @@ def _index(work: str, terabytes: str) -> Figures:
     keys = _mapped(work, np.dtype("<u8"), count)
     rows = _mapped(work, np.dtype("<u4"), count)
     _fill_keys(keys, rows)
-    chunks = _mapped(work, chunk_index._CHUNK, count)
+    chunks = _mapped(work, CHUNK_ROW, count)
     random = np.random.default_rng(2)
     places = np.sort(random.choice(count, min(_SAMPLE, count // 4), replace=False))
     present = _fill_chunks(chunks, keys, rows, places, random)
     absent = random.integers(0, 256, present.shape, np.uint8)
     index = chunk_index.ChunkIndex(_REPOSITORY)
-    index._chunks = Table(chunk_index._CHUNK, scratch=None, old=chunks)
+    index._chunks = Table(CHUNK_ROW, scratch=None, old=[Piece(chunks, digests=None)])
     index._runs = [chunk_index._Run(keys, rows)]
     known = present[random.permutation(len(present))]
     hits, misses = _look_up(index, known, is_known=True), _look_up(index, absent, is_known=False)
