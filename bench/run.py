@@ -41,7 +41,7 @@ _WIDTH: Final = 170  # of tables in a file
 
 # What a step leaves at most, in bytes per byte that the source occupies.
 _REPOSITORY_SHARE: Final = 0.8
-_TREES: Final = 2.1  # the source, and one restored at a time
+_SOURCE_SHARE: Final = 1.1
 
 # Rates of one machine of two cores, for the estimate only: seconds per GB, all steps together.
 _MAKE_S_PER_GB: Final = 20
@@ -263,7 +263,7 @@ def _tools(options: argparse.Namespace) -> Iterator[Tool]:
 
 def _needed_bytes(chosen: Sequence[DataSet], scale: float, tools: int) -> float:
     largest = max(data.allocated_bytes for data in chosen)
-    return scale * largest * (_TREES + _REPOSITORY_SHARE * tools)
+    return scale * largest * (_SOURCE_SHARE + (1 + _REPOSITORY_SHARE) * tools)
 
 
 def _estimate_s(

@@ -1,8 +1,9 @@
 """Cost as work grows: files from one million to eight, chunk indexes from 1 TB to 100.
 
-`python -m bench.scale` measures a quick size, and prints a table on standard error and JSON on
-standard output; `--files 1,2,4,8` (millions) and `--tb 1,10,100` are the whole curve.  Each
-measurement has a process of its own, so that its peak memory is its own.
+`./dev bench scale` measures a quick size, and prints a table on standard error and JSON on
+standard output; `--files 1,2,4,8` (millions) and `--tb 1,10,100` are the whole curve, and
+`--svg FILE` draws it.  Each measurement has a process of its own, so that its peak memory is its
+own.
 
 Trees are of tiny files, 100 in a folder, or all in one folder with `--one-folder`.  Indexes are
 generated, not made of data: sorted random keys as of 256 KiB chunks, and a table of chunks with
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+from bench.plot import drawn
 from numpy.typing import NDArray
 
 from overland.adapters.posix import PosixFiles
@@ -85,6 +87,8 @@ def main() -> None:
             _tell(row)
     finally:
         shutil.rmtree(work)
+    if options.svg:
+        options.svg.write_text(drawn(found))
     json.dump(found, sys.stdout, indent=2)
     print()
 
@@ -95,6 +99,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tb", default="0.1,1", help="terabytes of chunk index, comma separated")
     parser.add_argument("--one-folder", action="store_true", help="all files in one folder")
     parser.add_argument("--folder", type=Path, default=None, help="where to make trees and indexes")
+    parser.add_argument("--svg", type=Path, default=None, help="where to draw the curves")
     parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -273,7 +278,7 @@ def _fill_chunks(
 ) -> NDArray[np.uint8]:
     """Give the chunks at these places of the run their ids; return them."""
     ids = random.integers(0, 256, (len(places), 32), np.uint8)
-    ids[:, :8] = keys[places].view(np.uint8).reshape(-1, 8)
+    ids[:, :8] = keys[places].astype(">u8").view(np.uint8).reshape(-1, 8)
     chunks["id"][rows[places]] = ids
     return ids
 

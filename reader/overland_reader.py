@@ -12,13 +12,13 @@ import hmac
 import json
 import os
 import re
+import shutil
 import sqlite3
 import struct
 import sys
 import unicodedata
 from collections import namedtuple
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,13 +33,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 try:
     from compression import zstd  # type: ignore[import-not-found, unused-ignore] # Python 3.14
 except ImportError:
-    try:
-        from backports import zstd
-    except ImportError:
-        import zstandard as zstd  # type: ignore[import-not-found, unused-ignore] # the other one
+    from backports import zstd
 
-MIB, GIB = 1 << 20, 1 << 30
-KEPT_SEGMENTS: Final = 4  # of at most 16 MiB each
+MIB, GIB, KEPT_SEGMENTS = 1 << 20, 1 << 30, 4
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
 FIRST: Final = bytes.fromhex("c4c5c6 cccdcecf d0d1d2d3 d9dadb dcdd")  # of a MessagePack value
@@ -49,6 +45,7 @@ UUID_: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NAME: Final = re.compile(  # repository-v1 §3
     rf"packs/(?P<f>[0-9a-f]{{2}})/(?P=f)[0-9a-f]{{62}}\.pack|index/[0-9a-f]{{64}}\.index"
     rf"|points/{UUID_}\.point|keys/(?!0{{8}})[0-9]{{8}}\.keyring"
+    rf"|replacements/{UUID_}\.replacement"
 )
 CODES: Final = [0]  # of all that was complained of
 Entry = namedtuple(  # noqa: PYI024 - its values may be anything until they are checked
@@ -85,20 +82,6 @@ def naming(name: object, *, go_on: bool = False) -> Iterator[None]:
         complain(3 if refused else 4, text)
 
 
-def decompress(frame: bytes, raw_bytes: int) -> bytes:
-    """Return the content of exactly one frame, of exactly the expected length (pack-v1 §6)."""
-    opened: Any = zstd.ZstdDecompressor()  # of one of three packages, with two interfaces
-    if hasattr(opened, "unused_data"):
-        raw = bytes(opened.decompress(frame, max_length=raw_bytes + 1))
-        need(opened.eof and not opened.unused_data, "a frame is not exactly one")
-    else:
-        need(zstd.frame_content_size(frame) in {-1, raw_bytes}, "a frame's length is wrong")
-        limits = {"max_output_size": raw_bytes, "allow_extra_data": False}
-        raw = bytes(opened.decompress(frame, **limits))
-    need(len(raw) == raw_bytes, "a frame's length is wrong")
-    return raw
-
-
 def derive(key: bytes, label: str, salt: bytes = b"") -> bytes:
     """Return a derived key (keys-v1 §3)."""
     info = b"overland-v1/" + label.encode("ascii")
@@ -121,11 +104,9 @@ class Keys:
         need(len(data) <= 64 << 10 and len(ring["slots"]) <= 16, "it is too long")
         need((ring["format"], ring.get("generation", 1)) == (1, at), "not this keyring of format 1")
         self.repository_id: str = ring["repository_id"]
-        public_key = bytes.fromhex(ring["signing_public_key"])
-        self.public_key = Ed25519PublicKey.from_public_bytes(public_key)
-        master_key = self._master_key(ring["slots"], passphrase, kit)
-        labels = ("chunk-id", "segment", "point", "keyring-mac")
-        self.sub = {label: derive(master_key, label) for label in labels}
+        self.signer = Ed25519PublicKey.from_public_bytes(bytes.fromhex(ring["signing_public_key"]))
+        master = self._master_key(ring["slots"], passphrase, kit)
+        self.sub = {n: derive(master, n) for n in ("chunk-id", "segment", "point", "keyring-mac")}
         signed = json.dumps(ring | {"mac": "0" * 64}, ensure_ascii=False, separators=(",", ":"))
         mac = hmac.digest(self.sub["keyring-mac"], signed.encode(), "sha256").hex()
         need(hmac.compare_digest(mac, ring["mac"]), "its MAC does not hold")
@@ -147,6 +128,16 @@ class Keys:
             with contextlib.suppress(Problem):
                 return unseal(wrapping, 0, bytes.fromhex(slot["wrapped_master_key"]), data, "it")
         raise PermissionError(f"the {kind} opens no slot of the keyring")
+
+    def replacement(self, path: Path) -> dict[str, Any]:
+        """Return a replacement, verified (replacement-v1 §2)."""
+        body, line, _ = path.read_bytes().split(b"\n")
+        signature = bytes.fromhex(json.loads(line)["signature"])
+        self.signer.verify(signature, b"overland-replacement-v1\0" + body)
+        found: dict[str, Any] = json.loads(body)
+        need(found["replacement_id"] == path.stem, "its id is not its name's")
+        need(found["repository_id"] == self.repository_id, "it is of another repository")
+        return found
 
     def _kit_key(self, lines: list[str]) -> bytes:  # §2.4
         head = ["overland-recovery-kit-v1", self.repository_id]
@@ -221,7 +212,7 @@ class Point:
         data = path.read_bytes()
         magic, version, cipher, public_bytes, sealed = struct.unpack_from("<8sIIII", data)
         need((magic, version, cipher) == (b"OVLPOIN1", 1, 1), "not a point of version 1")
-        keys.public_key.verify(data[-64:], b"overland-point-v1\0" + data[:-64])
+        keys.signer.verify(data[-64:], b"overland-point-v1\0" + data[:-64])
         public, sealed_root = data[32 : 32 + public_bytes], data[32 + public_bytes :][:sealed]
         self.public = json.loads(public)
         self.id, self.kind, self.base = (self.public[n] for n in ("point_id", "kind", "base"))
@@ -234,13 +225,23 @@ class Point:
         need(self.root[0] == 1, "its root is not of version 1")
         self.roots = [(path, to_entry(values)) for path, values in self.root[1]]
 
+    def needed(self, points: dict[str, "Point"], replacements: list[dict[str, Any]]) -> set[str]:
+        """Return the names of the objects that must be there (replacement-v1 §4)."""
+        names, gone, rest, at = set[str](), set[str](), dict[Any, Any](points), self.id
+        while at := rest.pop(at, None):
+            names, at = names | {*at.needs}, at.base
+        while hits := [each for each in replacements if not names.isdisjoint(each["replaced"])]:
+            replacements = [each for each in replacements if names.isdisjoint(each["replaced"])]
+            names |= {new["name"] for each in hits for new in each["objects"]}
+            gone.update(*(each["replaced"] for each in hits if self.id not in each["lost"]))
+        return names - gone
+
 
 class Store:
     """Where each chunk lies, in a temporary database; and a few segments, opened."""
 
     def __init__(self, keys: Keys) -> None:
-        self.keys, self.packs = keys, list[tuple[Path, bytes]]()
-        self.opened = dict[tuple[int, int], bytes]()
+        self.keys, self.packs, self.opened = keys, list[Any](), dict[tuple[int, int], bytes]()
         self.db = sqlite3.connect("")  # on disk, without a name, and gone when it is closed
         self.db.execute("CREATE TABLE chunks (id, pack, segment, at, sealed, raw, codec, start,"
             " length, PRIMARY KEY (id, pack, segment, start)) WITHOUT ROWID")  # fmt: skip
@@ -251,8 +252,7 @@ class Store:
             size, header = path.stat().st_size, file.read(64)
             need(size % 512 == 0 and 512 <= size <= GIB, "its size is not allowed")
             same = b"OVLPACK1", 1, 1, bytes.fromhex(self.keys.repository_id.replace("-", ""))
-            first = struct.unpack_from("<8sII16s", header)
-            need(first == same, "not a pack of version 1 of this repository")
+            need(struct.unpack_from("<8sII16s", header) == same, "no pack 1 of this repository")
             file.seek(size - 64)
             tail = file.read(64)
             magic, at, sealed, segments, chunks = struct.unpack_from("<8sQIII", tail)
@@ -269,7 +269,7 @@ class Store:
             pack = len(self.packs)
             places = [(chunk, pack, of, *table[of], *place) for chunk, of, *place in found]
             self.db.executemany("INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?)", places)
-            self.packs.append((path, header))
+            self.packs.append((path, header, key))
         for place in places if whole else ():
             self.open(*place)
 
@@ -279,27 +279,30 @@ class Store:
             damage: Exception = Problem(f"chunk {chunk.hex()} is in no pack given here")
             for place in self.db.execute("SELECT * FROM chunks WHERE id = ?", (chunk,)).fetchall():
                 try:
-                    data = self.open(*place)
+                    yield self.open(*place)
                     break
                 except (Problem, OSError) as problem:
                     damage = problem
             else:
                 raise damage
-            yield data
 
     def open(self, chunk: bytes, pack: int, segment: int, at: int, sealed: int, *row: int) -> bytes:
         """Open a chunk's segment, and return the chunk (pack-v1 §3)."""
-        (path, header), (raw_bytes, codec, start, length) = self.packs[pack], row
+        (path, header, key), (raw_bytes, codec, start, length) = self.packs[pack], row
         with naming(path):
             if (pack, segment) not in self.opened:
                 with path.open("rb") as file:
                     file.seek(at)
                     data = file.read(sealed)
-                key = derive(self.keys.sub["segment"], "pack", header[32:])
                 raw = unseal(key, segment, data, header, f"segment {segment}")
+                if codec:  # one frame, of just the raw length (pack-v1 §6)
+                    frame = zstd.ZstdDecompressor()
+                    raw = frame.decompress(raw, max_length=raw_bytes + 1)
+                    need(frame.eof and not frame.unused_data, "a frame is not exactly one")
+                need(len(raw) == raw_bytes, "a segment's length is wrong")
                 while len(self.opened) >= KEPT_SEGMENTS:
                     del self.opened[next(iter(self.opened))]
-                self.opened[pack, segment] = decompress(raw, raw_bytes) if codec else raw
+                self.opened[pack, segment] = raw
             data = self.opened[pack, segment][start : start + length]
             same = blake3(data, key=self.keys.sub["chunk-id"]).digest() == chunk
             need(same, f"chunk {chunk.hex()} is not what its id says")
@@ -315,8 +318,7 @@ class Store:
     def node(self, folder: Entry) -> Iterator[Entry]:
         """Return the entries of a folder, all of them checked before the first."""
         data = b"".join(self.content(folder)) if folder.ids else b"\x92\x01\x90"
-        for _ in to_entries(data):
-            pass
+        all(to_entries(data))  # no entry is false, so that each is looked at
         return to_entries(data)
 
 
@@ -350,9 +352,7 @@ class Restorer:
                     fd = os.open(name, FOLDER, dir_fd=fd)
                 self._entry(fd, parts, entry)
         before = os.fstat(self.top)
-        for link in os.listdir(self.links):  # noqa: PTH208 - of a descriptor
-            os.unlink(link, dir_fd=self.links)
-        os.rmdir(links, dir_fd=self.top)
+        shutil.rmtree(links, dir_fd=self.top)
         os.utime(self.top, ns=(before.st_atime_ns, before.st_mtime_ns))
         for parts in self.missed:
             complain(3, f"{shown(parts)}: not in this point")
@@ -414,16 +414,14 @@ class Restorer:
     def _settle(self, fd: int, name: bytes, entry: Entry) -> None:
         """Set owner, attributes, mode and time, in the order in which none undoes another."""
         here: dict[str, Any] = {"dir_fd": fd, "follow_symlinks": False}
-        owner = partial(os.chown, name, entry.uid, entry.gid, **here)
-        steps: list[Any] = [owner] if os.geteuid() == 0 else []
+        steps: list[Any] = [(os.chown, (name, entry.uid, entry.gid), here)] * (not os.geteuid())
         path = b"/proc/self/fd/%d/%s" % (fd, name)
-        steps += [partial(os.setxattr, path, *x, follow_symlinks=False) for x in entry.xattrs]
-        if entry.kind != "symlink":
-            steps.append(partial(os.chmod, name, entry.mode, dir_fd=fd))
-        steps.append(partial(os.utime, name, ns=(entry.mtime, entry.mtime), **here))
-        for step in steps:
-            with naming(f"{shown([name])}: {step.func.__name__}", go_on=True):
-                step()
+        steps += [(os.setxattr, (path, *x), {"follow_symlinks": False}) for x in entry.xattrs]
+        steps += [(os.chmod, (name, entry.mode), {"dir_fd": fd})] * (entry.kind != "symlink")
+        steps.append((os.utime, (name,), here | {"ns": (entry.mtime, entry.mtime)}))
+        for step, given, named in steps:
+            with naming(f"{shown([name])}: {step.__name__}", go_on=True):
+                step(*given, **named)
 
 
 def find(folders: list[Path]) -> dict[str, list[Path]]:
@@ -448,11 +446,13 @@ def run(given: argparse.Namespace) -> None:
     kit = given.recovery_kit and given.recovery_kit.read_text("utf-8")
     with naming(ring):
         keys = Keys(ring.read_bytes(), int(ring.stem), passphrase=passphrase, kit=kit)
-    store, points = Store(keys), dict[str, Point]()
+    store, points, replacements = Store(keys), dict[str, Point](), list[dict[str, Any]]()
     for name, path in sorted((name, path) for name, paths in found.items() for path in paths):
         with naming(path, go_on=True):
             if name.startswith("points/"):
                 points[name[7:-6]] = Point(path, keys)
+            elif name.startswith("replacements/"):
+                replacements.append(keys.replacement(path))
             elif given.check and not name.startswith("keys/"):
                 with path.open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -465,7 +465,7 @@ def run(given: argparse.Namespace) -> None:
         about = point.public["created_at"], point.kind, *map(ascii, point.root[4:6])
         print(point.id, *about, point.root[2][0], "files", point.root[2][3], "bytes", roots)
     if given.check:
-        needed = {name: point.id for point in ordered for name in point.needs}
+        needed = {n: point.id for point in ordered for n in point.needed(points, replacements)}
         for name in sorted(needed.keys() - found.keys()):
             complain(4, f"{name}: missing; point {needed[name]} needs it")
         print(f"{len(store.packs)} packs and {len(points)} points checked")

@@ -146,6 +146,17 @@ class FilesContract:
             files.delete(name)
         assert files.read("folder/file") == b""
 
+    def test_names_go_on_after_any_name(self, files: Files) -> None:
+        names = sorted(["a-b", "a/b", "a.b", "b/x/1", "b/x/2", "b/x-1", "b/y/1", "z"])
+        for name in names:
+            files.write(name, b"")
+        for after in ["", *names, "a/", "a/b/", "b", "b/x", "b/x/", "b/x/10", "b/y0", "zz"]:
+            found = [info.name for info in files.names(start_after=after)]
+            assert found == [name for name in names if name > after], after
+            found = [info.name for info in files.names("b/x", start_after=after)]
+            wanted = [name for name in names if name > after and name.startswith("b/x")]
+            assert found == wanted, after
+
     def test_names_are_sorted_as_texts_and_chosen_by_prefix(self, files: Files) -> None:
         names = ["a/b", "a-b", "a.b", "a/b.c", "a0", "b/a/c", "b/a0", "ä"]
         for name in names:

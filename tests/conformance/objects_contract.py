@@ -125,6 +125,17 @@ class ObjectsContract:
         assert [info.name for info in objects.names("d/")] == []
         assert objects.read(names[-1]) == names[-1].encode()
 
+    def test_names_go_on_after_any_name(self, objects: Objects) -> None:
+        names = sorted(["a-b", "a/b", "a.b", "b/x/1", "b/x/2", "b/x-1", "b/y/1", "z"])
+        for name in names:
+            put(objects, name, name.encode())
+        for after in ["", *names, "a/", "a/b/", "b", "b/x", "b/x/", "b/x/10", "b/y0", "zz"]:
+            found = [info.name for info in objects.names(start_after=after)]
+            assert found == [name for name in names if name > after], after
+            found = [info.name for info in objects.names("b/x", start_after=after)]
+            wanted = [name for name in names if name > after and name.startswith("b/x")]
+            assert found == wanted, after
+
     def test_a_deleted_object_is_absent_and_deleting_twice_is_fine(self, objects: Objects) -> None:
         put(objects, NAME, b"content")
         objects.delete(NAME)

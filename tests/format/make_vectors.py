@@ -242,7 +242,7 @@ def roots() -> Iterator[Vector]:
     good = point.encode_root(sample.root())
     yield "good-root.root", good
     yield bad("not a root of version 1", "root", good[:1] + b"\2" + good[2:])
-    yield bad("the root is not in canonical form", "root", b"\xdc\x00\x0a" + good[1:])
+    yield bad("the root is not in canonical form", "root", b"\xdc\x00\x0b" + good[1:])
     entry = msgspec.structs.replace(sample.entries()[0], content=b"odd")
     yield bad(
         "a content list is cut",

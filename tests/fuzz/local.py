@@ -5,7 +5,7 @@ A program's own record may be damaged, and a staging location is somebody else's
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
 
@@ -16,25 +16,38 @@ from tests.support.manualclock import ManualClock
 from tests.support.simdisk import SimDisk
 
 from overland.agent.home import AgentHome, Identity, Registration
-from overland.agent.policy import Policies, Policy, Progress, SeedPhase
+from overland.agent.policy import (
+    CommandSource,
+    OfflineSettings,
+    Policies,
+    Policy,
+    Progress,
+    Schedule,
+    SeedPhase,
+)
 from overland.cloud.grants import is_safe_name
 from overland.diskprep.record import Preparation, Preparations
 from overland.format.drive_blob import Blob, check_blob
 from overland.format.drive_xml import ManifestXmlInvalid
 from overland.format.index import PackDirectory
-from overland.packing.index import ChunkIndex
+from overland.packing.hints import IndexHint
+from overland.packing.index import ChunkIndex, as_ids
 from overland.ports.files import Files, name_parts
 from overland.seeding.ledger import Ledger
 from overland.seeding.seedrecord import SeedRecord, read_record, write_record
 from overland.source.changes import ChangeCache, ChangeCacheWriter, FolderBlock
+from overland.source.patternfile import patterns_in
 from overland.source.rules import Rules
 from overland.station.home import StationConfig, StationHome
 from overland.values import PackId, is_object_name
+from overland.vault import retention
+from overland.vault.retention import Retention
 
 __all__ = ["LOCAL"]
 
 _NOW: Final = datetime(2027, 1, 1, tzinfo=UTC)
 _SEED: Final = sample.SEED
+_HEAD: Final = "head"  # of a saved chunk index
 
 
 # Names.
@@ -81,6 +94,24 @@ def _pattern(data: bytes) -> bool:
     rules = Rules(include=(), exclude=[pattern.decode("utf-8", "surrogateescape")])
     for path in paths[:20]:
         rules.keeps(path[:255], is_folder=False, is_included=True)
+    return True
+
+
+def _pattern_file(data: bytes) -> bool:
+    """A file with patterns, as a user's editor left it: every line is a pattern or is refused."""
+    found = patterns_in(data.decode())
+    assert all(pattern and "\n" not in pattern for pattern in found), "a pattern is a line"
+    assert not any(pattern.startswith("#") for pattern in found), "and a comment is none"
+    rules = Rules(include=(), exclude=found[:20])
+    rules.keeps(b"/srv/a.tmp", is_folder=False, is_included=True)
+    return True
+
+
+def _retention(data: bytes) -> bool:
+    found = retention.decode(data)
+    assert retention.decode(retention.encode(found)) == found, "what is accepted is stored"
+    points = [(day, _NOW - timedelta(days=day)) for day in range(40)]
+    assert 0 in retention.kept(found, points), "the newest point stays"
     return True
 
 
@@ -167,6 +198,36 @@ def _write_policy(files: Files) -> None:
     Policies(files).save(Policy(name="daily", sources=("/srv",), first_copy="network"))
 
 
+def _write_wide_policy(files: Files) -> None:
+    Policies(files).save(
+        Policy(
+            name="daily",
+            sources=("/srv", "/home"),
+            commands=(CommandSource(name="db.sql", argv=("pg_dump", "--all"), timeout_s=60.0),),
+            images=("/dev/vg/disk",),
+            include=("/srv/**",),
+            exclude=("*.tmp", "!keep.tmp"),
+            include_from=("/etc/in",),
+            exclude_from=("/etc/out",),
+            exclude_caches=True,
+            exclude_if_present=(".nobackup",),
+            exclude_larger_than_bytes=1 << 30,
+            one_file_system=True,
+            schedule=Schedule(times=("22:00", "04:30"), days=("mon", "sun")),
+            first_copy="offline",
+            offline=OfflineSettings(
+                staging_location="/staging",
+                publish_settings="/p.publishsettings",
+                job_name="harbour",
+                subscription_id="0b9d2a5e-7c14-4e0f-9a63-5d1f0c8e2b71",
+                storage_account="harbour",
+                container="seeds",
+            ),
+            retention=Retention(daily=7, weekly=4, monthly=12, yearly=10),
+        )
+    )
+
+
 def _write_progress(files: Files) -> None:
     Policies(files).record("daily", Progress(phase=SeedPhase.CONFIGURED))
 
@@ -179,18 +240,37 @@ def _write_station(files: Files) -> None:
 
 
 @cache
-def _chunk_index() -> bytes:
+def _chunk_index() -> dict[str, bytes]:
+    """The files of a saved index: its head, and its only part."""
     data, directory = sample.sample_pack()
     index = ChunkIndex(REPOSITORY)
     index.add(PackDirectory(pack_id=PackId("ab" * 32), pack_bytes=len(data), directory=directory))
-    out = bytearray()
-    index.save(out.extend)
-    return bytes(out)
+    disk = SimDisk()
+    IndexHint(disk, _HEAD, folder=None).save(index)
+    return {info.name: disk.read(info.name) for info in disk.names()}
 
 
-def _read_chunk_index(data: bytes) -> bool:
-    ChunkIndex.load(data, REPOSITORY)
-    return True
+def _index_part() -> str:
+    return next(name for name in _chunk_index() if name != _HEAD)
+
+
+def _read_chunk_index(name: str, data: bytes) -> bool:
+    """Whatever is damaged, what was never stored is not found."""
+    disk = SimDisk()
+    for other, content in _chunk_index().items():
+        disk.write(other, content)
+    disk.write(name, data)
+    index = IndexHint(disk, _HEAD, folder=None).load(REPOSITORY)
+    rows = index.lookup(as_ids(b"never stored".ljust(32) + _known_chunk()))
+    assert rows[0] < 0, "a chunk that was never stored"
+    if rows[1] >= 0:
+        index.places(rows[1:])
+    return bool(rows[1] >= 0)
+
+
+def _known_chunk() -> bytes:
+    known: bytes = sample.sample_pack()[1].chunks["id"][0].tobytes()
+    return known
 
 
 def _write_changes(files: Files) -> None:
@@ -255,6 +335,37 @@ LOCAL: Final = (
         bytes_per_byte=2048,
     ),
     Target(
+        name="pattern-file",
+        kind="text",
+        make_seeds=lambda: [
+            b"\xef\xbb\xbf# made by hand\r\n*.tmp\r\n!keep.tmp  \n\\#1\\ \n/srv/**/cache/\n",
+            b"a\\ \t\n\\!b\n\n  \nc [x] ?\n",
+        ],
+        attempt=_pattern_file,
+        tokens=(
+            b"\n",
+            b"\r\n",
+            b"#",
+            b"\\#",
+            b"!",
+            b"\\",
+            b" ",
+            b"\t",
+            b"\xef\xbb\xbf",
+            b"**/",
+            b"[",
+        ),
+        refusals=(UnicodeDecodeError,),
+        constant_bytes=8 << 20,
+        bytes_per_byte=2048,
+    ),
+    Target(
+        name="retention",
+        kind="json",
+        make_seeds=lambda: [retention.encode(Retention(daily=7, weekly=4, monthly=12, yearly=10))],
+        attempt=_retention,
+    ),
+    Target(
         name="seed-record",
         kind="json",
         make_seeds=_written("seed.json", _write_seed_record),
@@ -289,7 +400,10 @@ LOCAL: Final = (
     Target(
         name="policy",
         kind="json",
-        make_seeds=_written("policies/daily.policy.json", _write_policy),
+        make_seeds=lambda: [
+            *_written("policies/daily.policy.json", _write_policy)(),
+            *_written("policies/daily.policy.json", _write_wide_policy)(),
+        ],
         attempt=_stored("policies/daily.policy.json", lambda files: Policies(files).load("daily")),
         constant_bytes=8 << 20,
     ),
@@ -310,9 +424,15 @@ LOCAL: Final = (
     Target(
         name="chunk-index-hint",
         kind="binary",
-        make_seeds=lambda: [_chunk_index()],
-        attempt=_read_chunk_index,
+        make_seeds=lambda: [_chunk_index()[_HEAD]],
+        attempt=lambda data: _read_chunk_index(_HEAD, data),
         is_sealed=True,
+    ),
+    Target(
+        name="chunk-index-part",
+        kind="binary",
+        make_seeds=lambda: [_chunk_index()[_index_part()]],
+        attempt=lambda data: _read_chunk_index(_index_part(), data),
     ),
     Target(
         name="change-cache",

@@ -43,6 +43,9 @@ class Recorder:
     def decrypt(self, nonce: bytes, data: Buffer, aad: bytes) -> bytes:
         return self._real.decrypt(nonce, data, aad)
 
+    def decrypt_into(self, nonce: bytes, data: Buffer, aad: bytes, out: memoryview) -> int:
+        return self._real.decrypt_into(nonce, data, aad, out)
+
 
 @pytest.fixture(autouse=True)
 def _recorded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,29 @@
-"""How many journeys are lived through, and from which number on."""
+"""How many journeys and stories are lived through, and from which number on."""
 
 import pytest
 
 _SEEDS = 50
+_ACTION_SEEDS = 200
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the two options; they are known when this folder is named on the command line."""
+    """Add the options; they are known when this folder is named on the command line."""
     group = parser.getgroup("simulation")
     group.addoption("--seeds", type=int, default=_SEEDS, help="How many journeys.")
     group.addoption("--first-seed", type=int, default=0, help="The number of the first one.")
+    group.addoption("--action-seeds", type=int, default=_ACTION_SEEDS, help="How many stories.")
+    group.addoption("--first-action-seed", type=int, default=0, help="The first one's number.")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make each journey a test of its own, so that they can be spread."""
-    if "seed" in metafunc.fixturenames:
-        count = metafunc.config.getoption("--seeds", _SEEDS)
-        first = metafunc.config.getoption("--first-seed", 0)
-        metafunc.parametrize("seed", range(first, first + count))
+    """Make each journey and story a test of its own, so that they can be spread."""
+    for fixture, option, count in (
+        ("seed", "seeds", _SEEDS),
+        ("action_seed", "action-seeds", _ACTION_SEEDS),
+    ):
+        if fixture in metafunc.fixturenames and not metafunc.definition.get_closest_marker(
+            "parametrize"
+        ):
+            wanted = metafunc.config.getoption(f"--{option}", count)
+            first = metafunc.config.getoption(f"--first-{option.removesuffix('s')}", 0)
+            metafunc.parametrize(fixture, range(first, first + wanted))

@@ -51,14 +51,14 @@ class FixedClock:
         self.instant += timedelta(seconds=seconds)
 
 
-def make_repository(state: Files) -> Repository:
+def make_repository(state: Files, *, state_folder: Path | None = None) -> Repository:
     """Open the repository that all tests share; its hints are in `state`."""
     return Repository(
         repository_id=REPOSITORY,
         master_key=MasterKey(Secret(b"m" * 32)),
         signing_key=generate_signing_key(lambda size: b"s" * size),
         state=state,
-        state_folder=None,
+        state_folder=state_folder,
     )
 
 

@@ -9,12 +9,14 @@ from datetime import timedelta
 import uvicorn
 from tests.support.manualclock import ManualClock
 from tests.support.tls import Authority
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from overland.cloud import grants
 from overland.cloud.grants import Grant, Permission
 from overland.crypto import sign
 from overland.crypto.secrets import Secret
 from overland.ports.objects import Spaces
+from overland.server.bulk import BulkProtocol
 from overland.server.objects_app import create_objects_app
 from overland.server.uploads import Limits
 
@@ -53,9 +55,15 @@ def objects_app(
 
 
 @contextmanager
-def serving_app(app: Callable[..., object], authority: Authority | None) -> Iterator[str]:
+def serving_app(
+    app: Callable[..., object],
+    authority: Authority | None,
+    http: type[H11Protocol] = BulkProtocol,  # the data plane's; the API has uvicorn's own
+) -> Iterator[str]:
     """Serve an ASGI application with uvicorn until the block ends; the value is the address."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+    config = uvicorn.Config(
+        app, http=http, log_config=None, access_log=False, lifespan="off", ws="none"
+    )
     config.load()
     config.ssl = authority.server_context if authority else None
     server = uvicorn.Server(config)

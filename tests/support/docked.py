@@ -161,8 +161,9 @@ class GrantedObjects:
     def blocks(self, name: str) -> Iterator[memoryview]:
         return self._store.blocks(self._prefix + name)
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self._store.names(self._prefix + prefix)
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        after = self._prefix + start_after if start_after else ""
+        return self._store.names(self._prefix + prefix, start_after=after)
 
     def delete(self, name: str) -> None:
         raise AssertionError("a station deletes nothing")

@@ -3,18 +3,27 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 
 import numpy as np
 from backports import zstd
 from msgspec.structs import replace
 
-from overland.crypto.aead import POINT_ROOT, index_cipher, pack_cipher, seal_once
+from overland.crypto.aead import (
+    POINT_ROOT,
+    TAG_BYTES,
+    IndexCipher,
+    index_cipher,
+    pack_cipher,
+    seal_once,
+)
 from overland.crypto.ids import chunk_id
 from overland.crypto.keyring import Argon2Parameters, KeyringDocument, encode_keyring
 from overland.crypto.keys import MasterKey, Purpose, new_keyring, signing_key
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import sign
 from overland.format import index, pack, point
+from overland.format.index import HEAD_PART
 from overland.format.replacement import Replacement, ReplacementObject
 from overland.format.seed_manifest import DriveManifest, ManifestObject, SeedManifest
 from overland.format.tree import Entry
@@ -147,7 +156,10 @@ def index_plain() -> list[bytes]:
         )
         for suffix in (b"", b"another")
     ]
-    return index.encode_index(packs)
+    shape, plain = index.encode_index(packs)
+    lengths = [part.plain_bytes for part in (HEAD_PART, *shape.parts())]
+    ends = accumulate(lengths)
+    return [bytes(plain[end - n : end]) for n, end in zip(lengths, ends, strict=True)]
 
 
 def seal_index(plain: Sequence[bytes]) -> bytes:
@@ -155,7 +167,14 @@ def seal_index(plain: Sequence[bytes]) -> bytes:
     _, master, _ = keys()
     head = index.encode_header(header())
     cipher = index_cipher(master.subkey(Purpose.INDEX), salt=header().salt, header=head)
-    return b"".join((head, *(cipher.seal(number, part) for number, part in enumerate(plain))))
+    return b"".join((head, *(seal_part(cipher, *part) for part in enumerate(plain))))
+
+
+def seal_part(cipher: IndexCipher, number: int, plain: bytes) -> bytes:
+    """Return one part of an index file, sealed."""
+    sealed = bytearray(len(plain) + TAG_BYTES)
+    cipher.seal_into(number, plain, memoryview(sealed))
+    return bytes(sealed)
 
 
 def entries() -> list[Entry]:
@@ -229,6 +248,7 @@ def root() -> point.PointRoot:
         exclude=["*.tmp"],
         started_at=INSTANT,
         ended_at=INSTANT,
+        left_out=point.LeftOut(caches=True, if_present=[b".nobackup"], larger_than_bytes=1 << 30),
     )
 
 

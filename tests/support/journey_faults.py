@@ -78,9 +78,9 @@ class MortalFiles:
     def size_bytes(self, name: str) -> int:
         return self._files.size_bytes(name)
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         self.life.step(f"list {prefix}")
-        return self._files.names(prefix)
+        return self._files.names(prefix, start_after=start_after)
 
     def settle(self, name: str) -> None:
         self.life.step(f"settle {name}")

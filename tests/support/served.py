@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.support.dataplane import serving_app
 from tests.support.docked import Dock
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from overland.adapters.volumes import create_folder_volume
 from overland.cloud.services import Endpoints
@@ -27,7 +28,7 @@ def served(dock: Dock) -> Iterator[str]:
     with serving_app(objects, None) as object_url:
         endpoints = Endpoints(url="http://127.0.0.1", object_url=object_url, ca_pem="")
         api = create_app(replace(cloud.services, endpoints=endpoints))
-        with serving_app(api, None) as url:
+        with serving_app(api, None, http=H11Protocol) as url:
             yield url
 
 

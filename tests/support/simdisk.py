@@ -86,11 +86,11 @@ class SimDisk:
     def size_bytes(self, name: str) -> int:
         return len(self._content(name))
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         with self._lock:
             found = [(name, entry.seen) for name, entry in sorted(self._entries.items())]
         for name, inode in found:
-            if inode is not None and name.startswith(prefix):
+            if inode is not None and name.startswith(prefix) and name > start_after:
                 yield ObjectInfo(name=name, size_bytes=len(inode.content))
 
     def settle(self, name: str) -> None:

@@ -94,9 +94,10 @@ class FolderObjects:
             size_bytes = self._files.size_bytes(self._path(name))
         return ObjectInfo(name=name, size_bytes=size_bytes)
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose name starts with `prefix`, sorted by name."""
-        for info in self._files.names(self._prefix + prefix):
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose name starts with `prefix`, sorted by name; see the port."""
+        after = self._prefix + start_after if start_after else ""
+        for info in self._files.names(self._prefix + prefix, start_after=after):
             yield ObjectInfo(name=info.name.removeprefix(self._prefix), size_bytes=info.size_bytes)
 
     def delete(self, name: str) -> None:

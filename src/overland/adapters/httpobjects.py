@@ -119,9 +119,9 @@ class HttpObjects:
         self._done(response, name)
         return ObjectInfo(name=name, size_bytes=int(response.headers["Content-Length"]))
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose name starts with `prefix`, sorted by name, page by page."""
-        after: str | None = ""
+        after: str | None = self._prefix + start_after if start_after else ""
         while after is not None:
             query = urlencode({"list": "", "prefix": self._prefix + prefix, "after": after})
             page = self._page(f"{self._space}?{query}")

@@ -134,8 +134,7 @@ def read_blocks(fd: int, *, block_bytes: int, pool: BufferPool) -> Iterator[memo
     """
     left = os.fstat(fd).st_size
     if not _set_direct(fd, on=True):
-        # Only clean pages go; what was published has been synced and is clean.
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        _drop_cached(fd)
     length = -(-block_bytes // _ALIGNMENT) * _ALIGNMENT
     if left <= length:
         yield from _read_alone(fd, left, memoryview(mmap.mmap(-1, length)))
@@ -176,7 +175,14 @@ def _fill(fd: int, view: memoryview) -> int:
         # with larger blocks.
         if error.errno != errno.EINVAL or not _set_direct(fd, on=False):
             raise
+        _drop_cached(fd)
         return os.readv(fd, [view])
+
+
+def _drop_cached(fd: int) -> None:
+    """Have the file come from the medium, though it was just written through memory."""
+    # Only clean pages go; what was published has been synced and is clean.
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _set_direct(fd: int, *, on: bool) -> bool:

@@ -7,6 +7,7 @@ A folder on this computer is therefore a `FolderObjects`; `LocalStore` is for tr
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -35,6 +36,7 @@ __all__ = ["ObstoreObjects"]
 _BLOCK_BYTES: Final = 4 << 20
 _ONE_REQUEST_BYTES: Final = 128 << 20  # a pack of 64 MiB twice; what a put may hold in memory
 _LISTED: Final = 1000  # a page of S3; Azure's are larger
+_PLAIN: Final = re.compile(r"[A-Za-z0-9/._-]*")
 
 
 class ObstoreObjects:
@@ -111,11 +113,11 @@ class ObstoreObjects:
         with self._mapped(name):
             return ObjectInfo(name=name, size_bytes=obstore.head(self._store, path)["size"])
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose name starts with `prefix`, sorted by name."""
         if isinstance(self._store, LocalStore):  # lists in the order of the file system
-            return iter(sorted(self._names(prefix), key=lambda info: info.name))
-        return self._names(prefix)
+            return iter(sorted(self._names(prefix, start_after), key=lambda info: info.name))
+        return self._names(prefix, start_after)
 
     def delete(self, name: str) -> None:
         """Remove an object; do nothing if it is absent."""
@@ -123,15 +125,20 @@ class ObstoreObjects:
         with contextlib.suppress(ObjectAbsent), self._mapped(name):
             obstore.delete(self._store, path)
 
-    def _names(self, prefix: str) -> Iterator[ObjectInfo]:
+    def _names(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         # The library compares whole parts of names, the port texts.
         folder = (self._prefix + prefix).rpartition("/")[0] or None
+        # Cut before what the library would write in another way; the rest is left out below.
+        offset = _plain_start(self._prefix + start_after) if start_after else None
         with self._mapped(prefix):
-            for page in obstore.list(self._store, folder, chunk_size=_LISTED):
+            # S3 begins its list there; for Azure the library reads what is before, and drops it.
+            for page in obstore.list(self._store, folder, offset=offset, chunk_size=_LISTED):
                 for found in page:
                     if not found["path"].startswith(self._prefix + prefix):
                         continue
                     name = found["path"].removeprefix(self._prefix)
+                    if name <= start_after:
+                        continue
                     yield ObjectInfo(name=name, size_bytes=found["size"])
 
     def _path(self, name: str) -> str:
@@ -169,6 +176,12 @@ class ObstoreObjects:
             raise Unreachable(
                 f"the object store failed ({type(error).__name__}); try again later"
             ) from error
+
+
+def _plain_start(name: str) -> str:
+    found = _PLAIN.match(name)
+    assert found is not None, "nothing is plain too"
+    return found[0]
 
 
 def _checked(

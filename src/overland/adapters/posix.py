@@ -93,9 +93,9 @@ class PosixFiles:
         with self._root.opened(name) as fd:
             return os.fstat(fd).st_size
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield published files, sorted by name; folders, links and devices are left out."""
-        return self._names((), prefix)
+        return self._names((), prefix, start_after)
 
     def settle(self, name: str) -> None:
         """Make a visible file durable; see the port."""
@@ -131,14 +131,15 @@ class PosixFiles:
             os.fsync(folder)
         return swept
 
-    def _names(self, above: tuple[str, ...], prefix: str) -> Iterator[ObjectInfo]:
+    def _names(self, above: tuple[str, ...], prefix: str, after: str) -> Iterator[ObjectInfo]:
         path = "".join(f"{part}/" for part in above)
         for name, size_bytes in self._root.listing(above):
             full = path + name
             if size_bytes is None:  # a folder; its name ends with a slash
-                if full.startswith(prefix) or prefix.startswith(full):
-                    yield from self._names((*above, name[:-1]), prefix)
-            elif full.startswith(prefix):
+                is_over = full <= after and not after.startswith(full)
+                if not is_over and (full.startswith(prefix) or prefix.startswith(full)):
+                    yield from self._names((*above, name[:-1]), prefix, after)
+            elif full.startswith(prefix) and full > after:
                 yield ObjectInfo(name=full, size_bytes=size_bytes)
 
 

@@ -20,6 +20,7 @@ class SystemPrograms:
 
     def run(self, argv: Sequence[str], *, timeout_s: float) -> Finished:
         """Run a program to its end; see the port."""
+        _keep_statuses()
         try:
             done = subprocess.run(
                 argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
@@ -34,6 +35,7 @@ class SystemPrograms:
 
     def start(self, argv: Sequence[str]) -> "SystemProgram":
         """Start a program; see the port."""
+        _keep_statuses()
         try:
             # A session of its own: what it starts in turn can be ended with it.
             process = subprocess.Popen(
@@ -78,6 +80,16 @@ class SystemProgram:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+def _keep_statuses() -> None:
+    """Have the system keep how programs end.
+
+    A process that ignores SIGCHLD is never told, and its children inherit that: a service manager
+    or a cron of that kind would make every program look as if it had ended well.
+    """
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _absent(argv: Sequence[str], error: Exception) -> ProgramAbsent:

@@ -185,8 +185,9 @@ class _BoundedFiles:
     def size_bytes(self, name: str) -> int:
         return self._files.size_bytes(_checked(name))
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return (info for info in self._files.names(prefix) if info.name != _LABEL)
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        every = self._files.names(prefix, start_after=start_after)
+        return (info for info in every if info.name != _LABEL)
 
     def settle(self, name: str) -> None:
         self._files.settle(_checked(name))

@@ -53,6 +53,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     token: str
     expires_at: str
+    policy_id: str | None = None
 
     @override
     def __repr__(self) -> str:
@@ -259,11 +260,14 @@ class Connection:
         answer = self._ask("GET", f"/v1/seeds/{seed_id}/adoption", f"adoption of {seed_id}")
         return msgspec.convert(answer, AdoptionReport)
 
-    def vault_grant(self) -> Grant:
-        """Return leave to create and read this computer's objects in the vault."""
-        return msgspec.convert(
-            self._ask("POST", "/v1/grants", "a grant", json={"kind": "vault"}), Grant
-        )
+    def vault_grant(self, *, policy_id: str | None = None) -> Grant:
+        """Return leave to create and read this computer's objects in the vault.
+
+        For a run of a policy, which names it: nothing that it puts goes before it ends.
+        """
+        body = {"kind": "vault"} | ({} if policy_id is None else {"policy_id": policy_id})
+        grant = msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
+        return msgspec.structs.replace(grant, policy_id=policy_id)
 
     def publish_point(
         self,

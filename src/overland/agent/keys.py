@@ -25,13 +25,14 @@ from overland.crypto.keyring import (
     generation_of,
 )
 from overland.crypto.keys import MasterKey, with_both, with_passphrase, with_recovery_kit
-from overland.errors import RefusedError
+from overland.errors import NotAuthorised, ObjectExists, RefusedError, TransientError
 from overland.ports.objects import Objects
 from overland.values import is_object_name, keyring_name
 
 __all__ = [
     "Generations",
     "KeyringBehind",
+    "KeyringUnpublished",
     "change_passphrase",
     "generations",
     "new_recovery_kit",
@@ -45,30 +46,49 @@ Keep = Callable[[str], None]
 
 
 class KeyringBehind(RefusedError):
-    """The vault holds a newer keyring than this computer."""
+    """The vault holds a newer keyring than this computer, or another one of the same number."""
 
     code = "keyring-behind"
 
     def __init__(self, *, here: int, vault: int) -> None:
         super().__init__(
-            f"this computer has keyring {here} and its vault keyring {vault}: the home folder is "
-            "from an older backup, or somebody else wrote to the vault; nothing was changed; see "
+            f"this computer has keyring {here} and its vault "
+            f"{'another ' if here == vault else ''}keyring {vault}: the home folder is from an "
+            "older backup, or somebody else wrote to the vault; nothing was changed; see "
             "docs/how-to/change-the-passphrase.md"
         )
         self.here, self.vault = here, vault
 
 
+class KeyringUnpublished(TransientError):
+    """A change is made on this computer, and the vault does not have it yet."""
+
+    code = "keyring-unpublished"
+
+    def __init__(self, generation: int, *, why: str) -> None:
+        super().__init__(
+            f"the change is made on this computer, as keyring {generation}, and not in the vault "
+            f"yet: {why}; run `overland keys publish`, and keep what opened the vault before until "
+            "then"
+        )
+        self.generation = generation
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generations:
-    """Which keyring is the newest, here and in the vault; 0 where the vault has none."""
+    """Which keyring is the newest, here and in the vault; 0 where the vault has none.
+
+    `differ` tells of two keyrings with one number: two computers made them from one older keyring.
+    """
 
     here: int
     vault: int | None
+    differ: bool = False
 
     @property
     def is_published(self) -> bool:
         """Whether the vault, if there is one, has the newest."""
-        return self.vault in {None, self.here}
+        return self.vault in {None, self.here} and not self.differ
 
 
 def generations(home: AgentHome, vault: Objects | None) -> Generations:
@@ -79,9 +99,13 @@ def generations(home: AgentHome, vault: Objects | None) -> Generations:
     """
     home.identity()
     _, document = newest_keyring(home)
-    return Generations(
-        here=generation_of(document), vault=None if vault is None else _newest_in(vault)
-    )
+    here = generation_of(document)
+    if vault is None:
+        return Generations(here=here, vault=None)
+    there, name = _newest_in(vault), keyring_name(here)
+    ours = home.files.read(name)
+    differ = there == here and ours != vault.read_range(name, offset=0, length=len(ours) + 1)
+    return Generations(here=here, vault=there, differ=differ)
 
 
 def publish(home: AgentHome, vault: Objects | None) -> int:
@@ -91,16 +115,20 @@ def publish(home: AgentHome, vault: Objects | None) -> int:
     generations stay in the vault, which never loses an object, and on drives.
 
     Raises:
-        KeyringBehind: The vault has a newer one; nothing was changed.
+        KeyringBehind: The vault has a newer one, or another one; nothing was changed.
         TransientError: The vault does not answer; try again.
     """
     found = generations(home, vault)
-    if found.vault is not None and found.vault > found.here:
+    if found.vault is not None and (found.vault > found.here or found.differ):
         raise KeyringBehind(here=found.here, vault=found.vault)
     name = keyring_name(found.here)
     if vault is not None:
         data = home.files.read(name)
-        vault.put(name, [data], size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            vault.put(name, [data], size_bytes=len(data), sha256=digest)
+        except ObjectExists:  # somebody was faster
+            raise KeyringBehind(here=found.here, vault=found.here) from None
     for info in list(home.files.names("keys/")):
         if info.name != name:
             home.files.delete(info.name)
@@ -119,7 +147,8 @@ def change_passphrase(
 
     Raises:
         PassphraseTooShort: Nothing was changed.
-        KeyringBehind, TransientError: As `publish`.
+        KeyringBehind, TransientError: As `publish`; nothing was changed.
+        KeyringUnpublished: It is changed here, and `publish` has to be called again.
     """
 
     def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
@@ -139,7 +168,8 @@ def new_recovery_kit(home: AgentHome, vault: Objects | None, *, random: Random, 
             kit that was kept opens nothing, and the old one still does.
 
     Raises:
-        KeyringBehind, TransientError: As `publish`.
+        KeyringBehind, TransientError: As `publish`; nothing was changed.
+        KeyringUnpublished: It is changed here, and `publish` has to be called again.
     """
 
     def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
@@ -163,7 +193,8 @@ def rotate(
 
     Raises:
         PassphraseTooShort: Nothing was changed.
-        KeyringBehind, TransientError: As `publish`.
+        KeyringBehind, TransientError: As `publish`; nothing was changed.
+        KeyringUnpublished: It is changed here, and `publish` has to be called again.
     """
 
     def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
@@ -185,7 +216,14 @@ def _change(
     generation = generation_of(made)
     assert generation == before + 1, "one change, one generation"
     home.files.write(keyring_name(generation), encode_keyring(made))
-    return publish(home, vault)
+    try:
+        return publish(home, vault)
+    except KeyringBehind:
+        # Nobody ever sees this one: the vault took another meanwhile.  What opened before does.
+        home.files.delete(keyring_name(generation))
+        raise
+    except (TransientError, NotAuthorised) as error:
+        raise KeyringUnpublished(generation, why=str(error)) from error
 
 
 def _newest_in(vault: Objects) -> int:

@@ -14,10 +14,11 @@ import msgspec
 
 from overland.agent.refusals import PolicyAbsent
 from overland.errors import ObjectAbsent, RefusedError
-from overland.format.stored import decode_stored
+from overland.format.stored import RecordDamaged, decode_stored
 from overland.ports.files import Files
 from overland.source.rules import Rules
 from overland.source.snapshots import SnapshotMode
+from overland.source.streams import MAX_SILENCE_S
 from overland.values import ACCOUNT_NAME, CONTAINER_NAME, POLICY_JOB_NAME, canonical_uuid
 from overland.vault.retention import Retention
 
@@ -186,6 +187,8 @@ def _check_sources(sources: tuple[str, ...], *, commands: tuple[CommandSource, .
         parts = path.split("/")[1:]
         if not path.isprintable() or {"", ".", ".."} & set(parts) or len(path) > _STREAM_NAME_MAX:
             raise PolicyInvalid("command", f"{command.name!r} does not do as a file's name")
+        if not 0 < command.timeout_s <= MAX_SILENCE_S:  # nor is it NaN
+            raise PolicyInvalid("timeout", f"more than 0 and at most {MAX_SILENCE_S:,.0f} seconds")
         _check_is_apart(path, taken)
         taken.add(path)
 
@@ -213,6 +216,8 @@ def _check_paths(sources: tuple[str, ...]) -> None:
     for source in sources:
         if not source.startswith("/"):
             raise PolicyInvalid("source", f"{source!r} is not an absolute path")
+        if source.startswith("//"):  # POSIX lets it mean something else; here it never does
+            raise PolicyInvalid("source", f"write {source!r} with one '/' in front")
         if {".", ".."} & set(source.split("/")):
             raise PolicyInvalid("source", f"write {source!r} without '.' and '..' in it")
         try:
@@ -303,14 +308,18 @@ class Policies:
 
         Raises:
             PolicyAbsent: There is no policy of that name.
-            RecordDamaged: The file is not what `save` wrote.
+            RecordDamaged: The file is not what `save` wrote, or another policy's.
         """
         _check_name(name)
         try:
             stored = self._files.read(f"policies/{name}.policy.json")
         except ObjectAbsent:
             raise PolicyAbsent(name, known=self.names()) from None
-        return decode_stored(stored, Policy, name=f"policies/{name}.policy.json").checked()
+        record = f"policies/{name}.policy.json"
+        policy = decode_stored(stored, Policy, name=record).checked()
+        if policy.name != name:  # a copy would go on with the progress of the other
+            raise RecordDamaged(record, check=f"it is the policy {policy.name}")
+        return policy
 
     def save(self, policy: Policy) -> None:
         """Store a policy durably, replacing one of its name."""

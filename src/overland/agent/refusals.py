@@ -146,14 +146,14 @@ class SeedUnknown(RefusedError):
 
 
 class SeedUnderWay(RefusedError):
-    """Items and times of a policy stay as they are while its seed travels."""
+    """A policy stays, and its items and times as they are, while its seed travels."""
 
     code = "seed-under-way"
 
     def __init__(self, policy: str, phase: str) -> None:
         super().__init__(
-            f"the seed of {policy!r} is under way ({phase}); its items and times can be changed "
-            "once it is Online"
+            f"the seed of {policy!r} is under way ({phase}); its items and times can be changed, "
+            "and it can be deleted, once it is Online, or after `overland seed abandon`"
         )
         self.policy, self.phase = policy, phase
 

@@ -10,7 +10,6 @@ claim too little and never too much; losing them costs time and no data.
 """
 
 import hashlib
-import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -24,14 +23,15 @@ from overland.crypto.sign import public_key, sign, verify
 from overland.errors import ObjectAbsent, ObjectCorrupt
 from overland.events import Log
 from overland.format import point as point_format
-from overland.format.index import PackDirectory
+from overland.format.index import IndexTables, PackDirectory
 from overland.format.point import ParsedPoint, PointPublic, PointRoot
 from overland.format.replacement import REPLACEMENT_PURPOSE, Replacement, encode_replacement
 from overland.format.signed import encode_signed
+from overland.packing.hints import IndexHint
 from overland.packing.index import ChunkIndex, IndexHintDamaged
 from overland.packing.reader import OpenPack, PackReader, RangeReader
 from overland.ports.files import Files
-from overland.sealing.indexfile import open_index, seal_index
+from overland.sealing.indexfile import open_tables, seal_index
 from overland.sealing.seal import PackSeal, open_pack
 from overland.source.changes import ChangeCache
 from overland.source.chunker import Chunker, Sizes
@@ -97,8 +97,8 @@ class Repository:
         self.repository_id = repository_id
         self.state = state
         self.random = random
+        self.scratch = state_folder  # for what a run has no room for in memory; None has room
         self.signing_public_key = public_key(signing_key)
-        self._folder = state_folder
         self._signing_key = signing_key
         self._ids = master_key.subkey(Purpose.CHUNK_ID)
         self._segments = master_key.subkey(Purpose.SEGMENT)
@@ -137,13 +137,13 @@ class Repository:
             self._indexes, packs, repository_id=self.repository_id, salt=self.random(32)
         )
 
-    def open_index(self, data: bytes, *, name: str) -> list[PackDirectory]:
-        """Return the packs that an index file describes.
+    def open_index(self, data: bytes, *, name: str) -> IndexTables:
+        """Return what an index file says.
 
         Raises:
             IntegrityError: It is damaged, or another repository's.
         """
-        return open_index(self._indexes, data, repository_id=self.repository_id, name=name)
+        return open_tables(self._indexes, data, repository_id=self.repository_id, name=name)
 
     def seal_point(self, public: PointPublic, root: PointRoot) -> bytes:
         """Return a recovery point's file, sealed and signed.
@@ -236,16 +236,17 @@ class Repository:
     def save_index(self, policy: str, index: ChunkIndex) -> None:
         """Save the index of a policy's chain, if it has changed.
 
-        Only when what it names is safely stored: the next run relies on it.
+        Only when what it names is safely stored: the next run relies on it.  One that turned out
+        to be damaged is dropped, and the next run rebuilds it.
         """
         if not index.is_changed:
             return
-        file = self.state.create()
+        hint = self._index_hint(policy)
         try:
-            index.save(file.write)
-            file.publish(_name(_INDEX, policy))
-        finally:
-            file.abandon()
+            hint.save(index)
+        except IndexHintDamaged as error:
+            log.warning("index_hint.left_aside", problem=error.check)
+            hint.drop()
 
     def changes(self, policy: str | None) -> ChangeCache:
         """Return what the last run of a policy saw; nothing, without a policy."""
@@ -253,7 +254,7 @@ class Repository:
 
     def new_index(self) -> ChunkIndex:
         """Return an empty index, for a chain of points that begins."""
-        return ChunkIndex(self.repository_id, scratch=self._folder)
+        return ChunkIndex(self.repository_id, scratch=self.scratch)
 
     def forget_packs(self, policy: str, pack_ids: Iterable[PackId]) -> int:
         """Take packs for lost; the next backup stores again what it needs of them.
@@ -273,26 +274,21 @@ class Repository:
 
         To be called before packs that the hints name may go.
         """
-        self.state.delete(_name(_INDEX, policy))
+        self._index_hint(policy).drop()
         self.state.delete(changes_name(policy))
 
     def saved_index(self, policy: str) -> ChunkIndex | None:
         """Return the index that the policy's last run saved, if there is one and it is whole."""
-        name = _name(_INDEX, policy)
         try:
-            data = self._hint(name)
-            return ChunkIndex.load(data, self.repository_id, scratch=self._folder)
+            return self._index_hint(policy).load(self.repository_id)
         except ObjectAbsent:
             return None
         except IndexHintDamaged as error:
             log.warning("index_hint.left_aside", problem=error.check)
             return None
 
-    def _hint(self, name: str) -> bytes | memoryview:
-        if self._folder is None or not self.state.size_bytes(name):
-            return self.state.read(name)
-        with (self._folder / name).open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    def _index_hint(self, policy: str) -> IndexHint:
+        return IndexHint(self.state, _name(_INDEX, policy), folder=self.scratch)
 
     def _sign_point(self, data: bytes) -> bytes:
         return sign(self._signing_key, point_format.SIGNATURE_PURPOSE, data)

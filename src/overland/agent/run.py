@@ -21,9 +21,9 @@ from uuid import uuid4
 
 import msgspec
 
+from overland.agent.base import usable_base
 from overland.agent.connection import (
     AdoptionReport,
-    Chains,
     Connection,
     Grant,
     SeedReport,
@@ -318,9 +318,11 @@ class PolicyRun:
         # Read before anything of earlier points is relied upon: what is replaced or deleted from
         # now on, the cloud finds out when it compares this version.
         chains = self._connection.chains()
-        base = _usable_base(progress, chains)
-        vault = self._open_grant(self._connection.vault_grant())
-        seed_id = SeedId(progress.seed_id) if progress.seed_id else None
+        base = usable_base(progress, chains)
+        vault = self._open_grant(self._connection.vault_grant(policy_id=progress.policy_id))
+        # An adopted seed counts as stored in the vault, and nowhere else: staging may be emptied.
+        travels = progress.phase is not SeedPhase.ONLINE
+        seed_id = SeedId(progress.seed_id) if progress.seed_id and travels else None
         made = self._data.send(policy, base=base, seed_id=seed_id, vault=vault)
         self._record(
             policy.name,
@@ -384,15 +386,3 @@ def _offline(policy: Policy) -> OfflineSettings:
 def _seed_id(progress: Progress) -> SeedId:
     assert progress.seed_id is not None, "the seed's id is recorded before it is staged"
     return SeedId(progress.seed_id)
-
-
-def _usable_base(progress: Progress, chains: Chains) -> PointId | None:
-    """Return the newest point of the policy that a new one can be based on, or None.
-
-    A seed that was not announced yet is unknown to the cloud, and usable.
-    """
-    known = {point.point_id: point for point in chains.points}
-    base = progress.last_point_id
-    while base in known and known[base].state not in ("available", "waiting-for-seed"):
-        base = known.pop(base).base
-    return PointId(base) if base is not None else None

@@ -132,10 +132,11 @@ class LayeredObjects:
         _, objects = self._holder(name)
         return objects.head(name)
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects of all layers, sorted by name, each once."""
         last = ""
-        every = merge(*(objects.names(prefix) for _, objects in self._layers), key=_name)
+        layers = [o.names(prefix, start_after=start_after) for _, o in self._layers]
+        every = merge(*layers, key=_name)
         for info in every:
             if info.name != last:
                 yield info
@@ -197,8 +198,8 @@ class _Counted:
     def head(self, name: str) -> ObjectInfo:
         return self._objects.head(name)
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self._objects.names(prefix)
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        return self._objects.names(prefix, start_after=start_after)
 
     def put(self, name: str, *_: object, **__: object) -> NoReturn:
         raise ReadOnlySource(name)
@@ -237,9 +238,10 @@ class SeedFolderObjects:
         """Return the object's size; see the port."""
         return ObjectInfo(name=name, size_bytes=self._files.size_bytes(_object(name)))
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose name starts with `prefix`, sorted by name."""
-        return (info for info in self._files.names(prefix) if is_object_name(info.name))
+        every = self._files.names(prefix, start_after=start_after)
+        return (info for info in every if is_object_name(info.name))
 
     def put(self, name: str, *_: object, **__: object) -> NoReturn:
         """Refuse."""

@@ -12,7 +12,7 @@ from overland.agent.refusals import ComputerHasKeys
 from overland.agent.setup import initialise, parse_vault_credentials, register
 from overland.cli.machine import AgentMachine, http_to, open_agent
 from overland.cli.outcome import Commands, is_interactive, json_option, note, show
-from overland.cli.refusals import FileTaken
+from overland.cli.refusals import FileTaken, FileUnusable
 from overland.cli.secrets import read_passphrase, write_private
 from overland.errors import OverlandError
 
@@ -63,7 +63,14 @@ def init(
     if kit_file is None:
         note(f"\nRecovery kit, shown once. Write it down and lock it away:\n\n{kit}\n")
     else:
-        write_private(kit_file, kit + "\n")
+        try:
+            write_private(kit_file, kit + "\n")
+        except OSError as error:
+            problem = (
+                f"{error.strerror}; the keys are made, and their kit is lost; make another with "
+                "`overland keys recovery-kit`"
+            )
+            raise FileUnusable(kit_file, problem=problem) from None
     show(
         identity,
         f"{identity.computer_name}: keys made for repository {identity.repository_id}\n"

@@ -28,7 +28,7 @@ from overland.cli.outcome import (
 )
 from overland.cli.refusals import Declined, StdinNotRead
 from overland.errors import OverlandError
-from overland.source.streams import GivenStream, StreamSource
+from overland.source.streams import StreamSource, given_source
 from overland.values import SeedId
 
 __all__ = ["backup", "seed"]
@@ -101,13 +101,13 @@ def _standard_input(policy: Policy, name: str | None, timeout_s: float) -> Strea
     """Return standard input as a stream of the policy; refuse a name that cannot be its file's."""
     if name is None:
         return None
+    if sys.stdin is None:  # as Python has it when the descriptor was closed before the start
+        raise click.UsageError("--stdin: standard input is closed; pipe something into it")
+    if sys.stdin.isatty():
+        note("reading from the terminal; end with Ctrl-D on a line of its own")
     given = CommandSource(name=name, argv=("-",), timeout_s=timeout_s)
     msgspec.structs.replace(policy, commands=(*policy.commands, given)).checked()
-    return StreamSource(
-        path=stream_path(name),
-        timeout_s=timeout_s,
-        open=lambda: GivenStream(sys.stdin.fileno()),
-    )
+    return given_source(stream_path(name), timeout_s=timeout_s, fd=sys.stdin.fileno)
 
 
 def _note_failed(outcome: Outcome) -> int:

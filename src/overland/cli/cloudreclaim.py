@@ -37,10 +37,14 @@ def reclaim(*, api: ApiClient, dry_run: bool, source_computer: str | None, as_js
 
 
 def _line(run: dict[str, Any]) -> str:  # Any: an answer of JSON
-    verb = "would delete" if run["state"] == "preview" else "deleted"
+    would = "would be " if run["state"] == "preview" else ""
     return (
-        f"{run['name']}: {verb} {count_text(run['objects_deleted'], 'object')}, "
-        f"{size_text(run['bytes_deleted'])}; {count_text(run['objects_waiting'], 'object')}, "
-        f"{size_text(run['bytes_waiting'])} unneeded for less than the time of grace; "
-        f"{count_text(run['points_reclaimed'], 'recovery point')} reclaimed"
+        f"{run['name']}: {count_text(run['points_reclaimed'], 'recovery point')} {would}reclaimed, "
+        f"{_objects(run, 'deleted')} {would}deleted; {_objects(run, 'waiting')} more unneeded, "
+        "waiting for the end of the time of grace"
     )
+
+
+def _objects(run: dict[str, Any], kind: str) -> str:  # Any: as above
+    count, size_bytes = run[f"objects_{kind}"], run[f"bytes_{kind}"]
+    return f"{count_text(count, 'object')} ({size_text(size_bytes)})"

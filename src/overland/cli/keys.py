@@ -49,7 +49,7 @@ def passphrase(*, passphrase_file: Path | None, as_json: bool) -> None:
         generation = change.change_passphrase(
             machine.home,
             vault,
-            passphrase=read_passphrase(passphrase_file, twice=True),
+            passphrase=_new_passphrase(passphrase_file),
             random=secrets.token_bytes,
         )
     _show(generation, "the passphrase was replaced", vault=vault, as_json=as_json)
@@ -82,7 +82,7 @@ def rotate(*, passphrase_file: Path | None, kit_file: Path | None, as_json: bool
         generation = change.rotate(
             machine.home,
             vault,
-            passphrase=read_passphrase(passphrase_file, twice=True),
+            passphrase=_new_passphrase(passphrase_file),
             random=secrets.token_bytes,
             keep=_keeper(kit_file),
         )
@@ -118,6 +118,10 @@ def _machine(*, exclusive: bool = True) -> Iterator[tuple[AgentMachine, Objects 
     with open_agent(exclusive=exclusive) as machine:
         machine.home.identity()
         yield machine, machine.vault() if machine.home.is_registered() else None
+
+
+def _new_passphrase(file: Path | None) -> str:
+    return read_passphrase(file, twice=True, option="--new-passphrase-file")
 
 
 def _check_kit_file(kit_file: Path | None) -> None:

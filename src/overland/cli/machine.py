@@ -166,7 +166,9 @@ class AgentMachine:
             policies=self.policies,
             connection=connection,
             data=self.data_path(given=given, reads_all=reads_all),
-            open_grant=lambda grant: self.open_grant(grant, renew=connection.vault_grant),
+            open_grant=lambda grant: self.open_grant(
+                grant, renew=lambda: connection.vault_grant(policy_id=grant.policy_id)
+            ),
             clock=self.clock,
             meter=self.meter,
         )

@@ -1,6 +1,7 @@
 """The `overland` program: one group of commands per machine, each loaded when it is used."""
 
 import importlib
+import os
 from typing import Final
 
 import click
@@ -12,6 +13,7 @@ from overland.cli.outcome import Commands
 
 __all__ = ["main", "overland"]
 
+_STANDARD_ERROR: Final = 2
 _EPILOG: Final = """
 \b
 The journey of a first backup, and who types what:
@@ -79,5 +81,18 @@ def overland() -> None:
 
 def main() -> None:
     """Run the program; the exit code says how it ended (`docs/reference/exit-codes.md`)."""
+    _fill_standard_descriptors()
     configure_logging(default="warning")
     overland()
+
+
+def _fill_standard_descriptors() -> None:
+    """Open those of descriptors 0 to 2 that are closed.
+
+    Otherwise the next file would get the number, perhaps one with backups, and what a library or a
+    program says on standard error would be written into it.
+    """
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= _STANDARD_ERROR:
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)

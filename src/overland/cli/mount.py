@@ -13,12 +13,13 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from overland.adapters.clock import SystemClock
 from overland.agent.mount.content import ChunkCache, FileContent
 from overland.agent.mount.view import LATEST, Attributes, Place, PointsView
-from overland.agent.points.chunks import ChunkStore
+from overland.agent.sources import LayeredObjects
 from overland.cli.machine import open_agent
 from overland.cli.outcome import note
-from overland.cli.places import open_place, place_options
+from overland.cli.places import open_layers, open_place, place_options
 from overland.cli.refusals import NotAFolder
 from overland.errors import RefusedError
 
@@ -30,6 +31,8 @@ _FOR_EVER_S: Final = 86_400
 """How long the kernel may remember names and attributes: a recovery point never changes."""
 
 _BLOCK_BYTES: Final = 512
+
+_FOLDER: Final = click.Path(path_type=Path, readable=False)  # a dead mount is not readable
 
 
 class FuseAbsent(RefusedError):
@@ -55,7 +58,7 @@ class MountFailed(RefusedError):
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=_FOLDER)
 @click.option("--foreground", is_flag=True, help="Stay, show the log, and unmount with Ctrl-C.")
 @click.option(
     "--allow-other",
@@ -66,25 +69,27 @@ class MountFailed(RefusedError):
 def mount(folder: Path, *, foreground: bool, allow_other: bool, **fields: Any) -> None:
     """Show all recovery points as folders in the empty FOLDER, read only.
 
-    FOLDER/latest leads to the newest.  Only you can look inside, unless --allow-other is given.
+    FOLDER/latest leads to the newest; new points show when FOLDER is listed.  Only you can look
+    inside, unless --allow-other is given.
     End with `overland unmount FOLDER`.
     """
-    if not folder.is_dir():
-        raise NotAFolder(folder)
-    if any(folder.iterdir()):
-        raise MountFailed(folder, problem="it is not empty; name an empty folder")
+    _check_free(folder)
     fuse = _library()
     with open_agent() as machine:
+        folders = [path.resolve() for path in fields["folders"]]  # the background has another
         objects, keys = open_place(
             machine,
-            [path.resolve() for path in fields["folders"]],  # the background has another folder
+            folders,
             passphrase_file=fields["passphrase_file"],
             recovery_kit=fields["recovery_kit"],
         )
-        store = ChunkStore(objects, keys)
-        store.open_index()
+
+        def look() -> LayeredObjects:
+            # The vault tells of new points itself; folders may have got new seeds.
+            return LayeredObjects(open_layers(machine, folders)) if folders else objects
+
         log_path = None if foreground else machine.folder / "mount.log"
-        files = _Files(PointsView(store), log_path)
+        files = _Files(PointsView(look, keys, clock=SystemClock()), log_path)
         where = f"; problems are told in {log_path}" if log_path else ""
         note(f"mounting on {folder}; end with: overland unmount {folder}{where}")
         try:
@@ -107,7 +112,7 @@ def mount(folder: Path, *, foreground: bool, allow_other: bool, **fields: Any) -
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=_FOLDER)
 def unmount(folder: Path) -> None:
     """End what `overland mount FOLDER` began."""
     program = shutil.which("fusermount3") or shutil.which("fusermount")
@@ -121,6 +126,19 @@ def unmount(folder: Path) -> None:
         raise MountFailed(folder, problem=problem)
 
 
+def _check_free(folder: Path) -> None:
+    try:
+        if not folder.is_dir():
+            raise NotAFolder(folder)
+        if any(folder.iterdir()):
+            raise MountFailed(folder, problem="it is not empty; name an empty folder")
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
+        problem = "the program behind an earlier mount has died; run `overland unmount` first"
+        raise MountFailed(folder, problem=problem) from None
+
+
 def _library() -> Any:  # noqa: ANN401 - the module is there only where libfuse is
     if not Path("/dev/fuse").exists():
         raise FuseAbsent("there is no /dev/fuse")
@@ -131,7 +149,10 @@ def _library() -> Any:  # noqa: ANN401 - the module is there only where libfuse 
 
 
 class _Files:
-    """The calls of the kernel, answered one at a time: the store is for one thread.
+    """The calls of the kernel, from many threads.
+
+    The lock is held while names and places are looked up, for which the view and its stores are
+    for one thread; the content of several files is read and decoded at the same time.
 
     The names and arguments are `mfusepy.Operations`'; paths come with surrogate escapes.
     """
@@ -166,7 +187,10 @@ class _Files:
         return os.fsdecode(self._at(path, _target))
 
     def readdir(self, path: str, _: int) -> Iterable[tuple[str, dict[str, int], int]]:
-        """Return the names in a folder."""
+        """Return the names in a folder; in the top folder, of points that are new as well."""
+        if path == "/":
+            with self._lock:
+                self._view.refresh()
         names = self._at(path, lambda place: list(self._view.names(place)))
         found = [(os.fsdecode(name), _stat(attributes), 0) for name, attributes in names]
         if self._view.is_latest(os.fsencode(path).rstrip(b"/") + b"/" + LATEST):
@@ -186,13 +210,14 @@ class _Files:
     def _content(self, place: Place) -> FileContent:
         if place.point is None or place.entry is None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        store = self._view.store
-        return FileContent(place.entry, tree=place.point.tree, store=store, cache=self._cache)
+        point, cache = place.point, self._cache
+        return FileContent(
+            place.entry, tree=point.tree, store=point.store, cache=cache, lock=self._lock
+        )
 
     def read(self, _: str, size: int, offset: int, handle: int) -> bytes:
         """Return bytes of an open file."""
-        with self._lock:
-            return self._open[handle].read(size, offset)
+        return self._open[handle].read(size, offset)
 
     def release(self, _: str, handle: int) -> int:
         """Forget an open file."""

@@ -1,6 +1,7 @@
 """`overland points delete` and `undelete`: marks on the recovery points in the vault."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import click
 
@@ -12,6 +13,12 @@ from overland.errors import OverlandError
 from overland.values import PointId
 
 __all__ = ["delete", "known_points", "mark_fields", "mark_text", "undelete"]
+
+_STATES: Final = {
+    "waiting-for-seed": "  waits for its seed",
+    "incomplete": "  not whole in the vault: overland check tells what it lacks",
+    "reclaimed": "  reclaimed: only here for the points that are based on it",
+}
 
 
 @click.command()
@@ -54,18 +61,19 @@ def undelete(point: str, *, as_json: bool) -> None:
 def known_points(machine: AgentMachine) -> Mapping[str, VaultPoint]:
     """Return what the cloud says of each point; nothing when it cannot be asked.
 
-    A list of what is there is shown without a cloud, too; only the marks are missing then.
+    A list of what is there is shown without a cloud, too; only states and marks are missing then.
     """
     try:
-        return {each.point_id: each for each in machine.connection().points()}
+        return {each.point_id: each for each in machine.connection().chains().points}
     except OverlandError:
         return {}
 
 
 def mark_fields(point: VaultPoint | None) -> dict[str, object]:
-    """Return a point's mark as fields of JSON."""
+    """Return a point's state and mark as fields of JSON; without a cloud both are unknown."""
     mark = None if point is None else point.deletion
     return {
+        "state": None if point is None else point.state,
         "deleted_at": None if mark is None else mark.marked_at,
         "reclaim_after": None if mark is None else mark.reclaim_after,
         "deleted_because": None if mark is None else mark.reason,
@@ -73,12 +81,15 @@ def mark_fields(point: VaultPoint | None) -> dict[str, object]:
 
 
 def mark_text(point: VaultPoint | None) -> str:
-    """Return a point's mark as the end of a line, or nothing."""
-    if point is None or point.deletion is None:
+    """Return what is special about a point as the end of a line, or nothing."""
+    if point is None:
         return ""
+    text = _STATES.get(point.state, "")
+    if point.deletion is None or point.state == "reclaimed":
+        return text
     mark = point.deletion
     why = "by the policy's retention" if mark.reason == "retention" else "by hand"
-    return f"  deleted {why}, goes after {instant_text(mark.reclaim_after)}"
+    return f"{text}  deleted {why}, goes after {instant_text(mark.reclaim_after)}"
 
 
 def _chosen(connection: Connection, text: str) -> PointId:

@@ -349,6 +349,7 @@ def delete(name: str, *, yes: bool) -> None:
     """Stop protecting what the policy NAME names; recovery points in the vault stay."""
     with open_agent() as agent:
         agent.policies.load(name)
+        _refuse_while_open(name, agent.policies.progress(name))  # who would adopt the drives?
         if not yes and not confirm(f"Delete the policy {name}? Its points in the vault stay."):
             raise Declined
         agent.policies.delete(name)

@@ -79,7 +79,7 @@ def described_rules(it: Policy) -> list[tuple[str, str]]:
 
 
 def full_path(source: str) -> str:
-    """Return an absolute path without `..` in it."""
-    path = Path(source).absolute()
+    """Return an absolute path without `..` in it, and with one `/` in front."""
+    path = Path("/", str(Path(source).absolute()).lstrip("/"))
     # Where a link is on the way, only the system knows what is above it.
     return str(path.resolve() if ".." in path.parts else path)

@@ -20,7 +20,7 @@ from overland.cli.outcome import Commands, count_text, json_option, note, show, 
 from overland.cli.places import open_place, place_options
 from overland.cli.pointmarks import delete, known_points, mark_fields, mark_text, undelete
 from overland.cli.refusals import PointUnclear
-from overland.format.point import PointPublic
+from overland.format.point import PointPublic, PointRoot
 from overland.format.tree import Entry
 from overland.values import PointId, canonical_uuid
 
@@ -107,6 +107,7 @@ def show_command(point: str, *, as_json: bool, **fields: Any) -> None:
         f"changed    {count_text(counted.changed_while_read, 'file')} while read",
         f"skipped    {counted.skipped}",
         *(f"  {os.fsdecode(one.path)!r}: {one.reason}" for one in root.skipped),
+        *(f"left out   {rule}" for rule in _rules(root)),
     ]
     value = {
         "point_id": public.point_id,
@@ -119,8 +120,32 @@ def show_command(point: str, *, as_json: bool, **fields: Any) -> None:
         "sources": [os.fsdecode(one.path) for one in root.roots],
         "statistics": _counts(counted),
         "skipped": [{"path": _shown(one.path), "reason": one.reason} for one in root.skipped],
+        "include": root.include,
+        "exclude": root.exclude,
+        "exclude_caches": root.left_out.caches,
+        "exclude_if_present": [_shown(name) for name in root.left_out.if_present],
+        "exclude_larger_than_bytes": root.left_out.larger_than_bytes,
     }
     show(value, "\n".join(lines), as_json=as_json)
+
+
+def _rules(root: PointRoot) -> list[str]:
+    """Return the rules of the policy that left something out, or may have."""
+    found = []
+    if root.include:
+        found.append(f"all but {', '.join(root.include)}")
+    if root.exclude:
+        found.append(f"by name: {', '.join(root.exclude)}")
+    if root.left_out.caches:
+        found.append("what lies beside a CACHEDIR.TAG (--exclude-caches)")
+    found += [
+        f"what lies beside an entry {_shown(name)} (--exclude-if-present)"
+        for name in root.left_out.if_present
+    ]
+    if root.left_out.larger_than_bytes is not None:
+        size = size_text(root.left_out.larger_than_bytes)
+        found.append(f"files larger than {size} (--exclude-larger-than)")
+    return found
 
 
 def _counts(counted: Any) -> dict[str, int]:  # noqa: ANN401 - a struct of counts

@@ -13,8 +13,8 @@ __all__ = ["read_passphrase", "write_private"]
 _FILE_BYTES_MAX = 4096
 
 
-def read_passphrase(file: Path | None, *, twice: bool) -> str:
-    """Return the first line of `file`, or what the operator types unseen.
+def read_passphrase(file: Path | None, *, twice: bool, option: str = "--passphrase-file") -> str:
+    """Return the first line of `file`, or what the operator types unseen; `option` names the file.
 
     Raises:
         FileUnusable: The file cannot be read or holds no passphrase.
@@ -23,7 +23,7 @@ def read_passphrase(file: Path | None, *, twice: bool) -> str:
     if file is not None:
         return _first_line(file)
     if not is_interactive():
-        raise click.UsageError("give --passphrase-file FILE, or run this at a terminal")
+        raise click.UsageError(f"give {option} FILE, or run this at a terminal")
     return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True))
 
 
@@ -43,9 +43,24 @@ def _first_line(file: Path) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a new file that only its owner can read, durably; never over another."""
+    """Write a new file that only its owner can read, durably; never over another.
+
+    On return the file and its name survive a power cut.
+
+    Raises:
+        OSError: It could not be written; no half of it is left.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

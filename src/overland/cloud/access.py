@@ -12,7 +12,7 @@ Nobody gets leave to delete; overwriting does not exist.
 from dataclasses import dataclass
 from datetime import datetime
 
-from overland.cloud import computers, grants, seedlinks, seedwork
+from overland.cloud import computers, grants, names, seedlinks, seedwork
 from overland.cloud.grants import Grant, Permission
 from overland.cloud.identity import Permission as Route
 from overland.cloud.identity import Role
@@ -41,12 +41,16 @@ class IssuedGrant:
     expires_at: datetime
 
 
-def vault_grant(call: Call) -> IssuedGrant:
-    """Return leave for a source computer to create and read its own objects in its vault."""
+def vault_grant(call: Call, *, policy_id: str | None = None) -> IssuedGrant:
+    """Return leave for a source computer to create and read its own objects in its vault.
+
+    A run names its policy, so that what it uploads is not deleted before it records its point.
+    """
     call.require(Route.GET_GRANTS)
     computer = computers.own_computer(call)
     owner = computers.owner_of(computer)
-    chains.note_grant(call.connection, owner, at=call.at)
+    policy = None if policy_id is None else names.check_uuid(policy_id, what="policy_id")
+    chains.note_grant(call.connection, owner, at=call.at, policy_id=policy)
     prefix = owner.prefix
     return _issue(call, f"vaults/{computer.vault_id}", (prefix,), _WRITE)
 

@@ -109,6 +109,8 @@ def _record(
         point = catalog.record(call.connection, finding, at=call.at)
         if request.policy_id is not None:
             marks.set_policy(call.connection, point, request.policy_id, owner)
+            if point.state != "incomplete":
+                chains.note_recorded(call.connection, owner, request.policy_id)
         grace = services.reclaim.grace
         marks.apply_rules(call.connection, owner, at=call.at, grace=grace)
         return _with_missing(call, owner, finding)

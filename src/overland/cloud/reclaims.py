@@ -32,7 +32,8 @@ def begin_due(services: Services) -> int:
     for each in everybody:
         with services.database.begin() as connection:
             last = services.reclaim.status(connection, each.source_computer_id)
-            if last is not None and at < last.started_at + reclaim.EVERY:
+            # A run that began in the future is no reason to wait for it: the clock was wrong.
+            if last is not None and last.started_at <= at < last.started_at + reclaim.EVERY:
                 continue
             begun.append(services.reclaim.begin(connection, _request(each)))
         services.reclaim.launch(begun[-1])

@@ -133,9 +133,9 @@ class IndexCipher:
         self._header = header
         self._name = name
 
-    def seal(self, number: int, plaintext: Buffer) -> bytes:
-        """Return a part sealed, `TAG_BYTES` longer than `plaintext`."""
-        return self._aead.encrypt(_NONCE.pack(number), plaintext, self._header)
+    def seal_into(self, number: int, plaintext: Buffer, out: memoryview) -> None:
+        """Seal a part into `out`, which is `TAG_BYTES` longer than `plaintext`."""
+        self._aead.encrypt_into(_NONCE.pack(number), plaintext, self._header, out)
 
     def open(self, number: int, sealed: Buffer) -> bytes:
         """Return the plaintext of a part.
@@ -145,6 +145,17 @@ class IndexCipher:
         """
         try:
             return self._aead.decrypt(_NONCE.pack(number), sealed, self._header)
+        except InvalidTag:
+            raise SealBroken(self._name, part=f"part {number}") from None
+
+    def open_into(self, number: int, sealed: Buffer, out: memoryview) -> None:
+        """Write the plaintext of a part into `out`, which is `TAG_BYTES` shorter than `sealed`.
+
+        Raises:
+            SealBroken: It is not what was sealed under this number in this file.
+        """
+        try:
+            self._aead.decrypt_into(_NONCE.pack(number), sealed, self._header, out)
         except InvalidTag:
             raise SealBroken(self._name, part=f"part {number}") from None
 

@@ -40,6 +40,7 @@ __all__ = [
     "RecoveryKitWrong",
     "SecretReplaced",
     "is_genuine",
+    "mac_holds",
     "new_keyring",
     "open_newest",
     "open_with_passphrase",
@@ -256,7 +257,12 @@ def open_newest(
 
 def is_genuine(document: KeyringDocument, master: MasterKey) -> bool:
     """Return whether the holder of the master key made this keyring."""
-    return hmac.compare_digest(_mac(document, master), document.mac)
+    return mac_holds(document, master.subkey(Purpose.KEYRING_MAC))
+
+
+def mac_holds(document: KeyringDocument, key: Secret) -> bool:
+    """Return whether a keyring's MAC holds under the subkey `Purpose.KEYRING_MAC`."""
+    return hmac.compare_digest(_mac(document, key), document.mac)
 
 
 def open_with_passphrase(document: KeyringDocument, passphrase: str) -> MasterKey:
@@ -349,7 +355,7 @@ def _next(document: KeyringDocument, slots: list[Slot], master: MasterKey) -> Ke
 
 
 def _with_mac(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
-    return msgspec.structs.replace(document, mac=_mac(document, master))
+    return msgspec.structs.replace(document, mac=_mac(document, master.subkey(Purpose.KEYRING_MAC)))
 
 
 def _checked(document: KeyringDocument, master: MasterKey) -> MasterKey:
@@ -358,7 +364,7 @@ def _checked(document: KeyringDocument, master: MasterKey) -> MasterKey:
     return master
 
 
-def _mac(document: KeyringDocument, master: MasterKey) -> str:
+def _mac(document: KeyringDocument, key: Secret) -> str:
     """Authenticate the canonical JSON in which the MAC itself is 64 zeros (§2.5)."""
     plain = msgspec.json.encode(msgspec.structs.replace(document, mac=_NO_MAC))
-    return hmac.digest(master.subkey(Purpose.KEYRING_MAC).reveal(), plain, "sha256").hex()
+    return hmac.digest(key.reveal(), plain, "sha256").hex()

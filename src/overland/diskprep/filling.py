@@ -64,6 +64,12 @@ class _ReadBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     numbers: tuple[int, ...]
     range_md5: tuple[tuple[str, ...], ...]
 
+    def fits(self, object_count: int) -> bool:
+        """Whether it tells of objects that a manifest of so many has."""
+        return len(self.numbers) == len(self.range_md5) > 0 and all(
+            0 <= number < object_count for number in self.numbers
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriveFilling:
@@ -263,10 +269,15 @@ class DriveFilling:
         return f"read-back/{self.drive.sequence}/"
 
     def _batches(self) -> Iterator[_ReadBack]:
+        count = len(self.seed.manifest.objects)
         for info in list(self.local.names(self._folder)):
             try:
-                yield msgspec.json.decode(self.local.read(info.name), type=_ReadBack)
-            except msgspec.DecodeError:
+                batch = msgspec.json.decode(self.local.read(info.name), type=_ReadBack)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                batch = None
+            if batch is not None and batch.fits(count):
+                yield batch
+            else:
                 self.local.delete(info.name)  # a hint: what it told is read again
 
     def _keep(self, numbers: list[int], digests: list[Digests]) -> None:

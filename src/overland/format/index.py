@@ -8,7 +8,7 @@ chunks may know an id.
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,7 @@ __all__ = [
     "PACK_DTYPE",
     "Header",
     "IndexCorrupt",
+    "IndexTables",
     "Keys",
     "PackDirectory",
     "Part",
@@ -68,8 +69,11 @@ MAX_PLAIN_BYTES: Final = 64 << 20
 _MAGIC: Final = b"OVLINDX1"
 _HEAD: Final = struct.Struct("<III36x")  # §3.1: packs, segments, chunks
 _ROW: Final = np.dtype("V44")  # a chunk's row moved as a whole: far faster than by its fields
+_SEGMENT_ROW: Final = np.dtype("V24")
 _KEYED: Final = np.dtype({"names": ["key"], "formats": [">u8"], "offsets": [0], "itemsize": 44})
 assert CHUNK_DTYPE.itemsize == _ROW.itemsize == _KEYED.itemsize
+_PLACE: Final = np.dtype([("segment", "<u4"), ("offset", "<u4"), ("length", "<u4")])
+_PLACED: Final = np.dtype({"names": ["place"], "formats": ["V12"], "offsets": [32], "itemsize": 44})
 assert _HEAD.size == HEAD_PART.plain_bytes
 
 Keys = npt.NDArray[np.uint64]
@@ -89,6 +93,50 @@ class PackDirectory:
     pack_id: PackId
     pack_bytes: int
     directory: Directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IndexTables:
+    """What a whole index file says, checked by every rule, as it stands there.
+
+    Attributes:
+        packs: Rows of `PACK_DTYPE`.
+        segments: Rows of `SEGMENT_DTYPE`, those of each pack together.
+        chunks: Rows of `CHUNK_DTYPE`, sorted by id; their segments are rows of `segments`.
+        file_order: The rows of `chunks` in the order of their segments and offsets.
+    """
+
+    packs: Table
+    segments: Table
+    chunks: Table
+    file_order: npt.NDArray[np.intp]
+
+    def pack_ids(self) -> list[PackId]:
+        """Return the ids of the packs, in their order."""
+        ids = self.packs["id"].tobytes().hex()
+        return [PackId(ids[at : at + 64]) for at in range(0, len(ids), 64)]
+
+    def directories(self) -> list[PackDirectory]:
+        """Return the directory of each pack."""
+        chunks = _taken(self.chunks, self.file_order)
+        chunks["segment"] -= np.repeat(_firsts(self.packs["segments"]), self.packs["chunks"])
+        columns = (self.packs[field].astype(np.int64) for field in ("segments", "chunks"))
+        segment_ends, chunk_ends = (np.cumsum(column).tolist() for column in columns)
+        found, first_segment, first_chunk = [], 0, 0
+        for pack_id, pack_bytes, segments_end, chunks_end in zip(
+            self.pack_ids(),
+            self.packs["pack_bytes"].tolist(),
+            segment_ends,
+            chunk_ends,
+            strict=True,
+        ):
+            directory = Directory(
+                segments=self.segments[first_segment:segments_end],
+                chunks=chunks[first_chunk:chunks_end],
+            )
+            found.append(PackDirectory(pack_id=pack_id, pack_bytes=pack_bytes, directory=directory))
+            first_segment, first_chunk = segments_end, chunks_end
+        return found
 
 
 def encode_header(header: Header) -> bytes:
@@ -111,8 +159,8 @@ def plain_bytes(*, packs: int, segments: int, chunks: int) -> int:
     return shape.rows_bytes + shape.padding_bytes
 
 
-def encode_index(packs: Sequence[PackDirectory]) -> list[bytes]:
-    """Return the plaintexts of an index file's parts, in the order of their numbers.
+def encode_index(packs: Sequence[PackDirectory]) -> tuple[Shape, memoryview]:
+    """Return the plaintexts of an index file's parts, back to back, and where they lie.
 
     At least one pack, and not more than `plain_bytes` allows within `MAX_PLAIN_BYTES`.
     """
@@ -124,34 +172,70 @@ def encode_index(packs: Sequence[PackDirectory]) -> list[bytes]:
     table["pack_bytes"] = [p.pack_bytes for p in packs]
     table["segments"] = [len(p.directory.segments) for p in packs]
     table["chunks"] = [len(p.directory.chunks) for p in packs]
-    segments = np.concatenate([p.directory.segments for p in packs])
-    chunks = _sorted(np.concatenate([p.directory.chunks for p in packs]), table)
-    shape = Shape(packs=len(packs), segments=len(segments), chunks=len(chunks))
+    segments, chunks = (int(table[field].sum(dtype=np.int64)) for field in ("segments", "chunks"))
+    shape = Shape(packs=len(packs), segments=segments, chunks=chunks)
     assert shape.rows_bytes <= MAX_PLAIN_BYTES - ALIGNMENT, "the writer cuts at MAX_PLAIN_BYTES"
-    fan_out = chunk_keys(chunks)[::BLOCK_ROWS].astype(">u8").tobytes()
-    parts = [
-        _HEAD.pack(shape.packs, shape.segments, shape.chunks),
-        fan_out + bytes(shape.padding_bytes),
-        table.tobytes(),
-    ]
-    for rows in (segments, chunks):
-        joined = memoryview(rows.tobytes())
-        size = BLOCK_ROWS * rows.dtype.itemsize
-        parts += [bytes(joined[at : at + size]) for at in range(0, len(joined), size)]
-    return parts
+    plain = np.empty(shape.rows_bytes + shape.padding_bytes, np.uint8).data
+    _HEAD.pack_into(plain, 0, shape.packs, shape.segments, shape.chunks)
+    fan_out_end = _HEAD.size + shape.fan_out().plain_bytes
+    plain[fan_out_end - shape.padding_bytes : fan_out_end] = bytes(shape.padding_bytes)
+    tables = _tables(plain[_HEAD.size :], shape)
+    tables.packs[:] = table
+    by_rows = [p.directory.segments.view(_SEGMENT_ROW) for p in packs]
+    np.concatenate(by_rows, out=tables.segments.view(_SEGMENT_ROW))
+    rows: Table = np.concatenate([p.directory.chunks.view(_ROW) for p in packs]).view(CHUNK_DTYPE)
+    rows["segment"] += np.repeat(_firsts(table["segments"]), table["chunks"])
+    _sort(rows, tables.chunks)
+    tables.fan_out[:] = chunk_keys(tables.chunks)[::BLOCK_ROWS]
+    return shape, plain
 
 
-def _sorted(chunks: Table, table: Table) -> Table:
-    """Return the rows in the order of §3.5; their segments count through the whole file."""
-    counts = table["segments"].astype(np.int64)
-    firsts = (np.cumsum(counts) - counts).astype(np.uint32)
-    chunks["segment"] += np.repeat(firsts, table["chunks"])
-    order = np.argsort(chunk_keys(chunks), kind="stable")
-    found = _taken(chunks, order)
-    if _is_sorted(found):
-        return found
-    words = np.ascontiguousarray(chunks["id"]).view(">u8")
-    return _taken(chunks, np.lexsort([words[:, place] for place in (3, 2, 1, 0)]))
+class _Tables(NamedTuple):
+    fan_out: npt.NDArray[np.uint64]
+    packs: Table
+    segments: Table
+    chunks: Table
+
+
+def _tables(plain: memoryview, shape: Shape) -> _Tables:
+    """Return views of the parts behind the head; padding follows the fan-out."""
+    packs_at = shape.fan_out().plain_bytes
+    segments_at = packs_at + shape.packs * PACK_DTYPE.itemsize
+    chunks_at = segments_at + shape.segments * SEGMENT_DTYPE.itemsize
+    return _Tables(
+        np.frombuffer(plain, ">u8", shape.chunk_blocks),
+        np.frombuffer(plain, PACK_DTYPE, shape.packs, packs_at),
+        np.frombuffer(plain, SEGMENT_DTYPE, shape.segments, segments_at),
+        np.frombuffer(plain, CHUNK_DTYPE, shape.chunks, chunks_at),
+    )
+
+
+def _firsts(counts: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Return the row number of each pack's first row."""
+    wide = counts.astype(np.int64)
+    return (np.cumsum(wide) - wide).astype(np.uint32)
+
+
+def _sort(chunks: Table, out: Table) -> None:
+    """Write rows in file order, which equal ids keep, in the order of §3.5 into `out`."""
+    low_bits = len(chunks).bit_length()
+    order = _order(chunk_keys(chunks) >> np.uint64(low_bits), bits=64 - low_bits)
+    chunks.view(_ROW).take(order, out=out.view(_ROW), mode="clip")  # in place; all are in range
+    if not _is_sorted(out):
+        # Two ids begin with the same bits: rare, and only then all of their bits are looked at.
+        words = np.ascontiguousarray(chunks["id"]).view(">u8")
+        out[:] = _taken(chunks, np.lexsort([words[:, place] for place in (3, 2, 1, 0)]))
+
+
+def _order(values: Keys, *, bits: int) -> npt.NDArray[np.intp]:
+    """Return the stable order of values less than 2 ** `bits`."""
+    row_bits = len(values).bit_length()
+    if bits + row_bits > 64:
+        return np.argsort(values, kind="stable")
+    # To sort numbers takes half as long as to sort their places; so each carries its own.
+    both = (values << np.uint64(row_bits)) | np.arange(len(values), dtype=np.uint64)
+    both.sort()
+    return (both & np.uint64((1 << row_bits) - 1)).astype(np.intp)
 
 
 def id_keys(ids: npt.NDArray[np.uint8]) -> Keys:
@@ -177,10 +261,10 @@ def _is_sorted(chunks: Table) -> bool:
     if (keys[1:] < keys[:-1]).any():
         return False
     ties = np.flatnonzero(keys[1:] == keys[:-1]).tolist()
-    return all(_order(chunks[row]) < _order(chunks[row + 1]) for row in ties)
+    return all(_sort_key(chunks[row]) < _sort_key(chunks[row + 1]) for row in ties)
 
 
-def _order(chunk: np.void) -> tuple[bytes, int, int]:
+def _sort_key(chunk: np.void) -> tuple[bytes, int, int]:
     return chunk["id"].tobytes(), int(chunk["segment"]), int(chunk["offset"])
 
 
@@ -229,7 +313,7 @@ def decode_part(plain: bytes, shape: Shape, fan_out: Keys, *, part: Part, name: 
     """
     _check_length(plain, part, name)
     if part.number < FIRST_BLOCK:
-        return _packs(plain, shape, name)
+        return _checked_packs(np.frombuffer(plain, PACK_DTYPE), shape, name)
     block = part.number - FIRST_BLOCK - shape.segment_blocks
     if block < 0:
         return np.frombuffer(plain, SEGMENT_DTYPE)
@@ -238,8 +322,7 @@ def decode_part(plain: bytes, shape: Shape, fan_out: Keys, *, part: Part, name: 
     return chunks
 
 
-def _packs(plain: bytes, shape: Shape, name: str) -> Table:
-    table = np.frombuffer(plain, PACK_DTYPE)
+def _checked_packs(table: Table, shape: Shape, name: str) -> Table:
     sums = [int(table[field].sum(dtype=np.int64)) for field in ("segments", "chunks")]
     if sums != [shape.segments, shape.chunks] or not table["segments"].all():
         raise IndexCorrupt(name, check="the packs' counts do not add up")
@@ -282,46 +365,36 @@ def _check_length(plain: bytes, part: Part, name: str) -> None:
         raise IndexCorrupt(name, check="a part has another length")
 
 
-def decode_index(shape: Shape, parts: Sequence[bytes], *, name: str) -> list[PackDirectory]:
-    """Return the directories of an index file, from all its parts behind the head.
+def decode_index(shape: Shape, plain: memoryview, *, name: str) -> IndexTables:
+    """Return what an index file says, from all its parts behind the head, back to back.
+
+    The tables are views of `plain`.
 
     Raises:
         IndexCorrupt: A rule of `docs/format/index-v1.md` §3 is broken; `check` says which.
     """
-    for plain, part in zip(parts, shape.parts(), strict=True):
-        _check_length(plain, part, name)
-    fan_out = decode_fan_out(parts[0], shape, name=name)
-    table = _packs(parts[1], shape, name)
-    border = 2 + shape.segment_blocks
-    segments = np.frombuffer(b"".join(parts[2:border]), SEGMENT_DTYPE)
-    chunks = np.frombuffer(b"".join(parts[border:]), CHUNK_DTYPE)
+    if len(plain) != shape.rows_bytes - _HEAD.size + shape.padding_bytes:
+        raise IndexCorrupt(name, check="a part has another length")
+    fan_out = decode_fan_out(bytes(plain[: shape.fan_out().plain_bytes]), shape, name=name)
+    _, packs, segments, chunks = _tables(plain, shape)
+    _checked_packs(packs, shape, name)
     _check_chunks(chunks, shape, fan_out, name)
-    segment_counts, chunk_counts = (table[f].astype(np.int64) for f in ("segments", "chunks"))
-    segment_ends, chunk_ends = np.cumsum(segment_counts), np.cumsum(chunk_counts)
-    places = (chunks["segment"].astype(np.uint64) << np.uint64(32)) | chunks["offset"]
-    chunks = _taken(chunks, np.argsort(places))
+    if (chunks["offset"] >= MAX_SEGMENT_BYTES).any():
+        raise IndexCorrupt(name, check="a chunk does not lie in its segment")
+    places = chunks["segment"] * np.uint64(MAX_SEGMENT_BYTES) + chunks["offset"]
+    order = _order(places, bits=int(places.max()).bit_length())
+    in_order = chunks.view(_PLACED)["place"].take(order).view(_PLACE)
+    segment_counts, chunk_counts = (packs[f].astype(np.int64) for f in ("segments", "chunks"))
     # A chunk of another pack's segment gets a number that no pack has, and so is refused below.
-    firsts = (segment_ends - segment_counts).astype(np.uint32)
-    chunks["segment"] -= np.repeat(firsts, chunk_counts)
+    in_order["segment"] -= np.repeat(_firsts(packs["segments"]), chunk_counts)
     sizes = check_tables(
         segments,
-        chunks,
+        in_order,
         segment_counts=segment_counts,
         chunk_counts=chunk_counts,
         corrupt=IndexCorrupt,
         name=name,
     )
-    if (sizes != table["pack_bytes"].astype(np.int64)).any():
+    if (sizes != packs["pack_bytes"].astype(np.int64)).any():
         raise IndexCorrupt(name, check="a pack's size does not match its directory")
-    ids = table["id"].tobytes().hex()
-    return [
-        PackDirectory(
-            pack_id=PackId(ids[64 * i : 64 * i + 64]),
-            pack_bytes=int(sizes[i]),
-            directory=Directory(
-                segments=segments[segment_ends[i] - segment_counts[i] : segment_ends[i]],
-                chunks=chunks[chunk_ends[i] - chunk_counts[i] : chunk_ends[i]],
-            ),
-        )
-        for i in range(shape.packs)
-    ]
+    return IndexTables(packs=packs, segments=segments, chunks=chunks, file_order=order)

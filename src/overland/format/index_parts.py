@@ -111,14 +111,16 @@ class Shape:
         yield self.fan_out()
         last = self.pack_table()
         yield last
+        number, offset = FIRST_BLOCK, last.end
         for rows, row_bytes in (
             (self.segments, SEGMENT_DTYPE.itemsize),
             (self.chunks, CHUNK_DTYPE.itemsize),
         ):
-            before = last
-            for block in range(_blocks(rows)):
-                last = _block(before, block, rows=rows, row_bytes=row_bytes)
-                yield last
+            full = BLOCK_ROWS * row_bytes
+            for left in range(rows * row_bytes, 0, -full):
+                plain_bytes = min(full, left)
+                yield Part(number, offset, plain_bytes)
+                number, offset = number + 1, offset + plain_bytes + TAG_BYTES
 
 
 def _blocks(rows: int) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "MAX_POINT_BYTES",
     "SIGNATURE_BYTES",
     "SIGNATURE_PURPOSE",
+    "LeftOut",
     "ObjectRef",
     "ParsedPoint",
     "PointCorrupt",
@@ -113,6 +114,20 @@ class Root(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     entry: Entry
 
 
+class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What the policy left out for what it is, rather than for its name (§4).
+
+    Attributes:
+        caches: Whether what lies beside a valid `CACHEDIR.TAG` was left out.
+        if_present: Names; what lies beside an entry of such a name was left out.
+        larger_than_bytes: Files longer than this were left out; None for none.
+    """
+
+    caches: bool = False
+    if_present: list[bytes] = []
+    larger_than_bytes: _Count | None = None
+
+
 class PointRoot(msgspec.Struct, frozen=True, kw_only=True):
     """What only the holder of the key may know of a recovery point."""
 
@@ -125,6 +140,7 @@ class PointRoot(msgspec.Struct, frozen=True, kw_only=True):
     exclude: list[str]
     started_at: datetime
     ended_at: datetime
+    left_out: LeftOut = LeftOut()
 
 
 class _WireRoot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -138,6 +154,7 @@ class _WireRoot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     exclude: list[_Text]
     started_us: int
     ended_us: int
+    left_out: LeftOut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +216,7 @@ def encode_root(root: PointRoot) -> bytes:
         root.exclude,
         _microseconds(root.started_at),
         _microseconds(root.ended_at),
+        root.left_out,
     )
     data = msgspec.msgpack.encode(wire)
     if len(data) > MAX_ROOT_BYTES - _TAG_BYTES:
@@ -234,6 +252,7 @@ def decode_root(data: bytes, *, name: str) -> PointRoot:
         exclude=wire.exclude,
         started_at=started,
         ended_at=ended,
+        left_out=wire.left_out,
     )
 
 

@@ -5,7 +5,8 @@ source, so decoding and checking are done by `msgspec` and one pass.
 """
 
 import operator
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_entry",
     "decode_node",
     "encode_node",
+    "joined_node",
 ]
 
 CHUNK_ID_BYTES: Final = 32
@@ -128,6 +130,34 @@ def decode_node(data: bytes, *, name: str) -> list[Entry]:
     if _encoder.encode(node) != data:
         raise TreeCorrupt(name, check="the node is not in canonical form")
     return node.entries
+
+
+def joined_node(nodes: Iterable[bytes], *, counts: Sequence[int]) -> Iterator[bytes]:
+    """Yield, in parts, the node of the entries of several nodes, one behind the other.
+
+    Args:
+        nodes: As `encode_node` returned them; names ascend from each to the next.
+        counts: How many entries each of them has.
+
+    Raises:
+        TreeCorrupt: There is no room for all of them in one node.
+    """
+    yield _head(sum(counts))
+    length = 0
+    for node, count in zip(nodes, counts, strict=True):
+        length += len(node)
+        if length > MAX_NODE_BYTES:
+            raise TreeCorrupt("the new node", check="the node is too long")
+        yield node[len(_head(count)) :]
+
+
+def _head(count: int) -> bytes:
+    """Return what lies in front of the entries: an array of the version and an array."""
+    if count < 16:
+        return b"\x92\x01" + bytes([0x90 | count])
+    if count < 1 << 16:
+        return b"\x92\x01\xdc" + struct.pack(">H", count)
+    return b"\x92\x01\xdd" + struct.pack(">I", count)
 
 
 def check_entry(entry: Entry, *, name: str) -> None:

@@ -1,26 +1,32 @@
 """Where every stored chunk lies: compact, searched in batches, and only a hint.
 
 The index is rebuilt from index files and pack directories at any time, so that losing it costs
-time and no data.  Sorted runs of 8-byte prefixes are searched; the full 32-byte id confirms a
-hit.  Twelve bytes a chunk are needed in fast memory; the rest is mapped and read on a hit only.
+time and no data; `hints` saves it.  Sorted runs of 8-byte prefixes are searched; the full 32-byte
+id confirms a hit.  Twelve bytes a chunk are needed in fast memory; the rest is mapped and read on
+a hit only.
 """
 
-import struct
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 
 import numpy as np
-from blake3 import blake3
 from numpy.typing import NDArray
 
 from overland.errors import IntegrityError
-from overland.format.index import PackDirectory
-from overland.packing.tables import Records, Table
+from overland.format.index import IndexTables, PackDirectory, chunk_keys, id_keys
+from overland.packing.parts import CHUNK_ROW, PACK_ROW, SEGMENT_ROW, IndexPart
+from overland.packing.tables import Piece, Records, Table
 from overland.values import PackId, PointId, RepositoryId
 
-__all__ = ["PLACE_DTYPE", "ChunkIndex", "Ids", "IndexHintDamaged", "as_ids"]
+__all__ = [
+    "PLACE_DTYPE",
+    "ChunkIndex",
+    "Ids",
+    "IndexHintDamaged",
+    "as_ids",
+]
 
 Ids = NDArray[np.uint8]
 """Chunk ids, shape (n, 32)."""
@@ -37,26 +43,6 @@ PLACE_DTYPE: Final = np.dtype(
         ("length", "<u4"),
     ]
 )
-_CHUNK: Final = np.dtype(
-    [("id", "u1", (32,)), ("segment", "<u4"), ("offset", "<u4"), ("length", "<u4")]
-)
-_SEGMENT: Final = np.dtype(
-    [
-        ("pack", "<u4"),
-        ("number", "<u4"),
-        ("offset", "<u8"),
-        ("sealed_bytes", "<u4"),
-        ("raw_bytes", "<u4"),
-        ("codec", "<u4"),
-    ]
-)
-_PACK: Final = np.dtype([("id", "u1", (32,)), ("size_bytes", "<u8"), ("lost", "<u8")])
-# Magic, version, repository, epoch, tip, and how many packs, segments, chunks and sorted keys.
-_HEADER: Final = struct.Struct("<8sI4x16s16s16sQQQQ")
-_MAGIC: Final = b"OVLCHIDX"
-_VERSION: Final = 1
-_DIGEST_BYTES: Final = 32
-_WRITE_BYTES: Final = 4 << 20
 
 
 class IndexHintDamaged(IntegrityError):
@@ -99,16 +85,19 @@ class ChunkIndex:
         self.epoch = uuid.uuid4().bytes
         self.tip: PointId | None = None
         self.is_changed = False
-        self._scratch = scratch
-        self._chunks = Table(_CHUNK, scratch=scratch)
-        self._segments = Table(_SEGMENT, scratch=scratch)
-        self._packs = Table(_PACK, scratch=None)
+        self.is_damaged = False  # rows were met that are not as they were written
+        self.is_saved = False  # since it was made or loaded
+        self.parts: tuple[IndexPart, ...] = ()  # what of it was loaded
+        self._chunks = Table(CHUNK_ROW, scratch=scratch)
+        self._segments = Table(SEGMENT_ROW, scratch=scratch)
+        self._packs = Table(PACK_ROW, scratch=None)
         self._pack_rows: dict[PackId, int] = {}
         self._any_lost = False
+        self._old_runs: list[_Run] = []  # of the parts, which stay as they are
         self._runs: list[_Run] = []
 
     def __len__(self) -> int:
-        return sum(len(run.keys) for run in self._runs)
+        return len(self._chunks)
 
     def add(self, pack: PackDirectory) -> None:
         """Make the chunks of a stored pack known; a pack that is known already changes nothing.
@@ -117,29 +106,73 @@ class ChunkIndex:
         """
         if self._revive(pack.pack_id):
             return
-        entry = np.zeros(1, _PACK)
+        entry = np.zeros(1, PACK_ROW)
         entry["id"] = as_ids(bytes.fromhex(pack.pack_id))
         entry["size_bytes"] = pack.pack_bytes
         pack_row = self._packs.append(entry)
         self._pack_rows[pack.pack_id] = pack_row
-        first_segment = self._segments.append(_segment_rows(pack, pack_row))
-        chunks = np.empty(len(pack.directory.chunks), _CHUNK)
-        chunks["id"] = _ids_of(pack.directory.chunks)
-        chunks["segment"] = pack.directory.chunks["segment"] + np.uint32(first_segment)
-        chunks["offset"] = pack.directory.chunks["offset"]
-        chunks["length"] = pack.directory.chunks["length"]
+        segments, chunks = pack.directory.segments, pack.directory.chunks
+        first = self._append(segments, np.uint32(pack_row), np.arange(len(segments)), chunks)
+        self._add_run(_sorted_run(chunk_keys(chunks), first))
+
+    def add_tables(self, tables: IndexTables, *, wanted: Callable[[PackId], bool]) -> None:
+        """Make the chunks of those packs of an index file known that are `wanted`.
+
+        As `add` for each of them, and far faster: the file's chunks are sorted already.
+        """
+        is_new = [wanted(pack_id) and not self._revive(pack_id) for pack_id in tables.pack_ids()]
+        rows = np.flatnonzero(is_new)
+        if not len(rows):
+            return
+        entries = np.zeros(len(rows), PACK_ROW)
+        entries["id"] = tables.packs["id"][rows]
+        entries["size_bytes"] = tables.packs["pack_bytes"][rows]
+        first_pack = self._packs.append(entries)
+        for row, pack_id in enumerate(_pack_ids(entries), first_pack):
+            self._pack_rows[pack_id] = row
+        counts = tables.packs["segments"].astype(np.int64)
+        numbers = np.arange(len(tables.segments)) - np.repeat(np.cumsum(counts) - counts, counts)
+        segments, chunks = tables.segments, tables.chunks
+        if len(rows) < len(is_new):
+            is_kept = np.repeat(is_new, counts)
+            segments, numbers = segments[is_kept], numbers[is_kept]
+            chunks = chunks[is_kept[chunks["segment"]]]
+            chunks["segment"] = (np.cumsum(is_kept) - 1)[chunks["segment"]]
+        pack_rows = np.repeat(np.arange(first_pack, len(self._packs)), counts[rows])
+        first = self._append(segments, pack_rows, numbers, chunks)
+        at = np.arange(first, first + len(chunks), dtype=np.uint32)
+        self._add_run(_Run(chunk_keys(chunks), at))
+
+    def _append(
+        self,
+        segments: Records,
+        pack_rows: NDArray[Any] | np.uint32,
+        numbers: NDArray[np.int64],
+        chunks: Records,
+    ) -> int:
+        """Add rows of an index file or a directory; return the number of the first chunk's."""
+        rows = np.empty(len(segments), SEGMENT_ROW)
+        rows["pack"] = pack_rows
+        rows["number"] = numbers
+        for field in ("offset", "sealed_bytes", "raw_bytes", "codec"):
+            rows[field] = segments[field]
+        first_segment = self._segments.append(rows)
         first = self._chunks.append(chunks)
-        self._add_run(_sorted_run(_keys(chunks["id"]), first))
+        self._chunks.new_rows()["segment"][-len(chunks) :] += np.uint32(first_segment)
         self.is_changed = True
+        return first
 
     def lookup(self, ids: Ids) -> NDArray[np.int64]:
-        """Return a row for each id, -1 where the chunk is not stored (or its pack was lost)."""
+        """Return a row for each id, -1 where the chunk is not stored (or its pack was lost).
+
+        A chunk whose row is damaged counts as not stored.
+        """
         rows = np.full(len(ids), -1, np.int64)
         if not len(ids):
             return rows
-        keys = _keys(ids)
+        keys = id_keys(ids)
         open_: NDArray[np.int64] = np.arange(len(ids))
-        for run in reversed(self._runs):
+        for run in (*reversed(self._runs), *reversed(self._old_runs)):
             self._search(run, keys, ids, open_, rows)
             open_ = open_[rows[open_] < 0]
             if not len(open_):
@@ -147,10 +180,17 @@ class ChunkIndex:
         return rows
 
     def places(self, rows: NDArray[np.int64]) -> Records:
-        """Return `PLACE_DTYPE` records for rows that `lookup` found."""
+        """Return `PLACE_DTYPE` records for rows that `lookup` found.
+
+        Raises:
+            IndexHintDamaged: A place is not as it was written.
+        """
         assert (rows >= 0).all(), "only stored chunks have a place"
         chunks = self._chunks.take(rows)
-        segments = self._segments.take(chunks["segment"].astype(np.int64))
+        at = chunks["segment"].astype(np.int64)
+        if not self._segments.are_sound(at).all():
+            raise IndexHintDamaged(check="rows of segments")
+        segments = self._segments.take(at)
         places = np.empty(len(rows), PLACE_DTYPE)
         places["pack"] = segments["pack"]
         places["segment"] = segments["number"]
@@ -168,9 +208,8 @@ class ChunkIndex:
 
     def pack_ids(self) -> Iterator[PackId]:
         """Yield the packs that are known and not lost."""
-        for part in self._packs.parts():
-            for pack in part[part["lost"] == 0]:
-                yield PackId(pack["id"].tobytes().hex())
+        packs = self._packs.new_rows()
+        yield from _pack_ids(packs[packs["lost"] == 0])
 
     def has_pack(self, pack_id: PackId) -> bool:
         """Return whether the pack is known and not lost."""
@@ -191,71 +230,63 @@ class ChunkIndex:
             self.is_changed = True
         return len(rows)
 
-    def save(self, write: Callable[[memoryview], None]) -> None:
-        """Write the whole index through `write`; the caller publishes it."""
-        digest = blake3()
-
-        def out(data: memoryview) -> None:
-            for start in range(0, len(data), _WRITE_BYTES):
-                block = data[start : start + _WRITE_BYTES]
-                digest.update(block)
-                write(block)
-
-        run = self._merged()
-        counts = (len(self._packs), len(self._segments), len(self._chunks), len(run.keys))
-        repository = uuid.UUID(self.repository_id).bytes
-        tip = uuid.UUID(self.tip).bytes if self.tip else bytes(16)
-        out(memoryview(_HEADER.pack(_MAGIC, _VERSION, repository, self.epoch, tip, *counts)))
-        for table in (self._packs, self._segments, self._chunks):
-            for part in table.parts():
-                out(_bytes_of(part))
-        out(_bytes_of(run.keys))
-        out(_bytes_of(run.rows))
-        write(memoryview(digest.digest()))
-        self.is_changed = False
-
     @classmethod
-    def load(
-        cls, data: bytes | memoryview, repository_id: RepositoryId, *, scratch: Path | None = None
+    def of_parts(
+        cls,
+        repository_id: RepositoryId,
+        parts: Sequence[IndexPart],
+        *,
+        lost: NDArray[np.uint32],
+        scratch: Path | None,
     ) -> "ChunkIndex":
-        """Return the index that `save` wrote; `data` (mapped, if it is large) stays in use.
+        """Return an index that was saved; the parts stay in use.
 
-        Raises:
-            IndexHintDamaged: It is damaged, or of another repository or version.
+        Args:
+            repository_id: Whose chunks these are.
+            parts: In the order in which they were saved; their packs are sound.
+            lost: Rows of lost packs.
+            scratch: As of a new index.
         """
-        view = memoryview(data)
-        epoch, tip, counts = _checked_header(view, repository_id)
         index = cls(repository_id, scratch=scratch)
-        index.epoch = epoch
-        index.tip = PointId(str(uuid.UUID(bytes=tip))) if any(tip) else None
-        offset = _HEADER.size
-        parts: list[Records] = []
-        dtypes: tuple[np.dtype[Any], ...] = (
-            *(_PACK, _SEGMENT, _CHUNK),
-            *(np.dtype("<u8"), np.dtype("<u4")),
-        )
-        for count, dtype in zip((*counts, counts[3]), dtypes, strict=True):
-            parts.append(np.frombuffer(view, dtype, count, offset))
-            offset += count * dtype.itemsize
-        packs, segments, chunks, keys, rows = parts
-        index._packs = Table(_PACK, scratch=None)
-        index._packs.append(packs)
-        index._segments = Table(_SEGMENT, scratch=scratch, old=segments)
-        index._chunks = Table(_CHUNK, scratch=scratch, old=chunks)
-        index._pack_rows = {
-            PackId(pack_id.tobytes().hex()): row for row, pack_id in enumerate(packs["id"])
-        }
-        index._any_lost = bool(packs["lost"].any())
-        index._runs = [_Run(keys, rows)] if len(keys) else []
+        index.parts = tuple(parts)
+        for part in parts:
+            index._packs.append(part.packs.rows)
+        packs = index._packs.new_rows()
+        packs["lost"] = 0
+        packs["lost"][lost] = 1
+        index._pack_rows = {pack_id: row for row, pack_id in enumerate(_pack_ids(packs))}
+        index._any_lost = bool(len(lost))
+        index._segments = Table(SEGMENT_ROW, scratch=scratch, old=[p.segments for p in parts])
+        index._chunks = Table(CHUNK_ROW, scratch=scratch, old=[part.chunks for part in parts])
+        index._old_runs = [_Run(part.keys.rows, part.rows.rows) for part in parts]
         return index
+
+    def new_part(self) -> IndexPart:
+        """Return what was added since the index was made or loaded."""
+        run = _Run(np.empty(0, np.uint64), np.empty(0, np.uint32))
+        if self._runs:
+            run = self._runs[0] if len(self._runs) == 1 else _merge(self._runs)
+        old = sum(len(part.packs) for part in self.parts)
+        return IndexPart(
+            name="",
+            digest=b"",
+            keys=Piece(run.keys, digests=None),
+            rows=Piece(run.rows, digests=None),
+            packs=Piece(self._packs.new_rows()[old:], digests=None),
+            segments=Piece(self._segments.new_rows(), digests=None),
+            chunks=Piece(self._chunks.new_rows(), digests=None),
+        )
+
+    def lost_rows(self) -> NDArray[np.uint32]:
+        """Return the rows of the packs that are lost."""
+        return np.flatnonzero(self._packs.new_rows()["lost"]).astype(np.uint32)
 
     def _revive(self, pack_id: PackId) -> bool:
         row = self._pack_rows.get(pack_id)
         if row is None:
             return False
         if self._is_lost(row):
-            # A load may have dropped the rows of lost packs from the run: forget that it was
-            # known, so that it is added anew.
+            # Forget that it was known, so that it is added anew.
             del self._pack_rows[pack_id]
             return False
         return True
@@ -264,7 +295,7 @@ class ChunkIndex:
         return bool(self._packs.take(np.array([row], np.int64))["lost"][0])
 
     def _set_lost(self, row: int, *, lost: bool) -> None:
-        self._packs.parts()[1]["lost"][row] = lost
+        self._packs.new_rows()["lost"][row] = lost
         self._any_lost = True
 
     def _search(
@@ -290,12 +321,25 @@ class ChunkIndex:
             open_, at = open_[~hit], at[~hit] + 1
 
     def _confirm(self, rows: NDArray[np.int64], ids: Ids) -> NDArray[np.bool_]:
-        chunks = self._chunks.take(rows)
-        hit: NDArray[np.bool_] = (chunks["id"] == ids).all(axis=1)
-        if self._any_lost and len(rows):
-            segments = self._segments.take(chunks["segment"].astype(np.int64))
-            hit &= self._packs.take(segments["pack"].astype(np.int64))["lost"] == 0
+        hit = self._sound(self._chunks, rows)
+        chunks = self._chunks.take(rows[hit])
+        hit[hit] = (chunks["id"] == ids[hit]).all(axis=1)
+        if self._any_lost and hit.any():
+            at = self._chunks.take(rows[hit])["segment"].astype(np.int64)
+            hit[hit] = self._are_kept(at)
         return hit
+
+    def _are_kept(self, at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return for segments whether their packs are known and not lost."""
+        kept = self._sound(self._segments, at)
+        packs = self._segments.take(at[kept])["pack"].astype(np.int64)
+        kept[kept] = self._packs.take(packs)["lost"] == 0
+        return kept
+
+    def _sound(self, table: Table, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        sound = table.are_sound(rows)
+        self.is_damaged = self.is_damaged or not sound.all()
+        return sound
 
     def _add_run(self, run: _Run) -> None:
         if not len(run.keys):
@@ -306,35 +350,10 @@ class ChunkIndex:
             newer, older = self._runs.pop(), self._runs.pop()
             self._runs.append(_merge([older, newer]))
 
-    def _merged(self) -> _Run:
-        if not self._runs:
-            return _Run(np.empty(0, np.uint64), np.empty(0, np.uint32))
-        run = self._runs[0] if len(self._runs) == 1 else _merge(self._runs)
-        if self._any_lost:
-            chunks = self._chunks.take(run.rows.astype(np.int64))
-            segments = self._segments.take(chunks["segment"].astype(np.int64))
-            kept = self._packs.take(segments["pack"].astype(np.int64))["lost"] == 0
-            run = _Run(run.keys[kept], run.rows[kept])
-        return run
 
-
-def _segment_rows(pack: PackDirectory, pack_row: int) -> Records:
-    segments = pack.directory.segments
-    rows = np.empty(len(segments), _SEGMENT)
-    rows["pack"] = pack_row
-    rows["number"] = np.arange(len(segments))
-    for field in ("offset", "sealed_bytes", "raw_bytes", "codec"):
-        rows[field] = segments[field]
-    return rows
-
-
-def _ids_of(chunks: Records) -> Ids:
-    ids = np.ascontiguousarray(chunks["id"])
-    return ids.view(np.uint8).reshape(len(chunks), 32)
-
-
-def _keys(ids: Ids) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(ids[:, :8]).view("<u8").reshape(-1)
+def _pack_ids(packs: Records) -> Iterator[PackId]:
+    joined = packs["id"].tobytes().hex()
+    return (PackId(joined[at : at + 64]) for at in range(0, len(joined), 64))
 
 
 def _sorted_run(keys: NDArray[np.uint64], first_row: int) -> _Run:
@@ -347,29 +366,3 @@ def _merge(runs: list[_Run]) -> _Run:
     rows = np.concatenate([run.rows for run in runs])
     order = np.argsort(keys, kind="stable")  # nearly linear: the runs are sorted already
     return _Run(keys[order], rows[order])
-
-
-def _bytes_of(array: NDArray[Any]) -> memoryview:
-    if not array.size:
-        return memoryview(b"")
-    return np.ascontiguousarray(array).view(np.uint8).reshape(-1).data
-
-
-def _checked_header(
-    view: memoryview, repository_id: RepositoryId
-) -> tuple[bytes, bytes, tuple[int, int, int, int]]:
-    if len(view) < _HEADER.size + _DIGEST_BYTES:
-        raise IndexHintDamaged(check="too short")
-    magic, version, repository, epoch, tip, *counts = _HEADER.unpack_from(view)
-    if magic != _MAGIC or version != _VERSION:
-        raise IndexHintDamaged(check="unknown format")
-    if repository != uuid.UUID(repository_id).bytes:
-        raise IndexHintDamaged(check="another repository")
-    packs, segments, chunks, keys = counts
-    body = packs * _PACK.itemsize + segments * _SEGMENT.itemsize + chunks * _CHUNK.itemsize
-    if len(view) != _HEADER.size + body + keys * 12 + _DIGEST_BYTES:
-        raise IndexHintDamaged(check="wrong length")
-    digest = blake3(view[:-_DIGEST_BYTES], max_threads=blake3.AUTO).digest()
-    if digest != bytes(view[-_DIGEST_BYTES:]):
-        raise IndexHintDamaged(check="checksum")
-    return epoch, tip, (packs, segments, chunks, keys)

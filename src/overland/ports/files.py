@@ -100,8 +100,11 @@ class Files(Protocol):
         """
         ...
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield published files whose name starts with `prefix`, sorted by name."""
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield published files whose name starts with `prefix`, sorted by name.
+
+        Only those after `start_after`, a name that need not exist; folders before it are not read.
+        """
         ...
 
     def settle(self, name: str) -> None:

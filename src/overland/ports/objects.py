@@ -64,8 +64,14 @@ class Objects(Protocol):
         """
         ...
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose name starts with `prefix`, sorted by name."""
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose name starts with `prefix`, sorted by name.
+
+        Args:
+            prefix: What the names start with.
+            start_after: Only names that come after this one, which need not exist; whoever lists
+                page by page so goes on where the page before ended, at the cost of a page.
+        """
         ...
 
     def delete(self, name: str) -> None:

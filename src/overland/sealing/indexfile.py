@@ -2,14 +2,26 @@
 
 from typing import Final, final
 
+import numpy as np
+
 from overland.crypto.aead import IndexCipher, index_cipher
 from overland.crypto.secrets import Secret
 from overland.errors import ObjectCorrupt
 from overland.format import index as index_format
-from overland.format.index import HEAD_PART, HEADER_BYTES, Header, PackDirectory, Part, Shape
+from overland.format.index import (
+    HEAD_PART,
+    HEADER_BYTES,
+    Header,
+    IndexTables,
+    PackDirectory,
+    Part,
+    Shape,
+)
 from overland.values import RepositoryId
 
-__all__ = ["PREFIX_BYTES", "IndexOpener", "open_index", "seal_index"]
+__all__ = ["PREFIX_BYTES", "IndexOpener", "open_index", "open_tables", "seal_index"]
+
+Buffer = bytes | memoryview
 
 PREFIX_BYTES: Final = HEAD_PART.end
 """So much of a file's beginning tells where everything in it lies."""
@@ -28,22 +40,38 @@ def seal_index(
     """
     header = index_format.encode_header(Header(repository_id=repository_id, salt=salt))
     cipher = index_cipher(subkey, salt=salt, header=header)
-    plain = index_format.encode_index(packs)
-    return b"".join((header, *(cipher.seal(number, part) for number, part in enumerate(plain))))
+    shape, plain = index_format.encode_index(packs)
+    file = np.empty(shape.file_bytes, np.uint8).data
+    file[:HEADER_BYTES] = header
+    at = 0
+    for part in (HEAD_PART, *shape.parts()):
+        end = at + part.plain_bytes
+        cipher.seal_into(part.number, plain[at:end], file[part.offset : part.end])
+        at = end
+    return bytes(file)
 
 
 def open_index(
-    subkey: Secret, data: bytes, *, repository_id: RepositoryId, name: str
+    subkey: Secret, data: Buffer, *, repository_id: RepositoryId, name: str
 ) -> list[PackDirectory]:
     """Return the packs that a whole index file describes.
 
     Raises:
         IntegrityError: It is damaged, or another repository's.
     """
+    return open_tables(subkey, data, repository_id=repository_id, name=name).directories()
+
+
+def open_tables(
+    subkey: Secret, data: Buffer, *, repository_id: RepositoryId, name: str
+) -> IndexTables:
+    """Return what a whole index file says, in the order in which it says it.
+
+    Raises:
+        IntegrityError: It is damaged, or another repository's.
+    """
     opener = IndexOpener(subkey, data, size_bytes=len(data), repository_id=repository_id, name=name)
-    view = memoryview(data)
-    parts = [opener.open(part, view[part.offset : part.end]) for part in opener.shape.parts()]
-    return index_format.decode_index(opener.shape, parts, name=name)
+    return index_format.decode_index(opener.shape, opener.open_all(data), name=name)
 
 
 @final
@@ -57,7 +85,7 @@ class IndexOpener:
     def __init__(
         self,
         subkey: Secret,
-        prefix: bytes,
+        prefix: Buffer,
         *,
         size_bytes: int,
         repository_id: RepositoryId,
@@ -84,3 +112,18 @@ class IndexOpener:
             SealBroken: It is not what was sealed there.
         """
         return self._cipher.open(part.number, sealed)
+
+    def open_all(self, data: Buffer) -> memoryview:
+        """Return the plaintexts of all parts behind the head, back to back, of the whole file.
+
+        Raises:
+            SealBroken: One of them is not what was sealed there.
+        """
+        shape, sealed, at = self.shape, memoryview(data), 0
+        length = shape.rows_bytes + shape.padding_bytes - HEAD_PART.plain_bytes
+        plain = np.empty(length, np.uint8).data  # not filled with zeros first
+        for part in shape.parts():
+            end = at + part.plain_bytes
+            self._cipher.open_into(part.number, sealed[part.offset : part.end], plain[at:end])
+            at = end
+        return plain

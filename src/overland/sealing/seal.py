@@ -41,7 +41,11 @@ class Sealed(NamedTuple):
 
 @final
 class PackSeal:
-    """The cipher of one new pack.  Counts its segments, so that no number is used twice."""
+    """The cipher of one new pack.  Uses no number twice: segments are counted, then closed.
+
+    The directory is sealed once, and nothing after it: two plaintexts under one number and key
+    would give both away.
+    """
 
     def __init__(self, subkey: Secret, *, repository_id: RepositoryId, salt: bytes) -> None:
         """Begin a pack.
@@ -55,15 +59,19 @@ class PackSeal:
         self.header = encode_header(Header(repository_id=repository_id, salt=salt))
         self._cipher = pack_cipher(subkey, salt=salt, header=self.header)
         self._next = 0
+        self._is_complete = False
 
     def seal_into(self, plaintext: bytes | memoryview, out: memoryview) -> int:
         """Seal the next segment into the start of `out`; return how long it is."""
+        assert not self._is_complete, "the directory lists every segment of its pack"
         length = self._cipher.seal_segment(self._next, plaintext, out)
         self._next += 1
         return length
 
     def seal_directory(self, plaintext: bytes) -> bytes:
-        """Return the sealed directory; the pack is complete with it."""
+        """Return the sealed directory; the pack is complete with it, and nothing follows."""
+        assert not self._is_complete, "a second directory would use the number of the first"
+        self._is_complete = True
         return self._cipher.seal_directory(plaintext)
 
 

@@ -84,7 +84,9 @@ def seal_drive(
     public_key: bytes,
     sign: Signer,
 ) -> str:
-    """Write both manifests and read them back; return the SHA-256 of `DriveManifest.xml`.
+    """Write the drive's manifests and read them back; return the SHA-256 of `DriveManifest.xml`.
+
+    All three are read from the medium, the seed's that `begin_drive` wrote among them.
 
     `digests` returns, for the objects of `manifest` in their order, what reading them back told.
     On return the drive is finished and survives a power cut.  After a power cut during the call
@@ -100,8 +102,12 @@ def seal_drive(
     document = signed_drive_manifest(manifest, public_key=public_key, sign=sign)
     signed_name = object_path(seed_id, DRIVE_MANIFEST)
     files.write(signed_name, document)
-    if files.read(signed_name) != document:
-        raise DriveNotAsWritten(serial, name=signed_name, check="its bytes differ")
+    for name, sha256 in (
+        (object_path(seed_id, SEED_MANIFEST), manifest.seed_manifest_sha256),
+        (signed_name, hashlib.sha256(document).hexdigest()),
+    ):
+        if _sha256(files, name) != sha256:
+            raise DriveNotAsWritten(serial, name=name, check="its bytes differ")
     pairs = zip(manifest.objects, digests(), strict=True)
     blobs = (blob_for(item, read, seed_id=seed_id, container=container) for item, read in pairs)
     written = _write_xml(files, serial, blobs)
@@ -112,13 +118,8 @@ def seal_drive(
 
 def manifest_hash(files: Files) -> str | None:
     """Return the SHA-256 of a drive's `DriveManifest.xml`, in upper case, or None without one."""
-    digest = hashlib.sha256()
-    try:
-        for block in files.blocks(MANIFEST_XML):
-            digest.update(block)
-    except ObjectAbsent:
-        return None
-    return digest.hexdigest().upper()
+    found = _sha256(files, MANIFEST_XML)
+    return None if found is None else found.upper()
 
 
 def blob_for(item: ManifestObject, read: Digests, *, seed_id: str, container: str) -> Blob:
@@ -146,6 +147,17 @@ def _parts(size_bytes: int, range_md5: Iterable[str]) -> Iterator[tuple[int, int
     for number, md5 in enumerate(range_md5):
         offset = number * RANGE_BYTES
         yield offset, min(RANGE_BYTES, size_bytes - offset), md5
+
+
+def _sha256(files: Files, name: str) -> str | None:
+    """Return the digest of a file, read from the medium; None if it is not there."""
+    digest = hashlib.sha256()
+    try:
+        for block in files.blocks(name):  # `read` may be answered by the page cache
+            digest.update(block)
+    except ObjectAbsent:
+        return None
+    return digest.hexdigest()
 
 
 def _write_xml(files: Files, serial: str, blobs: Iterable[Blob]) -> str:

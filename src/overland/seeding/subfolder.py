@@ -42,9 +42,10 @@ class Subfolder:
         """Return the file's length; see the port."""
         return self._files.size_bytes(self._full(name))
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         """Yield published files, sorted by name; see the port."""
-        for info in self._files.names(self._prefix + prefix):
+        after = self._prefix + start_after if start_after else ""
+        for info in self._files.names(self._prefix + prefix, start_after=after):
             name = info.name.removeprefix(self._prefix)
             yield ObjectInfo(name=name, size_bytes=info.size_bytes)
 

@@ -22,6 +22,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 from typing_extensions import override
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from overland import events
 from overland.adapters.clock import SystemClock
@@ -38,6 +39,7 @@ from overland.cloud.seedwork import manifest_of
 from overland.cloud.services import Endpoints, Services
 from overland.crypto import sign
 from overland.server.api import create_app
+from overland.server.bulk import BulkProtocol
 from overland.server.certificates import SERVER_FILE, SERVER_KEY_FILE, ensure_certificates
 from overland.server.objects_app import create_objects_app
 from overland.vault.adoption import Adoption
@@ -71,6 +73,7 @@ class _Listener:
 
     listening: socket.socket
     app: ASGIApp
+    http: type[H11Protocol] = H11Protocol
 
 
 def serve(options: Options) -> None:
@@ -103,7 +106,7 @@ def serve(options: Options) -> None:
         )
         listeners = [
             _Listener(listening=api, app=create_app(services)),
-            _Listener(listening=objects, app=data_plane),
+            _Listener(listening=objects, app=data_plane, http=BulkProtocol),
         ]
         asyncio.run(_run(options, listeners, cloud_home, endpoints))
     log.info("cloud.stopped")
@@ -186,6 +189,7 @@ def _sweeping(services: Services) -> Iterator[None]:
     def work() -> None:
         while True:
             try:
+                services.reclaim.look_at_clock()
                 changed = sweep(services)
                 begun = begin_due(services)
             except Exception:  # an edge: the next look may go better
@@ -238,7 +242,7 @@ async def _run(
     options: Options, listeners: list[_Listener], cloud_home: CloudHome, endpoints: Endpoints
 ) -> None:
     """Serve until a signal comes; say where as soon as both listeners answer."""
-    servers = [_Server(_config(options, each.app)) for each in listeners]
+    servers = [_Server(_config(options, each)) for each in listeners]
 
     def stop() -> None:
         for server in servers:
@@ -270,14 +274,15 @@ async def _all_ready(servers: list[_Server]) -> None:
         await server.ready.wait()
 
 
-def _config(options: Options, app: ASGIApp) -> uvicorn.Config:
+def _config(options: Options, listener: _Listener) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        listener.app,
         ssl_certfile=options.folder / SERVER_FILE,
         ssl_keyfile=options.folder / SERVER_KEY_FILE,
         log_config=None,
         access_log=False,
         server_header=False,
+        http=listener.http,
         lifespan="off",
         timeout_graceful_shutdown=_GRACE_S,
     )

@@ -260,6 +260,7 @@ class GrantBody(_OwnBody):
     kind: Short
     seed_id: Short | None = None
     job_id: Short | None = None
+    policy_id: Short | None = None
 
 
 class PointBody(_OwnBody):

@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import dropwhile, islice
+from itertools import islice
 from typing import Final, TypeVar
 
 import structlog
@@ -40,6 +40,7 @@ from overland.errors import ObjectAbsent
 from overland.ports.clock import Clock
 from overland.ports.objects import Objects, Spaces
 from overland.server import objects_wire as wire
+from overland.server.bulk import BODY
 from overland.server.uploads import Limits, Shares, Upload
 
 __all__ = ["create_objects_app"]
@@ -131,14 +132,15 @@ class _DataPlane:
     async def _put(self, call: _Call) -> Response:
         size_bytes, sha256 = wire.declared(call.request, space=call.space, name=call.name)
 
-        def store(content: Iterator[bytes]) -> bool:
+        def store(content: Iterator[bytes | memoryview]) -> bool:
             created = not _holds(call.store, call.name)
             call.store.put(call.name, content, size_bytes=size_bytes, sha256=sha256)
             return created
 
         upload = Upload(limits=self._limits, monotonic_s=self._clock.monotonic_s)
         with self._shares.taken(call.holder):
-            created = await upload.run(call.request.stream(), store, on=self._writers)
+            body = call.request.scope.get("extensions", {}).get(BODY) or call.request.stream()
+            created = await upload.run(body, store, on=self._writers)
         log.info("object.stored", space=call.space, size_bytes=size_bytes, created=created)
         return Response(status_code=201 if created else 200)
 
@@ -178,8 +180,7 @@ class _DataPlane:
         top = wire.page_size(query.get("top"))
 
         def page() -> list[dict[str, str | int]]:
-            later = dropwhile(lambda info: info.name <= after, call.store.names(prefix))
-            found = islice(later, top + 1)
+            found = islice(call.store.names(prefix, start_after=after), top + 1)
             return [{"name": each.name, "size_bytes": each.size_bytes} for each in found]
 
         found = await self._read(page)

@@ -140,7 +140,7 @@ def create_grant(body: GrantBody, caller: Granted) -> Json:
     with caller.call() as call:
         match body.kind:
             case "vault":
-                grant = access.vault_grant(call)
+                grant = access.vault_grant(call, policy_id=body.policy_id)
             case "seed-container" if body.seed_id is not None:
                 grant = access.seed_container_grant(call, body.seed_id)
             case "import" if body.job_id is not None:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from overland.server.bulk import Body
 from overland.server.objects_wire import TooManyUploads, UploadInterrupted, UploadTooSlow
 
 __all__ = ["Limits", "Shares", "Upload"]
@@ -20,10 +21,14 @@ __all__ = ["Limits", "Shares", "Upload"]
 # Joined in the storing thread: hashing and writing few large buffers costs half as much as many
 # small ones, which the two threads would also hand the interpreter over for.
 _BATCH_BYTES: Final = 2 << 20
-_BATCHES_AHEAD: Final = 2  # with the one that fills and the one being stored: at most 10 MiB
+_BATCHES_AHEAD: Final = 2  # the one being stored is one of them; with the one that fills: 12 MiB
 T = TypeVar("T")
 
-_Batch = list[bytes]
+_Batch = list[bytes] | memoryview
+
+
+_Blocks = Iterator[bytes | memoryview]
+"""A body in the storing thread; each piece lives until the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,7 @@ class Upload:
         self._whole = False
 
     async def run(
-        self, body: AsyncIterator[bytes], store: Callable[[Iterator[bytes]], T], *, on: Executor
+        self, body: AsyncIterator[bytes] | Body, store: Callable[[_Blocks], T], *, on: Executor
     ) -> T:
         """Run `store` over the body in a thread of `on`, and return its result.
 
@@ -106,7 +111,8 @@ class Upload:
         stored = self._loop.run_in_executor(on, lambda: store(self._blocks()))
         stored.add_done_callback(self._ended)
         try:
-            async for batch in self._batched(body):
+            batches = self._filled(body) if isinstance(body, Body) else self._batched(body)
+            async for batch in batches:
                 await self._room.acquire()
                 if stored.done():
                     break
@@ -122,17 +128,53 @@ class Upload:
             stored.exception()  # seen, also when the sender has gone and nobody awaits it
         self._room.release()
 
-    def _blocks(self) -> Iterator[bytes]:
+    def _blocks(self) -> _Blocks:
         """Yield the body; in the storing thread."""
         while (batch := self._batches.get()) is not None:
-            yield b"".join(batch)
+            if isinstance(batch, memoryview):
+                yield batch
+                Body.give(batch)
+            else:
+                yield b"".join(batch)
             self._loop.call_soon_threadsafe(self._room.release)
         if not self._whole:
             raise UploadInterrupted
 
+    async def _filled(self, body: Body) -> AsyncIterator[memoryview]:
+        """Yield a long body in full buffers, and the rest."""
+        while (buffer := await self._next_filled(body)) is not None:
+            yield buffer
+
+    async def _next_filled(self, body: Body) -> memoryview | None:
+        """Wait for the sender until a buffer is full, at the expense of its time.
+
+        A silent one is noticed after one to two times `idle_s`: a buffer of 4 MiB may take long on
+        a thin line, so what is asked each time is only whether anything has come.
+        """
+        while True:
+            began_s = self._now_s()
+            left_s = self._limits.patience_s(self._sent_bytes) - self._waited_s
+            is_full, buffer = True, None
+            try:
+                async with asyncio.timeout(min(self._limits.idle_s, left_s)):
+                    buffer = await body.fill()
+            except TimeoutError:
+                is_full = False
+                if body.arrived_bytes == self._sent_bytes and left_s > self._limits.idle_s:
+                    raise UploadInterrupted from None
+            except ConnectionResetError:
+                raise UploadInterrupted from None
+            self._waited_s += self._now_s() - began_s
+            is_silent = not is_full and body.arrived_bytes == self._sent_bytes
+            self._sent_bytes = body.arrived_bytes
+            if is_silent or self._waited_s > self._limits.patience_s(self._sent_bytes):
+                raise self._too_slow()
+            if is_full:
+                return buffer
+
     async def _batched(self, body: AsyncIterator[bytes]) -> AsyncIterator[_Batch]:
         """Yield the pieces of a body in batches of at least 2 MiB, and the rest."""
-        batch: _Batch = []
+        batch: list[bytes] = []
         size_bytes = 0
         pieces = aiter(body)
         while (piece := await self._next(pieces)) is not None:

@@ -9,11 +9,12 @@ import stat
 import threading
 from typing import Final, final
 
+import msgspec
 from blake3 import blake3
 
 from overland.format.tree import KIND_FIFO, KIND_FILE, KIND_FOLDER, KIND_SYMLINK, Entry, Kind
 
-__all__ = ["Entries", "Xattrs", "link_of", "read_xattrs", "read_xattrs_at"]
+__all__ = ["Entries", "Xattrs", "link_of", "read_xattrs", "read_xattrs_at", "with_link"]
 
 _KINDS: Final[dict[int, Kind]] = {
     stat.S_IFREG: KIND_FILE,
@@ -103,6 +104,11 @@ def link_of(state: os.stat_result) -> bytes:
     if state.st_nlink < 2 or stat.S_ISDIR(state.st_mode):
         return b""
     return blake3(b"%d %d" % (state.st_dev, state.st_ino)).digest(16)
+
+
+def with_link(entry: Entry, link: bytes) -> Entry:
+    """Return the entry with another hard link group; groups depend on the device's number."""
+    return entry if entry.link == link else msgspec.structs.replace(entry, link=link)
 
 
 def read_xattrs(fd: int) -> Xattrs:

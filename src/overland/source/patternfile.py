@@ -6,6 +6,7 @@ pattern means is in `overland.source.rules`, and `!` takes back what an earlier 
 """
 
 import os
+import stat
 from collections.abc import Iterable
 from typing import Final
 
@@ -34,12 +35,14 @@ def read_patterns(paths: Iterable[str]) -> tuple[str, ...]:
     """Return the patterns in the files, in order.
 
     Raises:
-        PatternFileUnreadable: A file is not there, not UTF-8, or larger than 1 MiB.
+        PatternFileUnreadable: A file is not there, no file, not UTF-8, or larger than 1 MiB.
     """
     found: list[str] = []
     for path in paths:
         try:
-            with open(path, "rb") as file:  # noqa: PTH123 - a policy's path is text already
+            with open(path, "rb", opener=_opened) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise PatternFileUnreadable(path, problem="it is not a file")
                 data = file.read(_MAX_BYTES + 1)
         except OSError as error:
             problem = os.strerror(error.errno) if error.errno else "it cannot be read"
@@ -52,6 +55,11 @@ def read_patterns(paths: Iterable[str]) -> tuple[str, ...]:
             line = data.count(b"\n", 0, error.start) + 1
             raise PatternFileUnreadable(path, problem=f"line {line} is not UTF-8") from None
     return tuple(found)
+
+
+def _opened(path: str, flags: int) -> int:
+    # Without O_NONBLOCK a pipe of that name would block us for ever.
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def patterns_in(text: str) -> list[str]:

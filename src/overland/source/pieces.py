@@ -4,17 +4,18 @@ The pieces together are the file's data, in order, without holes; cuts do not de
 falls into pieces.
 """
 
+import mmap
 import os
+import queue
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from overland.source.chunker import Chunker
 from overland.source.reader import Extents
 
-__all__ = ["PIECE_BYTES", "Piece", "pieces"]
+__all__ = ["Piece", "new_buffers", "pieces"]
 
-PIECE_BYTES: Final = 8 << 20
-"""Length of a piece's buffer; holds at least two chunks of the largest size allowed by default."""
+_PIECE_BYTES: Final = 8 << 20  # at least two chunks of the largest size allowed by default
 
 
 class Piece(NamedTuple):
@@ -22,6 +23,17 @@ class Piece(NamedTuple):
 
     buffer: memoryview
     cuts: list[int]
+
+
+def new_buffers(count: int, *, chunk_bytes: int) -> "queue.SimpleQueue[memoryview]":
+    """Return buffers for pieces of files whose chunks have at most `chunk_bytes`.
+
+    They take memory when a large file comes, and not before.
+    """
+    buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+    for _ in range(count):
+        buffers.put(memoryview(mmap.mmap(-1, max(_PIECE_BYTES, 3 * chunk_bytes))))
+    return buffers
 
 
 def pieces(

@@ -7,12 +7,22 @@ and a folder that is swapped for a link while we look is not followed.
 import os
 import stat
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["Listing", "kind_of", "list_folder", "open_folder", "open_root", "reason_of"]
+__all__ = [
+    "Listing",
+    "kind_of",
+    "list_folder",
+    "list_names",
+    "look_at",
+    "open_folder",
+    "open_root",
+    "reason_of",
+]
 
 _ENCODING = sys.getfilesystemencoding()
 _ERRORS = sys.getfilesystemencodeerrors()
+_ENCODED_AT_ONCE = 4096
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -41,15 +51,35 @@ def open_folder(name: bytes, *, parent_fd: int) -> int:
 def list_folder(fd: int) -> Listing:
     """Return what the open folder holds.
 
-    An entry that vanishes between the listing and the look at it is left out without a word: it
-    was removed before it was backed up.
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    return look_at(list_names(fd), fd=fd)
+
+
+def list_names(fd: int) -> list[bytes]:
+    """Return the names in the open folder, sorted as bytes.
 
     Raises:
         OSError: The folder cannot be read.
     """
-    # As `os.fsencode`, without a call of Python for each name.
-    names = [name.encode(_ENCODING, _ERRORS) for name in os.listdir(fd)]
+    found: list[Any] = os.listdir(fd)
+    # As `os.fsencode`, without a call of Python for each name; in parts, because a folder may
+    # hold millions, and text and bytes of all of them are twice as much.
+    for at in range(0, len(found), _ENCODED_AT_ONCE):
+        part = found[at : at + _ENCODED_AT_ONCE]
+        found[at : at + _ENCODED_AT_ONCE] = [name.encode(_ENCODING, _ERRORS) for name in part]
+    names: list[bytes] = found
     names.sort()
+    return names
+
+
+def look_at(names: list[bytes], *, fd: int) -> Listing:
+    """Return the state of each of these entries of the open folder.
+
+    An entry that vanishes between the listing and the look at it is left out without a word: it
+    was removed before it was backed up.
+    """
     stats: list[os.stat_result] = []
     failed: list[tuple[bytes, str]] = []
     missing: set[bytes] = set()

@@ -1,8 +1,10 @@
 """Snapshots of the source's file systems, so that all of a source is read as of one instant.
 
 A snapshot is taken of the btrfs subvolume or ZFS dataset that a source lies in, read under the
-source's own paths, and removed afterwards.  Its name has the repository's id in it; what a killed
-run left is found by that name, and removed before the next one is taken.
+source's own paths, and removed afterwards.  Its name has the repository's id in it, and eight
+random digits; what a killed run left is found by that name, and removed before the next one is
+taken.  What has another name, can be written to, or is no snapshot, stays.  A run holds the lock of
+the agent's home folder, so that no snapshot of the repository is in use when the next run looks.
 
 A snapshot stops at what is mounted in it, and at subvolumes in it: these are read as they are
 while the backup runs, unless they are sources themselves.  Snapshots of several file systems are
@@ -35,6 +37,7 @@ _TIMEOUT_S: Final = 300.0  # a snapshot waits for what is being written, and no 
 _SUBVOLUME: Final = 256  # the inode of a btrfs subvolume's top folder
 _STUB: Final = 2  # the inode of the empty folder that stands for a subvolume in a snapshot
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
+_TOKEN: Final = re.compile(rb"[0-9a-f]{8}")  # behind the prefix; anything else is somebody else's
 
 log = Log()
 
@@ -134,8 +137,7 @@ class _Btrfs:
     def names(self, unit: bytes, mount: Mount, prefix: str) -> list[str]:  # noqa: ARG002
         found = []
         for name in os.listdir(unit):  # noqa: PTH208 - names as bytes
-            hidden = b"." + prefix.encode()
-            is_ours = name.startswith(hidden)
+            is_ours = _is_named_by_us(name, b"." + prefix.encode())
             if is_ours and os.lstat(_below(unit, name)).st_ino == _SUBVOLUME:
                 found.append(name[1:].decode())
         return found
@@ -169,7 +171,9 @@ class _Zfs:
         )  # fmt: skip
         ours = mount.device + b"@" + prefix.encode()
         start = len(mount.device) + 1
-        return [line[start:].decode() for line in listed.splitlines() if line.startswith(ours)]
+        return [
+            line[start:].decode() for line in listed.splitlines() if _is_named_by_us(line, ours)
+        ]
 
     def remove(self, unit: bytes, mount: Mount, name: str) -> None:
         _call(self._programs, unit, "zfs", "destroy", mount.device + b"@" + name.encode())
@@ -264,11 +268,20 @@ class _Taker:
             raise SnapshotImpossible(os.fsdecode(path), problem=problem)
         if unit not in self._taken:
             for name in method.names(unit, mount, self._prefix):
-                method.remove(unit, mount, name)
-                log.info("snapshot.removed", name=name)
+                self._remove_left(method, unit, mount, name)
             self._taken[unit] = (method, mount, method.take(unit, mount, self._name))
             log.info("snapshot.taken", name=self._name)
         return unit, self._taken[unit][2]
+
+    def _remove_left(self, method: _Method, unit: bytes, mount: Mount, name: str) -> None:
+        """Remove what an earlier run left; what cannot be removed is noted, and in nobody's way."""
+        try:
+            method.remove(unit, mount, name)
+        except SnapshotImpossible as error:
+            where = os.fsdecode(unit)
+            self._view.notes.append(f"{name} in {where} was not removed: {error.problem}")
+        else:
+            log.info("snapshot.removed", name=name)
 
 
 def read_mounts() -> list[Mount]:
@@ -309,6 +322,10 @@ def _call(programs: Programs, unit: bytes, *argv: str | bytes) -> bytes:
         said = done.errors.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
         raise SnapshotImpossible(os.fsdecode(unit), problem=said[-1][:300])
     return done.output
+
+
+def _is_named_by_us(name: bytes, prefix: bytes) -> bool:
+    return name.startswith(prefix) and _TOKEN.fullmatch(name, len(prefix)) is not None
 
 
 def _below(folder: bytes, name: bytes) -> bytes:

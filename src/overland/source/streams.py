@@ -13,6 +13,7 @@ from typing import Final, Protocol, final
 
 import numpy as np
 
+from overland.errors import RefusedError
 from overland.ports.programs import Running
 from overland.source.chunker import Chunker
 from overland.source.pieces import Piece
@@ -20,11 +21,13 @@ from overland.source.reader import Extents
 
 __all__ = [
     "MAX_EXTENTS",
+    "MAX_SILENCE_S",
     "DeviceReader",
-    "GivenStream",
     "PipeReader",
     "StreamReader",
     "StreamSource",
+    "StreamSpent",
+    "given_source",
     "pieces_of",
 ]
 
@@ -33,6 +36,9 @@ _READ_BYTES: Final = 1 << 20
 
 MAX_EXTENTS: Final = 1 << 19
 """So many extents of one source are kept, some 8 MiB in a point; behind them holes are filled."""
+
+MAX_SILENCE_S: Final = 1_000_000.0
+"""The longest time that a stream may be silent, eleven days; poll(2) takes 24 at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,7 @@ class StreamSource:
 
 
 @final
-class GivenStream:
+class _GivenStream:
     """A stream that somebody else writes, such as standard input; its end is a good end."""
 
     def __init__(self, fd: int) -> None:
@@ -68,6 +74,36 @@ class GivenStream:
 
     def close(self) -> None:
         """Leave the descriptor to whoever gave it."""
+
+
+class StreamSpent(RefusedError):
+    """A stream that comes once was read by an attempt that did not count."""
+
+    code = "stream-spent"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "what came on standard input was read by an attempt that had to be made again, and "
+            "does not come twice; run the whole pipe again"
+        )
+
+
+def given_source(path: str, *, timeout_s: float, fd: Callable[[], int]) -> StreamSource:
+    """Return a stream that somebody else writes; opened again it is a failure, and never empty.
+
+    Args:
+        path: The full path that the file has in the point.
+        timeout_s: So long may it be silent.
+        fd: Returns the descriptor to read from.
+    """
+    waiting = [fd]
+
+    def begin() -> Running:
+        if not waiting:
+            raise StreamSpent
+        return _GivenStream(waiting.pop()())
+
+    return StreamSource(path=path, timeout_s=timeout_s, open=begin)
 
 
 class StreamReader(Protocol):
@@ -94,6 +130,7 @@ class PipeReader:
     least_bytes = 1
 
     def __init__(self, fd: int, *, timeout_s: float) -> None:
+        assert 0 < timeout_s <= MAX_SILENCE_S, "who takes a time from a person checks it"
         self._fd, self._timeout_s = fd, timeout_s
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)

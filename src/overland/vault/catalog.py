@@ -169,7 +169,6 @@ def inspect(
     sizes = {each.name: each.size_bytes for each in public.objects}
     for replacement in replacements:
         sizes |= {each.name: each.size_bytes for each in replacement.objects}
-    lost = lost_points(replacements)
     # What is lost of a point is lost to it alone: those above it need what is left.
     needed = needed_after(
         [each.name for each in public.objects],
@@ -184,7 +183,7 @@ def inspect(
         fence=fence,
         needed=frozenset(needed),
         missing=tuple(missing),
-        is_lost=point_id in lost,
+        is_lost=_is_lost(replacements, point_id),
         names_replaced=not needed >= {each.name for each in public.objects},
     )
 
@@ -192,6 +191,12 @@ def inspect(
 def lost_points(replacements: Sequence[Replacement]) -> set[PointId]:
     """Return the points of which a repair found no longer every chunk."""
     return {point for replacement in replacements for point in replacement.lost}
+
+
+def _is_lost(replacements: Sequence[Replacement], point_id: PointId) -> bool:
+    """Return whether the last repair that met the point found it wanting."""
+    met = [each for each in replacements if point_id in {*each.keeps, *each.lost}]
+    return bool(met) and point_id in met[-1].lost
 
 
 def record(

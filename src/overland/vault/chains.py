@@ -17,16 +17,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final, TypeVar
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from overland.errors import TransientError
 from overland.values import ReplacementId
 from overland.vault.owner import Owner
-from overland.vault.tables import chains, point_events, replacements, unneeded_objects
+from overland.vault.tables import chains, point_events, replacements, unneeded_objects, uploads
 
 __all__ = [
     "Event",
     "Fence",
+    "Upload",
     "VaultChanged",
     "count_epoch",
     "count_version",
@@ -34,6 +35,7 @@ __all__ = [
     "look_again",
     "note",
     "note_grant",
+    "note_recorded",
     "read_fence",
     "require_epoch",
 ]
@@ -54,6 +56,14 @@ class VaultChanged(TransientError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """Runs of one policy that have recorded nothing yet; the last leave was given `granted_at`."""
+
+    began_at: datetime
+    granted_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
     """What holds at one instant; `accepted` are the replacements in the order of acceptance."""
 
@@ -63,6 +73,7 @@ class Fence:
     epoch: int
     recorded_at: datetime | None
     granted_at: datetime | None
+    uploads: tuple[Upload, ...]
     doomed: frozenset[str]
     accepted: tuple[ReplacementId, ...]
 
@@ -92,8 +103,15 @@ def read_fence(connection: Connection, owner: Owner) -> Fence:
     accepted = select(replacements.c.replacement_id).where(
         replacements.c.source_computer_id == computer
     )
+    under_way = select(uploads.c.began_at, uploads.c.granted_at).where(
+        uploads.c.source_computer_id == computer
+    )
     return Fence(
         owner=owner,
+        uploads=tuple(
+            Upload(began_at=each.began_at, granted_at=each.granted_at)
+            for each in connection.execute(under_way)
+        ),
         version=0 if row is None else row.version,
         replaced_at_version=0 if row is None else row.replaced_at_version,
         epoch=0 if row is None else row.epoch,
@@ -151,10 +169,24 @@ def count_epoch(connection: Connection, owner: Owner) -> None:
     _update(connection, owner, {"epoch": _entered(connection, owner).epoch + 1})
 
 
-def note_grant(connection: Connection, owner: Owner, *, at: datetime) -> None:
-    """Note that the computer may upload from now on."""
+def note_grant(
+    connection: Connection, owner: Owner, *, at: datetime, policy_id: str | None = None
+) -> None:
+    """Note that the computer may upload from now on, for a policy if it says so."""
     _entered(connection, owner)
     _update(connection, owner, {"granted_at": at})
+    if policy_id is None:
+        return
+    values: dict[str, object] = {"granted_at": at}
+    if connection.execute(update(uploads).where(*_of(owner, policy_id)).values(values)).rowcount:
+        return
+    values |= {"source_computer_id": owner.source_computer_id, "policy_id": policy_id}
+    connection.execute(insert(uploads).values(**values, began_at=at))
+
+
+def note_recorded(connection: Connection, owner: Owner, policy_id: str) -> None:
+    """Note that a run of a policy has come to its end: what it uploaded is named by its point."""
+    connection.execute(delete(uploads).where(*_of(owner, policy_id)))
 
 
 def note(
@@ -185,6 +217,13 @@ def list_events(connection: Connection, *, source_computer_id: str) -> list[Even
     wanted = select(point_events).where(point_events.c.source_computer_id == source_computer_id)
     rows = connection.execute(wanted.order_by(point_events.c.number)).mappings()
     return [Event(**{name: row[name] for name in Event.__dataclass_fields__}) for row in rows]
+
+
+def _of(owner: Owner, policy_id: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        uploads.c.source_computer_id == owner.source_computer_id,
+        uploads.c.policy_id == policy_id,
+    )
 
 
 def _entered(connection: Connection, owner: Owner) -> Fence:

@@ -13,11 +13,12 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from overland.ports.objects import Objects
 from overland.values import is_object_name
-from overland.vault.chains import Fence
+from overland.vault.chains import Fence, Upload
 from overland.vault.owner import Owner
 from overland.vault.tables import unneeded_objects, verified_objects
 
 __all__ = [
+    "LONGEST_UPLOAD",
     "Unneeded",
     "doom",
     "forget_doomed",
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+LONGEST_UPLOAD: Final = timedelta(days=180)
+"""So long may one run upload; after that its packs count as left behind."""
 
 _PER_STATEMENT: Final = 500  # databases limit the values of one statement
 
@@ -103,12 +107,21 @@ def is_ripe(mark: Unneeded, fence: Fence, *, at: datetime, grace: timedelta) -> 
     """Whether a marked object may be doomed: unneeded for long, and no part of a run under way.
 
     A first copy over a thin line may upload for weeks before it records a point.  Its run is over
-    when a point was recorded since, or when the computer has had no leave to upload for as long.
+    when its policy has recorded one since, or has had no leave to upload for as long.  Runs that
+    name no policy are over when anything was recorded since.  A policy whose runs always fail
+    holds nothing for ever.
     """
     if at < mark.marked_at + grace:
         return False
+    if any(_may_own(each, mark, at=at, grace=grace) for each in fence.uploads):
+        return False
     is_over = fence.recorded_at is not None and fence.recorded_at >= mark.marked_at
     return is_over or fence.granted_at is None or at >= fence.granted_at + grace
+
+
+def _may_own(upload: Upload, mark: Unneeded, *, at: datetime, grace: timedelta) -> bool:
+    is_under_way = at < upload.granted_at + grace and at < upload.began_at + LONGEST_UPLOAD
+    return is_under_way and upload.began_at <= mark.marked_at
 
 
 def doom(connection: Connection, owner: Owner, names: Iterable[str]) -> None:

@@ -4,7 +4,8 @@ A mark deletes nothing.  It names the instant from which on `reclaim` may act, t
 more, and until then everybody who may set one may take it back.  A rule marks available points
 only, and takes its own marks back where it keeps a point again; what a person took back, no rule
 marks.  The newest available point of each policy is neither marked nor, should it have become the
-newest since, reclaimed.
+newest since, reclaimed; and neither is the one that was recorded last, because a source computer
+whose clock is wrong dates its points wrongly.
 """
 
 from collections.abc import Iterable
@@ -153,10 +154,11 @@ def apply_rules(
     Points without a policy, or of a policy without a rule, are left alone.
     """
     listed = _listed(connection, owner)
+    stay = _newest(listed)
     marked = unmarked = 0
     for policy_id, retention in _rules(connection, owner).items():
         own = [each for each in listed if each.policy_id == policy_id]
-        keep = _chosen(retention, own)
+        keep = _chosen(retention, own) | stay
         late = [each for each in own if _may_mark(each) and each.point_id not in keep]
         _mark(connection, owner, late, reason="retention", at=at, grace=grace, actor=RULE)
         marked += len(late)
@@ -211,12 +213,22 @@ def _may_mark(point: CatalogPoint) -> bool:
 
 
 def _newest(listed: Iterable[CatalogPoint]) -> set[PointId]:
-    """Return the newest point of each policy that can be restored."""
-    newest: dict[str | None, PointId] = {}
+    """Return the points of each policy that can be restored and are newest.
+
+    By the source computer's clock, and by ours: a seed is recorded when its drives have arrived,
+    and says nothing about when it was made.
+    """
+    dated: dict[str | None, PointId] = {}
+    recorded: dict[str | None, tuple[datetime, PointId]] = {}
     for each in listed:  # oldest first
-        if each.state == "available":
-            newest[each.policy_id] = each.point_id
-    return set(newest.values())
+        if each.state != "available":
+            continue
+        dated[each.policy_id] = each.point_id
+        if each.kind != "seed" and each.published_at is not None:
+            last = (each.published_at, each.point_id)
+            if each.policy_id not in recorded or last[0] >= recorded[each.policy_id][0]:
+                recorded[each.policy_id] = last
+    return {*dated.values(), *(point_id for _, point_id in recorded.values())}
 
 
 def _listed(connection: Connection, owner: Owner) -> list[CatalogPoint]:

@@ -29,7 +29,7 @@ from overland.ports import engine as works
 from overland.ports.clock import Clock
 from overland.ports.objects import Objects, Spaces
 from overland.values import PointId, ReplacementId
-from overland.vault import catalog, chains, garbage, marks, replacing, runs, survey
+from overland.vault import catalog, chains, clockwatch, garbage, marks, replacing, runs, survey
 from overland.vault.needs import ManifestOf
 from overland.vault.owner import Owner
 from overland.vault.runs import ReclaimReport, ReclaimRequest, ReclaimRun, RunState
@@ -143,6 +143,11 @@ class Reclaim:
         problem = found.error or "it failed"
         return runs.failed(last, problem)
 
+    def look_at_clock(self) -> None:
+        """Note what the clock says; call it at start and every few minutes."""
+        with self._database.begin() as connection:
+            clockwatch.look(connection, at=self._clock.now(), grace=self.grace)
+
     def preview(self, request: ReclaimRequest) -> ReclaimReport:
         """Return what a run would do now; changes nothing."""
         place, at = self._place(request), self._clock.now()
@@ -218,6 +223,7 @@ class Reclaim:
         """Mark, and doom what is ripe; return False when the survey no longer counts."""
         at = self._clock.now()
         with self._database.begin() as connection:
+            clockwatch.begin_anew_after_jump(connection, at=at, grace=self.grace)
             if not self._still_holds(connection, found):
                 return False
             marked = garbage.sync(connection, place.owner, found.unneeded, at=at)
@@ -286,6 +292,7 @@ class Reclaim:
 
     def _mark_points(self, connection: Connection, owner: Owner) -> ReclaimReport:
         at = self._clock.now()
+        clockwatch.begin_anew_after_jump(connection, at=at, grace=self.grace)
         marked, unmarked = marks.apply_rules(connection, owner, at=at, grace=self.grace)
         gone = marks.reclaim_due(connection, owner, at=at)
         return ReclaimReport(

@@ -203,6 +203,8 @@ def accept(
             values["missing"] = []
         if point_id in replacement.lost:
             values["is_lost"] = True
+        elif point_id in replacement.keeps:
+            values["is_lost"] = False  # the signer found every chunk again
         connection.execute(
             update(points).where(of_owner, points.c.point_id == point_id).values(**values)
         )

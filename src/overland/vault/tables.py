@@ -1,6 +1,6 @@
 """The stored form of adoptions, of the catalog and of reclaim: table definitions only.
 
-`adapters/migrations/cloud` makes these tables (`0002`, `0004`); a test holds both equal.
+`adapters/migrations/cloud` makes these tables (`0002`, `0004`, `0005`); a test holds both equal.
 """
 
 from typing import Final
@@ -24,6 +24,7 @@ __all__ = [
     "adoption_steps",
     "adoptions",
     "chains",
+    "clock_sightings",
     "metadata",
     "point_events",
     "points",
@@ -31,6 +32,7 @@ __all__ = [
     "replacements",
     "retentions",
     "unneeded_objects",
+    "uploads",
     "verified_objects",
 ]
 
@@ -134,6 +136,24 @@ chains: Final = Table(
 `version` grows with every point and replacement, `epoch` whenever objects are about to vanish and
 when they have.  `recorded_at` and `granted_at` tell whether uploads are still under way.
 """
+
+uploads: Final = Table(
+    "uploads",
+    metadata,
+    Column("source_computer_id", _ID, primary_key=True),
+    Column("policy_id", _ID, primary_key=True),
+    Column("began_at", Instant, nullable=False),
+    Column("granted_at", Instant, nullable=False),
+)
+"""One row per policy whose runs had leave to upload since `began_at`, and recorded no point."""
+
+clock_sightings: Final = Table(
+    "clock_sightings",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("seen_at", Instant, nullable=False),
+)
+"""One row: what the clock said when it was looked at last (`overland.vault.clockwatch`)."""
 
 replacements: Final = Table(
     "replacements",

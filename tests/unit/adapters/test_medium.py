@@ -1,5 +1,7 @@
 """Reading ahead gives the same bytes, and nobody's view changes under their hands."""
 
+import errno
+import fcntl
 import gc
 import os
 import threading
@@ -87,4 +89,30 @@ def test_an_error_of_the_device_comes_where_its_block_does(
     assert len(next(blocks)) == BUFFER_BYTES
     with pytest.raises(OSError, match="Input/output"):
         next(blocks)
+    os.close(fd)
+
+
+def test_what_is_not_read_past_the_cache_is_dropped_from_it_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems take O_DIRECT and refuse the reading: memory must not answer for them."""
+    content = os.urandom(3 * BUFFER_BYTES)
+    (tmp_path / "a").write_bytes(content)
+    readv, dropped = os.readv, list[int]()
+
+    def refusing(fd: int, views: list[memoryview]) -> int:
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        assert dropped == [fd], "read before the cache was dropped"
+        return readv(fd, views)
+
+    def drop(fd: int, offset: int, length: int, advice: int) -> None:
+        assert (offset, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        dropped.append(fd)
+
+    monkeypatch.setattr(os, "readv", refusing)
+    monkeypatch.setattr(os, "posix_fadvise", drop)
+    fd = os.open(tmp_path / "a", os.O_RDONLY)
+    blocks = read_blocks(fd, block_bytes=BUFFER_BYTES, pool=BufferPool())
+    assert b"".join(bytes(block) for block in blocks) == content
     os.close(fd)

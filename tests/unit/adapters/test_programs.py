@@ -1,6 +1,8 @@
 """Programs run as the port says, and never outlive their run."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -59,3 +61,50 @@ def test_closing_ends_what_the_program_started_too(tmp_path: Path) -> None:
         time.sleep(0.01)
     else:
         pytest.fail("the child outlived its parent")
+
+
+IGNORING = """
+import os, sys
+from overland.adapters.programs import SystemPrograms
+programs = SystemPrograms()
+run = programs.run(["false"], timeout_s=30).status
+started = programs.start(["false"])
+assert os.read(started.fd, 1) == b""
+print(run, started.finish(timeout_s=30))
+started.close()
+"""
+
+
+def test_a_failure_is_seen_though_the_one_who_started_us_ignores_how_children_end() -> None:
+    """POSIX: with SIGCHLD ignored no status is kept, and an ignored signal is inherited."""
+    done = subprocess.run(
+        python(IGNORING),
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "1 1\n", done.stderr
+
+
+def test_a_program_neither_reads_our_input_nor_keeps_our_files(tmp_path: Path) -> None:
+    with (tmp_path / "secret").open("w") as secret:
+        os.set_inheritable(secret.fileno(), True)  # noqa: FBT003 - the name of the call says it
+        code = "import os, sys; print(repr(sys.stdin.read()), sorted(os.listdir('/proc/self/fd')))"
+        output = PROGRAMS.run(python(code), timeout_s=30).output
+    assert output == b"'' ['0', '1', '2', '3']\n", "3 is the listed folder itself"
+
+
+def test_a_program_dies_of_a_reader_that_left_and_leaves_no_zombie() -> None:
+    running = PROGRAMS.start(["yes"])
+    os.read(running.fd, 10)
+    running.close()
+    assert running.finish(timeout_s=30) in {-signal.SIGPIPE, -signal.SIGTERM}
+    with pytest.raises(ChildProcessError):
+        os.waitpid(running._process.pid, os.WNOHANG)
+
+
+def test_an_end_with_the_output_held_open_by_a_child_is_still_seen() -> None:
+    running = PROGRAMS.start(["sh", "-c", "sleep 60 & exit 7"])
+    assert running.finish(timeout_s=30) == 7
+    running.close()

@@ -1,10 +1,12 @@
 """Sources that are no folder, or lie in one another: in the point, and back from it."""
 
+import errno
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from overland.format.tree import Entry
 from overland.ports.programs import Running
 from overland.source.chunker import IMAGE_SIZES
 from overland.source.marks import Marks
-from overland.source.streams import GivenStream, StreamSource
+from overland.source.streams import StreamSource, given_source
 
 KIB64 = 64 << 10
 CACHE_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# made by a test\n"
@@ -230,6 +232,66 @@ def test_an_image_is_a_file_or_a_device(backed: BackedUp) -> None:
         backed.back_up(images=(backed.source,))
 
 
+@pytest.mark.parametrize("call", ["preadv", "lseek", "listxattr", "fstat"])
+@pytest.mark.parametrize("field", ["images", "roots"])
+def test_a_source_whose_disk_fails_is_not_in_the_point_and_the_rest_is(
+    backed: BackedUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, field: str
+) -> None:
+    image = tmp_path / "vm.img"
+    with image.open("wb") as file:
+        file.truncate(40 << 20)
+        file.write(os.urandom(20 << 20))
+    write(backed.source / "f")
+    backed.back_up()
+    inode, real, calls = image.stat().st_ino, getattr(os, call), list[int]()
+
+    def failing(target: int | str, *rest: object) -> object:
+        if isinstance(target, int) and stat(target).st_ino == inode:
+            calls.append(target)
+            if len(calls) > 1 or call in {"listxattr", "lseek"}:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(target, *rest)
+
+    stat = os.fstat
+    roots_now = [backed.source] if field == "images" else [backed.source, image]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        result = backed.back_up(*roots_now, images=(image,) if field == "images" else ())
+    assert calls, "the fault was met"
+    assert [failed.path for failed in result.failed] == [os.fsencode(image)]
+    assert "Input/output error" in result.failed[0].reason
+    assert list(roots(backed)) == [str(backed.source)]
+    assert paths(backed) == ["f"]
+    backed.back_up(*roots_now, images=(image,) if field == "images" else ())
+    assert at(restored(backed), image).read_bytes() == image.read_bytes()
+
+
+@pytest.mark.parametrize("change", ["cut", "grown"])
+def test_an_image_that_changes_its_length_while_it_is_read_says_so(
+    backed: BackedUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    image = write(tmp_path / "vm.img", os.urandom(20 << 20))
+    lengths = iter([12 << 20, 11 << 20, 10 << 20] if change == "cut" else range(21 << 20, 99 << 20))
+    inode, real = image.stat().st_ino, os.preadv
+
+    def changing(fd: int, *rest: object) -> int:
+        got: int = real(fd, *rest)  # type: ignore[arg-type]  # as they come
+        if os.fstat(fd).st_ino == inode:
+            os.truncate(image, next(lengths, 10 << 20))
+        return got
+
+    backed.back_up()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "preadv", changing)
+        result = backed.back_up(backed.source, images=(image,))
+    assert result.changed == (os.fsencode(image),)
+    assert roots(backed)[str(image)].changed
+    back = at(restored(backed), image).read_bytes()
+    assert image.read_bytes().startswith(back[: 10 << 20])
+    assert backed.back_up(backed.source, images=(image,)).changed == ()
+    assert at(restored(backed), image).read_bytes() == image.read_bytes(), "it is read again"
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes a loop device")
 def test_a_block_device_is_stored_without_its_zeros(backed: BackedUp, tmp_path: Path) -> None:
@@ -309,6 +371,31 @@ def test_a_command_that_fails_is_not_in_the_point_and_the_rest_is(
     assert paths(backed) == ["f"]
 
 
+def test_a_command_that_leaves_somebody_holding_its_output_is_not_in_the_point(
+    backed: BackedUp, tmp_path: Path
+) -> None:
+    """Whether more was to come nobody can tell; who held it is ended, and no thread waits on."""
+    script = f"sleep 61 & echo $! > {tmp_path}/held; echo whole"
+    backed.back_up()
+    result = backed.back_up(streams=(command("/x", ["sh", "-c", script], timeout_s=1),))
+    assert "gave nothing for 1 s" in result.failed[0].reason
+    assert list(roots(backed)) == [str(backed.source)]
+    state = Path(f"/proc/{(tmp_path / 'held').read_text().strip()}/stat")
+    until = time.monotonic() + 20
+    while state.exists() and state.read_text().split()[2] != "Z":
+        assert time.monotonic() < until, "it still runs"
+        time.sleep(0.01)
+
+
+def test_what_a_command_says_on_standard_error_is_neither_kept_nor_in_the_way(
+    backed: BackedUp, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = "import sys\nfor _ in range(400): print('e' * 10_000, file=sys.stderr)\nprint('out')"
+    backed.back_up(streams=(python(code),))
+    assert at(restored(backed), "/dump.sql").read_text() == "out\n"
+    assert len(capfd.readouterr().err) >= 4_000_000, "it went where ours goes"
+
+
 def test_a_first_copy_by_drive_is_not_finished_without_a_command(backed: BackedUp) -> None:
     write(backed.source / "f", os.urandom(100_000))
     with pytest.raises(SourceFailed, match="exit status 1"):
@@ -334,10 +421,14 @@ def test_standard_input_becomes_a_file(backed: BackedUp) -> None:
     out, into = os.pipe()
     os.write(into, b"piped")
     os.close(into)
-    given = StreamSource(path="/a/b.txt", timeout_s=5, open=lambda: GivenStream(out))
+    given = given_source("/a/b.txt", timeout_s=5, fd=lambda: out)
     backed.back_up(streams=(given,))
-    os.close(out)
     assert at(restored(backed), "/a/b.txt").read_bytes() == b"piped"
+    # A point that the cloud does not take is made again, with the same plan.
+    again = backed.back_up(streams=(given,))
+    os.close(out)
+    assert "run the whole pipe again" in again.failed[0].reason
+    assert list(roots(backed)) == [str(backed.source)], "no empty file, that looks like a dump"
 
 
 def test_the_estimate_says_what_it_cannot_know(backed: BackedUp) -> None:

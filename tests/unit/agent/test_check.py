@@ -7,6 +7,7 @@ import pytest
 from tests.support.backed_up import PASSPHRASE, BackedUp
 from tests.support.torture import fast_folder
 
+from overland.agent.check.places import check_places
 from overland.agent.check.run import CheckReport, check
 from overland.agent.points.reading import open_keys
 from overland.ports.progress import NullProgress
@@ -107,3 +108,47 @@ def test_an_incremental_without_its_base_is_not_restorable(backed: BackedUp) -> 
 def test_a_point_signed_by_somebody_else_is_corrupt(backed: BackedUp) -> None:
     report = check(backed.place(0), progress=NullProgress(), signing_public_key=bytes(32))
     assert names(report, "corrupt") == {f"points/{backed.results[0].point_id}.point"}
+
+
+def test_what_two_points_share_is_walked_once_and_missed_in_both(tmp_path: Path) -> None:
+    backed = two_points(tmp_path)
+    report = checked_together(backed)
+    assert all(report.restorable.values())
+    assert len(report.restorable) == 2
+    for victim in backed.packs(0):
+        victim.unlink()
+    report = checked_together(backed)
+    assert not any(report.restorable.values())
+    lacking = [f for f in report.findings if f.name.startswith("points/") and f.kind == "missing"]
+    assert len(lacking) == 2
+
+
+def test_what_only_the_later_point_has_is_missed_in_that_one_alone(tmp_path: Path) -> None:
+    backed = two_points(tmp_path)
+    for victim in backed.packs(1):
+        victim.unlink()
+    report = checked_together(backed)
+    first, second = (result.point_id for result in backed.results)
+    assert report.restorable == {first: True, second: False}
+
+
+def two_points(folder: Path) -> BackedUp:
+    """Two points, of which the later has one folder more."""
+    backed = BackedUp(folder)
+    for name in ("shared", "later"):
+        (backed.source / name).mkdir(parents=True)
+        for number in range(20):
+            (backed.source / name / f"{number}").write_bytes(name.encode() * (number + 1))
+        backed.back_up()
+    return backed
+
+
+def checked_together(backed: BackedUp) -> CheckReport:
+    """Both places as one store, as `check_places` makes it of them."""
+    report = check_places(
+        [(str(number), backed.place(number)) for number in range(2)],
+        progress=NullProgress(),
+        keys=open_keys(backed.objects(), passphrase=PASSPHRASE),
+        signing_public_key=None,
+    )
+    return report.checked

@@ -11,6 +11,7 @@ from overland.adapters.folderobjects import FolderObjects
 from overland.agent.home import AgentHome
 from overland.agent.keys import (
     KeyringBehind,
+    KeyringUnpublished,
     change_passphrase,
     generations,
     new_recovery_kit,
@@ -198,7 +199,7 @@ def test_a_short_passphrase_changes_nothing() -> None:
 def test_a_vault_that_does_not_answer_leaves_everything_as_it_was() -> None:
     class Silent(FolderObjects):
         @override
-        def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
             raise Unreachable("the vault does not answer")
 
     computer = Computer()
@@ -211,6 +212,33 @@ def test_a_vault_that_does_not_answer_leaves_everything_as_it_was() -> None:
             cost=CHEAP,
         )
     assert generations(computer.home, computer.vault).here == 1
+
+
+def test_a_vault_that_falls_silent_halfway_leaves_a_change_that_publish_finishes() -> None:
+    class FallingSilent(FolderObjects):
+        @override
+        def put(self, name: str, *_: object, **__: object) -> None:
+            if name == keyring_name(2):
+                raise Unreachable("the vault does not answer")
+
+    computer = Computer()
+    with pytest.raises(KeyringUnpublished, match=r"keyring 2.*`overland keys publish`") as stopped:
+        rotate(
+            computer.home,
+            FallingSilent(computer.store),
+            passphrase=NEW,
+            random=secrets.token_bytes,
+            keep=computer.kits.append,
+            cost=CHEAP,
+        )
+    assert stopped.value.generation == 2
+    assert computer.opens(passphrase=OLD), "as it says, the old one until then"
+    assert not generations(computer.home, computer.vault).is_published
+    assert publish(computer.home, computer.vault) == 2
+    assert computer.opens(passphrase=NEW)
+    assert computer.opens(kit=computer.kits[1])
+    assert not computer.opens(passphrase=OLD)
+    assert not computer.opens(kit=computer.kits[0])
 
 
 def test_a_computer_without_a_vault_changes_its_own_keyring_and_publishes_later() -> None:
@@ -231,6 +259,51 @@ def test_a_home_folder_from_an_older_backup_changes_nothing() -> None:
     with pytest.raises(KeyringBehind) as refused:
         computer.change_kit()
     assert (refused.value.here, refused.value.vault) == (1, 2)
+
+
+def twin(computer: Computer) -> Computer:
+    """Return a second computer that was made from a copy of the first one's home folder."""
+    made = Computer(is_published=False)
+    for info in list(made.disk.names()):
+        made.disk.delete(info.name)
+    for info in computer.disk.names():
+        made.disk.write(info.name, computer.disk.read(info.name))
+    made.store, made.kits = computer.store, list(computer.kits)
+    return made
+
+
+def test_of_two_changes_at_once_one_counts_and_the_other_did_not_happen() -> None:
+    computer = Computer()
+    other = twin(computer)
+
+    def keep(kit: str) -> None:
+        other.change_passphrase()  # in the middle of the kit's change
+        computer.kits.append(kit)
+
+    with pytest.raises(KeyringBehind, match="keyring 2"):
+        new_recovery_kit(computer.home, computer.vault, random=secrets.token_bytes, keep=keep)
+    assert [info.name for info in computer.disk.names("keys/")] == [keyring_name(1)]
+    assert computer.opens(passphrase=NEW)
+    assert not computer.opens(passphrase=OLD)
+    assert computer.opens(kit=computer.kits[0])
+    assert not computer.opens(kit=computer.kits[1]), "as `keep` is told, it opens nothing"
+    assert not generations(computer.home, computer.vault).is_published
+    assert generations(other.home, other.vault).is_published
+
+
+def test_another_keyring_of_the_same_number_in_the_vault_is_not_taken_for_ours() -> None:
+    computer = Computer()
+    other = twin(computer)
+    change_passphrase(
+        computer.home, None, passphrase="y" * 16, random=secrets.token_bytes, cost=CHEAP
+    )  # and killed before the vault got it
+    other.change_passphrase()
+    found = generations(computer.home, computer.vault)
+    assert (found.here, found.vault, found.is_published) == (2, 2, False)
+    for attempt in (lambda: publish(computer.home, computer.vault), computer.change_kit):
+        with pytest.raises(KeyringBehind, match="another keyring 2"):
+            attempt()
+    assert computer.opens(passphrase=NEW)
 
 
 def test_an_older_keyring_under_a_newer_name_is_refused() -> None:

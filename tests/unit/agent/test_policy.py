@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.simdisk import SimDisk
 
 from overland.agent.policy import (
+    CommandSource,
     OfflineSettings,
     Policies,
     Policy,
@@ -20,6 +21,7 @@ from overland.agent.policy import (
     next_run,
 )
 from overland.errors import RefusedError
+from overland.format.stored import RecordDamaged
 
 SIX = {
     "staging_location": "/mnt/staging",
@@ -88,7 +90,7 @@ def test_a_schedule_has_one_to_three_full_or_half_hours(times: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize(
-    "sources", [(), ("srv",), ("/srv/\udcff",), ("/srv/../etc",), ("/srv/./x",)]
+    "sources", [(), ("srv",), ("/srv/\udcff",), ("/srv/../etc",), ("/srv/./x",), ("//srv",)]
 )
 def test_sources_are_absolute_and_utf8(sources: tuple[str, ...]) -> None:
     with pytest.raises(PolicyInvalid):
@@ -155,3 +157,21 @@ def test_a_policy_is_due_when_a_time_has_passed_since_its_last_run(
     last_run_at: datetime | None, *, due: bool
 ) -> None:
     assert is_due(Schedule(times=("10:00", "22:00")), last_run_at=last_run_at, now=NOON) is due
+
+
+def test_a_policy_that_was_copied_by_hand_does_not_go_on_with_the_other_ones_seed() -> None:
+    disk = SimDisk()
+    policies = Policies(disk)
+    policies.save(offline_policy())
+    disk.write("policies/copy.policy.json", disk.read("policies/files.policy.json"))
+    with pytest.raises(RecordDamaged, match="it is the policy files"):
+        policies.load("copy")
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf"), 1e7])
+def test_a_command_may_be_silent_for_a_time_that_can_be_waited(timeout_s: float) -> None:
+    command = CommandSource(name="x", argv=("x",), timeout_s=timeout_s)
+    policy = Policy(name="files", sources=(), commands=(command,), first_copy="network")
+    with pytest.raises(PolicyInvalid) as refused:
+        policy.checked()
+    assert refused.value.field == "timeout"

@@ -5,6 +5,8 @@ import fcntl
 import os
 import random
 import stat
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.support.torture import acl, build_torture, fast_folder
 from overland.agent.backup.plan import RootUnreadable
 from overland.agent.compare import compare_trees
 from overland.agent.points import tree as points_tree
+from overland.agent.points.chunks import ChunkStore, Decoded, Job, Wanted
 from overland.agent.points.tree import PathAbsent
 from overland.agent.restore import batch as restore_batch
 from overland.agent.restore.metadata import Describer
@@ -267,6 +270,28 @@ def test_the_smallest_batches_and_pieces_restore_the_same(
         assert equal(backed) == []
 
 
+def test_a_batch_reads_a_segment_once_however_its_files_are_spread_over_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backed = BackedUp(tmp_path)
+    for number in range(60):
+        folder = backed.source / f"{number % 7}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}").write_bytes(random.Random(number).randbytes(50_000))
+    backed.back_up()
+    decode, read = ChunkStore.decode, Counter[tuple[str, int]]()
+
+    def counting(self: ChunkStore, job: Job, wanted: Wanted) -> list[Decoded]:
+        if threading.current_thread() is not threading.main_thread():  # which reads folders
+            read.update((job.pack_id, segment.number) for segment in job.segments)
+        return decode(self, job, wanted)
+
+    monkeypatch.setattr(ChunkStore, "decode", counting)
+    backed.restore()
+    assert len(read) > 1, "several segments, each with files of several folders"
+    assert set(read.values()) == {1}
+
+
 def test_a_long_list_of_chunks_is_itself_in_chunks(backed: BackedUp) -> None:
     (backed.source / "very many chunks").write_bytes(random.Random(2).randbytes(8 << 20))
     backed.back_up()
@@ -362,15 +387,28 @@ def test_a_full_target_stops_the_restore_and_leaves_nothing_unfinished(
     assert equal(backed) == []
 
 
+def test_a_target_that_is_full_at_an_entry_without_data_has_nothing_unfinished(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "utime", full)
+        with pytest.raises(OutOfSpace):
+            backed.restore()
+    assert leftovers(backed.target) == []
+
+
 def test_one_entry_that_fails_does_not_stop_the_others(
     backed: BackedUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = Access.create
 
-    def forbidding(self: Access, folder: Folder, name: bytes) -> int:
+    def forbidding(self: Access, folder: Folder, name: bytes, *, mode: int) -> int:
         if folder.name == b"below":
             raise PermissionError(errno.EACCES, "permission denied")
-        return create(self, folder, name)
+        return create(self, folder, name, mode=mode)
 
     monkeypatch.setattr(Access, "create", forbidding)
     with pytest.raises(RestoreIncomplete) as incomplete:
@@ -424,6 +462,61 @@ def test_what_does_not_get_its_owner_does_not_run_as_who_restores(
     assert [one.what for one in report.shortfalls] == (
         ["setuid and setgid"] if owners == "none" else []
     )
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077], ids=oct)
+def test_every_mode_is_restored_whatever_the_mask(tmp_path: Path, mask: int) -> None:
+    backed = BackedUp(tmp_path)
+    backed.source.mkdir()
+    modes = [0o400, 0o444, 0o600, 0o640, 0o644, 0o666, 0o755, 0o777, 0o1644, 0o2755, 0o4755]
+    for mode in modes:
+        (backed.source / oct(mode)).write_bytes(b"of this mode")
+        (backed.source / oct(mode)).chmod(mode)
+    backed.back_up()
+    before = os.umask(mask)
+    try:
+        backed.restore()
+    finally:
+        os.umask(before)
+    found = {entry.name: oct(entry.stat().st_mode & 0o7777) for entry in backed.target.iterdir()}
+    assert found == {oct(mode): oct(mode) for mode in modes}
+
+
+def test_in_a_folder_that_was_there_nobody_sees_a_file_before_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backed = BackedUp(tmp_path)
+    (backed.source / "there").mkdir(parents=True)
+    (backed.source / "there" / "open").write_bytes(b"for all")
+    (backed.source / "there" / "open").chmod(0o644)
+    backed.back_up()
+    (backed.target / "there").mkdir(parents=True)
+    create, made = Access.create, list[int]()
+
+    def noting(self: Access, folder: Folder, name: bytes, *, mode: int) -> int:
+        made.append(mode)
+        return create(self, folder, name, mode=mode)
+
+    monkeypatch.setattr(Access, "create", noting)
+    backed.restore()
+    assert made == [0o600]
+    assert (backed.target / "there" / "open").stat().st_mode & 0o7777 == 0o644
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not IS_ROOT, reason="needs root")
+def test_a_target_that_gives_its_group_does_not_change_whose_files_are(tmp_path: Path) -> None:
+    backed = BackedUp(tmp_path)
+    (backed.source / "folder").mkdir(parents=True)
+    for name in ("one", "two"):
+        (backed.source / "folder" / name).write_bytes(b"of root")
+    backed.back_up()
+    backed.target.mkdir()
+    os.chown(backed.target, 0, 4321)
+    backed.target.chmod(0o2755)
+    backed.restore()
+    found = [(backed.target / "folder" / name).stat() for name in ("one", "two")]
+    assert [(each.st_uid, each.st_gid) for each in found] == [(0, 0)] * 2
 
 
 def test_a_root_that_leads_out_of_the_target_is_refused(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ class _Cloud(Connection):
         self._check()
 
     @override
-    def vault_grant(self) -> Grant:
+    def vault_grant(self, *, policy_id: str | None = None) -> Grant:
         self._check()
         return Grant(endpoint="", space="", prefix="", token="", expires_at="")
 

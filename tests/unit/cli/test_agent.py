@@ -143,3 +143,16 @@ def test_completion_knows_the_program(shell: str) -> None:
     printed = typed("completion", shell)
     assert printed.exit_code == Exit.OK
     assert "_OVERLAND_COMPLETE" in printed.stdout
+
+
+def test_a_kit_that_could_not_be_written_is_told_with_the_way_to_another(home: Path) -> None:
+    (home / "words").write_text("correct horse battery\n")
+    failed = typed(
+        *("agent", "init", "--passphrase-file", home / "words"),
+        *("--recovery-kit", home / "no-such-folder" / "kit"),
+    )
+    assert failed.exit_code == Exit.REFUSED
+    assert "the keys are made, and their kit is lost" in failed.stderr
+    again = typed("keys", "recovery-kit", "--recovery-kit", home / "kit")
+    assert again.exit_code == Exit.OK, again.output
+    assert (home / "kit").exists()

@@ -1,6 +1,8 @@
 """`overland keys` as it is typed, without a cloud."""
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -85,3 +87,29 @@ def test_a_computer_without_keys_has_none_to_change(
     refused = typed("keys", "publish")
     assert refused.exit_code == Exit.REFUSED
     assert "[agent-not-initialised]" in refused.stderr
+
+
+def test_a_kit_that_may_not_survive_a_power_cut_changes_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of a new file is durable when its folder is synced, and not before (POSIX)."""
+    sync, synced = os.fsync, list[bool]()
+
+    def failing(fd: int) -> None:
+        is_the_folder = os.path.samestat(os.fstat(fd), home.stat())
+        synced.append(is_the_folder)
+        if is_the_folder:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    refused = typed("keys", "recovery-kit", "--recovery-kit", home / "second")
+    assert refused.exit_code != Exit.OK
+    assert synced == [False, True], "the file first, then its name"
+    assert not (home / "second").exists(), "the same command can be run again"
+    assert keyrings(home) == ["00000001.keyring"]
+
+
+def test_the_option_that_is_missing_is_the_one_that_is_named(home: Path) -> None:
+    assert "give --new-passphrase-file FILE" in typed("keys", "passphrase").stderr
+    assert keyrings(home) == ["00000001.keyring"]

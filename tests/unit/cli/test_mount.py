@@ -222,6 +222,23 @@ def test_each_point_has_its_folder_and_nothing_can_be_changed(backed: BackedUp) 
 
 
 @pytest.mark.slow
+def test_a_new_point_shows_up_where_the_points_are_listed(backed: BackedUp) -> None:
+    with mounted(backed) as top:
+        assert len(list(top.iterdir())) == 2
+        held = (inside(top, backed) / "other").open("rb")
+        (backed.source / "other").write_bytes(b"changed meanwhile")
+        time.sleep(1.1)  # points of one second would share the name's first part
+        backed.back_up()
+        until = time.monotonic() + WAIT_S
+        while len(list(top.iterdir())) < 3:
+            assert time.monotonic() < until, "the new point never showed"
+            time.sleep(0.5)
+        assert (inside(top, backed) / "other").read_bytes() == b"changed meanwhile"
+        with held:
+            assert held.read() == b"one name", "what is open stays what it was"
+
+
+@pytest.mark.slow
 def test_ctrl_c_unmounts(backed: BackedUp) -> None:
     folder = backed.staging.parent
     top = folder / "mount"
@@ -257,3 +274,34 @@ def test_the_background_mount_outlives_the_command_until_unmount(backed: BackedU
     again = subprocess.run(overland("unmount", str(top)), check=False, capture_output=True)
     assert again.returncode == 3
     assert (folder / "home" / "agent" / "mount.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.slow
+def test_a_mount_whose_program_died_says_so_and_is_unmounted(backed: BackedUp) -> None:
+    folder = backed.staging.parent
+    top = folder / "mount"
+    top.mkdir()
+    words = overland(*mount_words(backed, top), "--foreground")
+    program = subprocess.Popen(words, env=environment(folder))
+    wait_for(top, program)
+    program.kill()
+    program.wait(WAIT_S)
+    refused = subprocess.run(words, env=environment(folder), check=False, capture_output=True)
+    assert refused.returncode == 3
+    assert b"has died; run `overland unmount`" in refused.stderr
+    subprocess.run(overland("unmount", str(top)), check=True)
+    with mounted(backed):
+        assert (inside(top, backed) / "other").read_bytes() == b"one name"
+
+
+@pytest.mark.slow
+def test_a_stored_program_or_device_gets_no_power_from_a_mount(backed: BackedUp) -> None:
+    program = backed.source / "program"
+    program.write_bytes(b"#!/bin/sh\n")
+    program.chmod(0o6755)
+    backed.back_up()
+    with mounted(backed) as top:
+        assert (inside(top, backed) / "program").stat().st_mode & 0o7777 == 0o6755
+        lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+        options = next(fields[3].split(",") for fields in lines if fields[1] == str(top))
+        assert {"ro", "nosuid", "nodev"} <= set(options)

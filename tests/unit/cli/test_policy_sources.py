@@ -1,12 +1,16 @@
 """The options of `overland policy` that say what is protected, as they are typed."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from overland.adapters.posix import PosixFiles
+from overland.agent.policy import Policies, Progress, SeedPhase
 from overland.cli.main import overland
 from overland.cli.outcome import Exit
 
@@ -112,3 +116,50 @@ def test_what_cannot_be_protected_is_refused(words: tuple[str, ...], code: str) 
 
 def test_a_timeout_belongs_to_standard_input() -> None:
     assert typed("backup", "now", "docs", "--timeout", "5").exit_code == Exit.USAGE
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf", "1e9"])
+def test_a_time_that_no_clock_can_wait_is_refused_and_the_policy_stays(timeout: str) -> None:
+    assert typed("policy", "create", "docs", "--source", "source").exit_code == Exit.OK
+    refused = typed("policy", "add-command", "docs", "x", "--timeout", timeout, "--", "x")
+    assert (refused.exit_code, "[policy-invalid]" in refused.output) == (Exit.REFUSED, True)
+    assert saved()["commands"] == []
+    given = typed("backup", "now", "docs", "--stdin", "x", "--timeout", timeout)
+    assert (given.exit_code, "[policy-invalid]" in given.output) == (Exit.REFUSED, True)
+
+
+def test_a_path_with_two_strokes_in_front_is_the_path_with_one(home: Path) -> None:
+    """A point refuses such a root, and would do so after everything was read."""
+    source = f"/{home / 'source'}"
+    assert typed("policy", "create", "docs", "--source", source).exit_code == Exit.OK
+    assert saved()["sources"] == [str(home / "source")]
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_input_is_told_and_gives_its_number_to_no_file(closed: str) -> None:
+    assert typed("policy", "create", "docs", "--source", "source").exit_code == Exit.OK
+    argv = [sys.executable, "-m", "overland", "backup", "now", "docs", "--stdin", "x"]
+    script = f'exec "$@" {closed}'
+    done = subprocess.run(["sh", "-c", script, "sh", *argv], capture_output=True, check=False)
+    assert done.returncode == Exit.USAGE, done.stderr
+    code = (
+        "from overland.cli import main\n"
+        "main._fill_standard_descriptors()\n"
+        "raise SystemExit(open('/dev/null').fileno())\n"
+    )
+    shell = ["sh", "-c", script, "sh", sys.executable, "-c", code]
+    opened = subprocess.run(shell, capture_output=True, check=False)
+    assert opened.returncode == 3, "0 to 2 are no file's"
+    assert done.stderr == b"" if "2>" in closed else b"standard input is closed" in done.stderr
+
+
+@pytest.mark.parametrize("phase", [SeedPhase.AWAITING_IMPORT, SeedPhase.ADOPTING])
+def test_a_policy_is_not_deleted_while_its_seed_travels(home: Path, phase: SeedPhase) -> None:
+    made = typed("policy", "create", "docs", "--source", "source")
+    assert made.exit_code == Exit.OK, made.output
+    Policies(PosixFiles(home / "home" / "agent")).record("docs", Progress(phase=phase))
+    refused = typed("policy", "delete", "docs", "--yes")
+    assert refused.exit_code == Exit.REFUSED
+    assert "overland seed abandon" in refused.stderr
+    Policies(PosixFiles(home / "home" / "agent")).record("docs", Progress(phase=SeedPhase.ONLINE))
+    assert typed("policy", "delete", "docs", "--yes").exit_code == Exit.OK

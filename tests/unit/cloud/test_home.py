@@ -41,8 +41,9 @@ def test_migrations_make_exactly_the_tables_that_the_code_uses(tmp_path: Path) -
 def test_what_was_stored_before_a_migration_is_there_after_it(tmp_path: Path) -> None:
     older = tmp_path / "migrations"
     shutil.copytree(Path(database_module.__file__).parent / "migrations", older)
-    for later in ("0003_links_and_numbers.py", "0004_reclaim.py"):
-        (older / "cloud" / "versions" / later).unlink()
+    for version in (older / "cloud" / "versions").glob("*.py"):
+        if version.name >= "0003":
+            version.unlink()
     database = open_database(tmp_path / "cloud.db", "cloud", migrations=older)
     with database.begin() as connection:
         made = MetaData()

@@ -95,8 +95,11 @@ def test_sealing_once_binds_purpose_salt_and_data() -> None:
 def test_a_part_of_an_index_opens_in_its_own_file_and_place_only() -> None:
     header, salts = b"h" * 64, (b"1" * 32, b"2" * 32)
     mine = index_cipher(SUBKEY, salt=salts[0], header=header)
-    sealed = mine.seal(5, b"rows")
+    sealed, plain = bytearray(4 + TAG_BYTES), bytearray(4)
+    mine.seal_into(5, b"rows", memoryview(sealed))
     assert mine.open(5, sealed) == b"rows"
+    mine.open_into(5, sealed, memoryview(plain))
+    assert plain == b"rows"
     others = [
         (mine, 6),
         (index_cipher(SUBKEY, salt=salts[1], header=header), 5),
@@ -105,6 +108,8 @@ def test_a_part_of_an_index_opens_in_its_own_file_and_place_only() -> None:
     for cipher, number in others:
         with pytest.raises(SealBroken):
             cipher.open(number, sealed)
+        with pytest.raises(SealBroken):
+            cipher.open_into(number, sealed, memoryview(plain))
     as_pack = pack_cipher(SUBKEY, salt=salts[0], header=header)
     with pytest.raises(SealBroken):
         as_pack.open_segment(5, sealed)

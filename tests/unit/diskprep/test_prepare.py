@@ -28,7 +28,12 @@ from overland.diskprep.refusals import (
 )
 from overland.errors import RefusedError
 from overland.format.drive_xml_reader import read_manifest
-from overland.seeding.drive import DriveNotAsWritten
+from overland.seeding.drive import (
+    DRIVE_MANIFEST,
+    MANIFEST_XML,
+    SEED_MANIFEST,
+    DriveNotAsWritten,
+)
 from overland.seeding.manifest import read_drive_manifest, read_seed_manifest
 from overland.seeding.placement import SmallestDoesNotFit
 from overland.seeding.staging import SeedIncomplete
@@ -277,6 +282,28 @@ def test_a_drive_that_keeps_lying_is_not_shipped(staging: SimDisk) -> None:
 
     assert refused.value.serial == "D1"
     assert "DriveManifest.xml" not in {info.name for info in drive.disk.names()}
+
+
+@pytest.mark.parametrize(
+    "name", [f"{FOLDER}/{SEED_MANIFEST}", f"{FOLDER}/{DRIVE_MANIFEST}", MANIFEST_XML]
+)
+def test_a_manifest_that_only_memory_has_right_is_not_shipped(staging: SimDisk, name: str) -> None:
+    """`read` may be answered by the page cache, `blocks` is by the medium."""
+
+    class ForgetfulDrive(SimDrive):
+        @override
+        def files(self) -> FaultyFiles:
+            def forget(operation: str, what: str) -> None:
+                faulty.flipped.clear()
+                if operation == "blocks" and what == name:
+                    faulty.flipped[what] = {9}
+
+            faulty = FaultyFiles(self.disk, on_call=forget)
+            return faulty
+
+    drive = ForgetfulDrive("D1", capacity_bytes=4 * MIB)
+    with pytest.raises(DriveNotAsWritten, match="differ"):
+        run(staging, bench(SimDrives(drive), Operator(drive.path)))
 
 
 def test_a_finished_drive_that_was_changed_since_is_noticed(

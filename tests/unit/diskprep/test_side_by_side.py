@@ -286,3 +286,39 @@ def test_memory_does_not_grow_with_the_size_of_objects(tmp_path: Path) -> None:
 
     assert done.is_complete()
     assert _status_mib("VmHWM") - before < 3 * 16 + 8
+
+
+@pytest.mark.parametrize("stopped_at", ["write", "publish", "blocks", "sweep"])
+def test_an_interrupt_ends_every_lane_and_the_same_command_goes_on(
+    monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    """Ctrl-C comes to the main thread, wherever the lanes are just then."""
+    monkeypatch.setattr(lanes, "WRITTEN_AT_ONCE", 2)
+    main, reached, go_on = threading.current_thread(), threading.Event(), threading.Event()
+
+    def reach(what: str, _name: str) -> None:
+        if what == stopped_at and threading.current_thread() is not main:
+            reached.set()
+            assert go_on.wait(PATIENCE_S), "nobody told the lanes to stop"
+
+    def interrupted(*_: object, **__: object) -> None:
+        assert reached.wait(PATIENCE_S)
+        go_on.set()
+        raise KeyboardInterrupt
+
+    staging, local, drives = SimDisk(), SimDisk(), watched(reach)
+    staged.stage(staging, CONTENT)
+    before = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(lanes, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(drives, staging=staging, local=local)
+    assert threading.active_count() == before, "a thread outlived its lanes"
+
+    for drive in drives:
+        drive.on_call = lambda _what, _name: None
+    assert run(drives, staging=staging, local=local).is_complete()
+    plain = watched()
+    assert run(plain).is_complete()
+    whole = [{name for name in on_drive(drive) if name.endswith(".pack")} for drive in drives]
+    assert whole == [{n for n in on_drive(drive) if n.endswith(".pack")} for drive in plain]

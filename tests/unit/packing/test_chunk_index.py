@@ -3,16 +3,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.simdisk import SimDisk
 
-from overland.format.index import PackDirectory
+from overland.format.index import HEAD_PART, IndexTables, PackDirectory, decode_index, encode_index
 from overland.format.pack import CHUNK_DTYPE, SEGMENT_DTYPE, Directory
-from overland.packing.index import ChunkIndex, Ids, IndexHintDamaged, as_ids
-from overland.packing.tables import Table
-from overland.values import PackId, PointId, RepositoryId
+from overland.packing.hints import IndexHint
+from overland.packing.index import ChunkIndex, Ids, as_ids
+from overland.packing.tables import Piece, Records, Table
+from overland.values import PackId, RepositoryId
 
 REPOSITORY = RepositoryId("6f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11")
-OTHER = RepositoryId("7f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11")
-POINT = PointId("8f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11")
 
 
 def pack(number: int, chunks: list[bytes]) -> PackDirectory:
@@ -20,14 +20,18 @@ def pack(number: int, chunks: list[bytes]) -> PackDirectory:
     segments = np.zeros((len(chunks) + 1) // 2, SEGMENT_DTYPE)
     segments["offset"] = 64 + 1000 * np.arange(len(segments))
     segments["sealed_bytes"], segments["raw_bytes"] = 1000, 984
+    if len(chunks) % 2:
+        segments["sealed_bytes"][-1], segments["raw_bytes"][-1] = 508, 492
     rows = np.zeros(len(chunks), CHUNK_DTYPE)
     rows["id"] = as_ids(b"".join(chunks))
     rows["segment"] = np.arange(len(chunks)) // 2
     rows["offset"] = np.arange(len(chunks)) % 2 * 492
     rows["length"] = 492
+    tables_bytes = 8 + segments.nbytes + rows.nbytes + 16 + 64  # docs/format/pack-v1.md
+    pack_bytes = int(segments["offset"][-1] + segments["sealed_bytes"][-1]) + tables_bytes
     return PackDirectory(
         pack_id=PackId(f"{number:064x}"),
-        pack_bytes=4096,
+        pack_bytes=pack_bytes + -pack_bytes % 512,
         directory=Directory(segments=segments, chunks=rows),
     )
 
@@ -41,10 +45,11 @@ def ids(*found: bytes) -> Ids:
     return as_ids(b"".join(found))
 
 
-def saved(index: ChunkIndex) -> bytes:
-    parts: list[bytes] = []
-    index.save(lambda data: parts.append(bytes(data)))
-    return b"".join(parts)
+def reloaded(index: ChunkIndex) -> ChunkIndex:
+    """Save the index and load it again."""
+    hint = IndexHint(SimDisk(), "hint", folder=None)
+    hint.save(index)
+    return hint.load(REPOSITORY)
 
 
 @pytest.fixture(params=[True, False], ids=["in memory", "in a scratch file"])
@@ -67,6 +72,65 @@ def test_every_chunk_is_found_where_its_pack_says(index: ChunkIndex) -> None:
     assert index.pack_id(int(places["pack"][777])) == f"{7:064x}"
     assert (index.lookup(ids(*chunks(50, seed=1))) == -1).all()
     assert len(index) == 10_000
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_index_file_tells_the_index_what_its_packs_tell(index: ChunkIndex, seed: int) -> None:
+    source = random.Random(seed)
+    # Few different chunks, and ids that begin alike: copies in several packs, and shared keys.
+    known = [b"prefix88" + each[8:] for each in chunks(10, seed)] + chunks(40, seed + 100)
+    counts = [source.randint(1, 9) for _ in range(12)]
+    packs = [pack(number, source.choices(known, k=count)) for number, count in enumerate(counts)]
+    unwanted = {each.pack_id for each in source.sample(packs, source.randint(0, 12))}
+    early = packs[source.randrange(12)]
+    one_by_one = ChunkIndex(REPOSITORY)
+    one_by_one.add(early)
+    index.add(early)
+    for start in (0, 7):
+        part = packs[start : start + 7]
+        index.add_tables(tables(part), wanted=lambda pack_id: pack_id not in unwanted)
+        for each in part:
+            if each.pack_id not in unwanted:
+                one_by_one.add(each)
+    loaded = reloaded(index)
+    assert list(index.pack_ids()) == list(one_by_one.pack_ids()) == list(loaded.pack_ids())
+    rows = one_by_one.lookup(ids(*known))
+    for other in (index, loaded):
+        found = other.lookup(ids(*known))
+        assert ((found < 0) == (rows < 0)).all()
+        numbers = np.flatnonzero(rows >= 0)
+        for place, number in zip(other.places(found[numbers]), numbers, strict=True):
+            assert place_of(packs, other.pack_id(int(place["pack"])), place) == known[number]
+    for each in packs:
+        assert index.has_pack(each.pack_id) == one_by_one.has_pack(each.pack_id)
+
+
+def test_a_pack_that_was_lost_is_known_again_by_an_index_file(index: ChunkIndex) -> None:
+    both = [pack(1, chunks(4)), pack(2, chunks(4, seed=1))]
+    index.add_tables(tables(both), wanted=lambda _: True)
+    index.forget_packs([both[0].pack_id])
+    assert index.lookup(ids(*chunks(4))).max() == -1
+    index.add_tables(tables(both), wanted=lambda _: True)
+    assert (index.lookup(ids(*chunks(4), *chunks(4, seed=1))) >= 0).all()
+
+
+def tables(packs: list[PackDirectory]) -> IndexTables:
+    shape, plain = encode_index(packs)
+    return decode_index(shape, plain[HEAD_PART.plain_bytes :], name="i")
+
+
+def place_of(packs: list[PackDirectory], pack_id: PackId, place: np.void) -> bytes:
+    """Return the id of the chunk that a pack's own directory has there."""
+    [directory] = [each.directory for each in packs if each.pack_id == pack_id]
+    segment = directory.segments[int(place["segment"])]
+    assert segment["offset"] == place["segment_offset"]
+    assert segment["sealed_bytes"] == place["sealed_bytes"]
+    at = (directory.chunks["segment"] == place["segment"]) & (
+        directory.chunks["offset"] == place["offset"]
+    )
+    [chunk] = directory.chunks[at]
+    assert chunk["length"] == place["length"]
+    return bytes(chunk["id"].tobytes())
 
 
 def test_nothing_is_found_in_nothing(index: ChunkIndex) -> None:
@@ -121,52 +185,22 @@ def test_a_pack_that_was_found_again_counts_again(index: ChunkIndex) -> None:
     assert (index.lookup(ids(*one)) >= 0).all()
 
 
-def test_a_saved_index_is_the_same_index(index: ChunkIndex, tmp_path: Path) -> None:
-    all_chunks = chunks(1000)
-    for number in range(10):
-        index.add(pack(number, all_chunks[number * 100 : number * 100 + 100]))
-    index.forget_packs([PackId(f"{3:064x}")])
-    index.tip = POINT
-    before = index.lookup(ids(*all_chunks))
-    again = ChunkIndex.load(saved(index), REPOSITORY, scratch=tmp_path)
-    assert (again.lookup(ids(*all_chunks)) == before).all()
-    assert (again.epoch, again.tip) == (index.epoch, POINT)
-    more = chunks(100, seed=5)
-    again.add(pack(50, more))
-    again.add(pack(3, all_chunks[300:400]))
-    third = ChunkIndex.load(saved(again), REPOSITORY)
-    assert (third.lookup(ids(*all_chunks, *more)) >= 0).all()
-
-
-def test_an_empty_index_is_saved_too(index: ChunkIndex) -> None:
-    assert len(ChunkIndex.load(saved(index), REPOSITORY)) == 0
-
-
-def test_a_damaged_hint_is_refused() -> None:
-    index = ChunkIndex(REPOSITORY)
-    index.add(pack(1, chunks(5)))
-    data = saved(index)
-    for offset in range(len(data)):
-        damaged = bytearray(data)
-        damaged[offset] ^= 1
-        with pytest.raises(IndexHintDamaged):
-            ChunkIndex.load(bytes(damaged), REPOSITORY)
-    for length in (0, 50, len(data) - 1):
-        with pytest.raises(IndexHintDamaged):
-            ChunkIndex.load(data[:length], REPOSITORY)
-    with pytest.raises(IndexHintDamaged):
-        ChunkIndex.load(data, OTHER)
+def _piece(rows: Records) -> Piece:
+    return Piece(rows, digests=None)
 
 
 def test_a_table_grows_and_keeps_its_rows(tmp_path: Path) -> None:
     dtype = np.dtype([("a", "<u4"), ("b", "u1")])
     rows = np.zeros(30_000, dtype)
     rows["a"] = np.arange(30_000)
-    table = Table(dtype, scratch=tmp_path, old=rows[:10_000])
+    table = Table(dtype, scratch=tmp_path, old=[_piece(rows[:6_000]), _piece(rows[6_000:10_000])])
     for start in range(10_000, 30_000, 777):
         assert table.append(rows[start : min(start + 777, 30_000)]) == start
     assert len(table) == 30_000
-    taken = np.array([29_999, 0, 10_000, 9_999])
+    taken = np.array([29_999, 0, 10_000, 9_999, 6_000, 5_999])
     assert table.take(taken)["a"].tolist() == taken.tolist()
-    assert np.concatenate(table.parts())["a"].tolist() == list(range(30_000))
+    assert table.new_rows()["a"].tolist() == list(range(10_000, 30_000))
+    assert table.are_sound(np.array([-1, 0, 9_999, 29_999, 30_000])).tolist() == [
+        *(False, True, True, True, False)
+    ]
     assert list(tmp_path.iterdir()) == [], "the scratch file has no name"

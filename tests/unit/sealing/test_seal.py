@@ -81,6 +81,17 @@ def test_a_directory_comes_back_and_only_from_its_own_pack() -> None:
         opened(new_pack(b"t" * 32).header, "pack").open_directory(sealed)
 
 
+def test_no_number_of_a_pack_is_used_twice() -> None:
+    pack, out = new_pack(), memoryview(bytearray(100))
+    first = bytes(out[: pack.seal_into(b"same", out)])
+    assert bytes(out[: pack.seal_into(b"same", out)]) != first
+    pack.seal_directory(b"directory")
+    with pytest.raises(AssertionError, match="number of the first"):
+        pack.seal_directory(b"directory")
+    with pytest.raises(AssertionError, match="lists every segment"):
+        pack.seal_into(b"late", out)
+
+
 def test_a_pack_of_another_repository_is_refused() -> None:
     foreign = PackSeal(KEY, repository_id=OTHER, salt=b"s" * 32)
     with pytest.raises(ObjectCorrupt) as refused:

@@ -1,5 +1,6 @@
 """Files of patterns say what their lines say, and nothing by accident."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,17 @@ def test_files_are_read_in_order(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"good\nbad \xe9\n")
     (tmp_path / "large").write_bytes(b"x\n" * (1 << 20))
-    expected = {"latin": "line 2", "large": "1 MiB", "missing": "No such file"}
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")  # nobody writes into it
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    expected = {
+        "latin": "line 2",
+        "large": "1 MiB",
+        "missing": "No such file",
+        "folder": "directory",
+        "pipe": "not a file",
+        "zeros": "not a file",
+    }
     for name, problem in expected.items():
         with pytest.raises(PatternFileUnreadable, match=problem):
             read_patterns([str(tmp_path / name)])

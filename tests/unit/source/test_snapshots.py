@@ -213,14 +213,41 @@ def test_a_run_that_is_killed_leaves_one_snapshot_and_the_next_run_none(
 
 @pytest.mark.root
 @on_btrfs
-def test_a_snapshot_that_is_not_read_only_is_not_ours_to_remove(
+def test_a_snapshot_that_is_not_read_only_is_not_ours_to_remove_and_in_nobodys_way(
     volume: Path, tmp_path: Path
 ) -> None:
     data = subvolume(volume / "data")
-    subvolume(data / f"{PREFIX}precious")
-    with pytest.raises(SnapshotImpossible, match="not a snapshot of ours"):
-        back_up(BackedUp(tmp_path / "backup"), data)
-    assert names(data) == [f"{PREFIX}precious"]
+    subvolume(data / f"{PREFIX}0123abcd")
+    view = back_up(BackedUp(tmp_path / "backup"), data)
+    assert names(data) == [f"{PREFIX}0123abcd"]
+    assert ["not a snapshot of ours" in note for note in view.notes] == [True]
+
+
+@pytest.mark.root
+@on_btrfs
+def test_what_only_looks_like_a_snapshot_of_ours_is_kept(volume: Path, tmp_path: Path) -> None:
+    data, precious = subvolume(volume / "data"), subvolume(volume / "precious")
+    (precious / "file").write_text("kept")
+    subprocess.run(["btrfs", "property", "set", precious, "ro", "true"], check=True)
+    look_alikes = [
+        data / f"{PREFIX}before-the-upgrade",
+        data / f"{PREFIX}0123abcd-mine",
+        data / f"{PREFIX}0123ABCD",
+        Path(os.fsdecode(os.fsencode(data / PREFIX) + b"\xff\xfe")),
+    ]
+    for path in look_alikes:
+        subprocess.run(
+            ["btrfs", "subvolume", "snapshot", "-r", data, path], check=True, capture_output=True
+        )
+    link = data / f"{PREFIX}01234567"
+    link.symlink_to(precious)
+    before = names(data)
+    backed = BackedUp(tmp_path / "backup")
+    view = back_up(backed, data, one_file_system=False)
+    assert names(data) == before
+    assert not backed.results[-1].skipped, "they are in the point, too"
+    assert (precious / "file").read_text() == "kept"
+    assert view.notes == []
 
 
 def test_where_none_can_be_taken_auto_says_so_and_reads_what_is_there(tmp_path: Path) -> None:
@@ -264,7 +291,9 @@ def test_a_dataset_is_read_in_its_snapshot_folder(
 ) -> None:
     dataset, tools = tmp_path / "data", tmp_path / "bin"
     kept = dataset / ".zfs" / "snapshot"
-    for folder in (kept / "overland-snapshot-6f1c1e0a-left", kept / "daily", tools):
+    others = ["daily", "overland-snapshot-6f1c1e0a-mine", "overland-snapshot-6f1c1e0a-0123abcde"]
+    left = kept / "overland-snapshot-6f1c1e0a-0123abcd"
+    for folder in (left, tools, *(kept / name for name in others)):
         folder.mkdir(parents=True)
     (dataset / "file").write_text("before")
     (tools / "zfs").write_text(ZFS.format(dataset=dataset))
@@ -283,7 +312,8 @@ def test_a_dataset_is_read_in_its_snapshot_folder(
             assert where is not None
             (dataset / "file").write_text("after")
             assert Path(os.fsdecode(where), "file").read_text() == "before"
-            assert len(names(kept)) == 2, "what a killed run left is gone"
+            assert not left.exists(), "what a killed run left is gone"
+            assert len(names(kept)) == 4
         return view
 
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
@@ -291,7 +321,7 @@ def test_a_dataset_is_read_in_its_snapshot_folder(
         take()
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
     take()
-    assert names(kept) == ["daily"], "ours is gone, and others stay"
+    assert names(kept) == sorted(others), "ours is gone, and others stay"
 
 
 def test_mounts_are_read_from_the_system() -> None:

@@ -131,6 +131,44 @@ def test_keyrings_and_what_is_not_of_a_repository_are_never_touched() -> None:
     assert {"control/manifests/x.json", "somebody-else/" + name_of("theirs")} <= left
 
 
+def test_a_lost_point_is_available_again_when_a_repair_finds_the_rest() -> None:
+    world = Reclaiming()
+    point = world.back_up(1, ["broken"])
+    world.replace(1, keeps=[], lost=[1], replaced=[name_of("broken")], by=["what was left"])
+    assert world.points()[1].state == "incomplete"
+    world.replace(2, keeps=[1], replaced=[name_of("broken")], by=["the rest"])
+    assert world.points()[1].state == "available"
+    assert world.record(point.point_id).state == "available"
+
+
+def test_the_point_recorded_last_stays_whatever_the_source_computers_clock_says() -> None:
+    world = Reclaiming()
+    world.back_up(1)
+    with world.database.begin() as connection:
+        rule = Retention(daily=7)
+        marks.set_policy(connection, world.point(1, connection), POLICY, world.owner)
+        marks.set_retention(
+            connection, world.owner, POLICY, rule, at=world.clock.now(), actor="agent:1"
+        )
+    right = world.clock.now()
+    for number in range(2, 30):  # an empty battery: every start is in 1970
+        world.clock.advance(DAY)
+        now = world.clock.now()
+        world.clock.advance(right - 10000 * DAY - now)
+        point_id = world.put_point(number, [f"pack {number}"])
+        world.clock.advance(now - world.clock.now())
+        point = world.record(point_id)
+        with world.database.begin() as connection:
+            marks.set_policy(connection, point, POLICY, world.owner)
+        world.run()
+    with pytest.raises(PointStays):
+        world.mark(29)
+    world.clock.advance(60 * DAY)
+    world.run()
+    assert world.points()[29].reclaimed_at is None
+    assert world.points()[29].marked_at is None
+
+
 # -- interrupted uploads ----------------------------------------------------------------------
 
 
@@ -157,6 +195,50 @@ def test_packs_of_a_first_copy_that_takes_weeks_stay_while_it_is_under_way() -> 
         world.clock.advance(DAY)
     assert early in world.held()
     assert world.back_up(1, ["early", "late"]).state == "available"
+
+
+def test_another_policys_points_do_not_end_a_first_copy_that_takes_weeks() -> None:
+    world = Reclaiming()
+    early = world.put_pack("early")
+    for number in range(2, 62):
+        with world.database.begin() as connection:
+            at = world.clock.now()
+            chains.note_grant(connection, world.owner, at=at, policy_id=POLICY)
+        world.back_up(number)
+        world.run()
+        world.clock.advance(DAY)
+    assert early in world.held()
+    assert world.back_up(1, ["early", "late"]).state == "available"
+
+
+def test_a_policy_whose_runs_always_fail_holds_nothing_for_ever() -> None:
+    world = Reclaiming()
+    for day in range(200):
+        with world.database.begin() as connection:
+            at = world.clock.now()
+            chains.note_grant(connection, world.owner, at=at, policy_id=POLICY)
+        if day == 1:
+            world.put_pack("left over")
+        world.back_up(2 + day)
+        world.run()
+        world.clock.advance(DAY)
+    assert name_of("left over") not in world.held()
+
+
+def test_a_recorded_point_ends_its_policys_upload() -> None:
+    world = Reclaiming()
+    with world.database.begin() as connection:
+        chains.note_grant(connection, world.owner, at=world.clock.now(), policy_id=POLICY)
+    left = world.put_pack("left over")
+    world.run()
+    world.clock.advance(13 * DAY)
+    world.back_up(1)
+    with world.database.begin() as connection:
+        chains.note_grant(connection, world.owner, at=world.clock.now(), policy_id=POLICY)
+        chains.note_recorded(connection, world.owner, POLICY)
+    world.clock.advance(DAY)
+    world.run()
+    assert left not in world.held()
 
 
 def test_a_mark_is_taken_back_when_its_object_is_needed_again() -> None:

@@ -1,7 +1,9 @@
 """What a chain of recovery points has stored: from its newest point back to the one without base.
 
-The saved index of a policy answers that in no time.  Where it is missing, damaged, or of another
-chain, the points say which objects are meant and the places say which are there.
+The saved index of a policy answers that in no time, and is believed only of packs that are still
+there and that nothing stands in for: it may be older than a reclaim, in a folder that was restored
+or copied.  Where it is missing, damaged, or of another chain, the points say which objects are
+meant and the places say which are there.
 """
 
 from collections.abc import Sequence
@@ -31,12 +33,12 @@ def chain_index(
         policy: Whose saved index is taken, if it is of this chain.
         tip: The base of the next point.
         stored: The places where objects of the chain may lie: vault, staging, drives.  Chunks that
-            are in none of them count as not stored, where the index has to be made anew.
+            are in none of them count as not stored.
     """
     index = repository.saved_index(policy)
-    if index is not None and index.tip == tip:
-        return index, False
-    return rebuild_index(repository, stored, tip=tip), True
+    if index is None or index.tip != tip or _is_outdated(index, repository, stored):
+        return rebuild_index(repository, stored, tip=tip), True
+    return index, False
 
 
 def rebuild_index(
@@ -61,6 +63,16 @@ def rebuild_index(
             if not index.has_pack(pack_id_of(name)):
                 add_pack(repository, objects, index, name=name, size_bytes=there[name])
     return index
+
+
+def _is_outdated(index: ChunkIndex, repository: Repository, stored: Sequence[ObjectReader]) -> bool:
+    """Return whether the index knows a pack that is in no place, or that others stand in for."""
+    known = {pack_name(pack_id) for pack_id in index.pack_ids()}
+    there = {info.name for objects in stored for info in objects.names("packs/")}
+    gone = known & replaced_names(repository, stored) | (known - there)
+    if gone:
+        log.warning("index_hint.outdated", packs=len(gone))
+    return bool(gone)
 
 
 def replaced_names(repository: Repository, stored: Sequence[ObjectReader]) -> frozenset[str]:
@@ -154,6 +166,4 @@ def _add_described(
     except IntegrityError as error:
         log.warning("index.left_aside", index=name, problem=str(error))
         return
-    for directory in described:
-        if pack_name(directory.pack_id) in packs:
-            index.add(directory)
+    index.add_tables(described, wanted=lambda pack_id: pack_name(pack_id) in packs)

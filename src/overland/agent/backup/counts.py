@@ -3,6 +3,7 @@
 from typing import Final, final
 
 from overland.format.point import Skipped
+from overland.source.changes import FolderBlock
 
 __all__ = ["LISTED", "Counts"]
 
@@ -24,6 +25,18 @@ class Counts:
         self.skipped_count = self._skipped_bytes = 0
         self.skipped: list[Skipped] = []
         self.changed: list[bytes] = []
+
+    def add(self, block: FolderBlock) -> None:
+        """Count what a folder, or a section of one, holds."""
+        self.files += block.files
+        self.others += block.others
+        self.source_bytes += block.file_bytes
+
+    def changed_file(self, path: bytes) -> None:
+        """Name a file that changed while it was read."""
+        self.changed_while_read += 1
+        if len(self.changed) < LISTED:
+            self.changed.append(path)
 
     def skip(self, path: bytes, reason: str) -> None:
         """Name something that is not in the recovery point."""

@@ -4,15 +4,17 @@ import contextlib
 import os
 import stat
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from overland.agent.backup.plan import BackupPlan
 from overland.agent.backup.selection import identities, is_own_snapshot
 from overland.source.marks import Marks
 from overland.source.rules import Rules
-from overland.source.scan import list_folder, open_folder, open_root
+from overland.source.scan import list_names, look_at, open_folder, open_root
 
 __all__ = ["Estimate", "selected_bytes"]
+
+_LOOKED_AT_ONCE: Final = 4096  # entries; a folder may hold millions, and the state of one is 0.6 kB
 
 
 class Estimate(NamedTuple):
@@ -92,13 +94,12 @@ class _Count:
 
     def _enter(self, fd: int, path: bytes, *, is_included: bool) -> None:
         try:
-            listing, device = list_folder(fd), os.fstat(fd).st_dev
+            names, device = list_names(fd), os.fstat(fd).st_dev
         except OSError:
             os.close(fd)
             raise
         folders: list[bytes] = []
-        marks = self._marks.found(listing.names, fd=fd)
-        for name, state in _of_interest(listing.names, listing.stats, marks):
+        for name, state in _of_interest(names, self._marks.found(names, fd=fd), fd=fd):
             below = path + b"/" + name if path else name
             is_folder = stat.S_ISDIR(state.st_mode)
             if self._root + b"/" + below in self._named:
@@ -120,11 +121,12 @@ class _Count:
 
 
 def _of_interest(
-    names: Sequence[bytes], stats: Sequence[os.stat_result], marks: frozenset[bytes]
+    names: Sequence[bytes], marks: frozenset[bytes], *, fd: int
 ) -> Iterator[tuple[bytes, os.stat_result]]:
-    for name, state in zip(names, stats, strict=True):
-        if not marks or name in marks:
-            yield name, state
+    wanted = [name for name in names if name in marks] if marks else names
+    for at in range(0, len(wanted), _LOOKED_AT_ONCE):
+        listing = look_at(list(wanted[at : at + _LOOKED_AT_ONCE]), fd=fd)
+        yield from zip(listing.names, listing.stats, strict=True)
 
 
 def _occupied(state: os.stat_result) -> int:

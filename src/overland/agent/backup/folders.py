@@ -3,18 +3,20 @@
 import os
 from typing import final
 
+from overland.agent.backup.sections import Sections
 from overland.format.tree import Entry, decode_node
 from overland.source.changes import (
     FINGERPRINT_BYTES,
     UNTRUSTED,
     FolderBlock,
     fingerprint,
+    folder_key,
     is_settled,
 )
 from overland.source.entries import Xattrs
 from overland.source.scan import open_folder, open_root
 
-__all__ = ["Folder", "Old", "old_entries"]
+__all__ = ["Folder", "Old", "old_entries", "open_source"]
 
 Old = dict[bytes, tuple[bytes, Entry]]
 """What the last run knew of a folder's entries: name -> fingerprint and entry."""
@@ -28,6 +30,7 @@ class Folder:
         "_may_close",
         "_open",
         "awaited",
+        "block_key",
         "changed_children",
         "children",
         "fd",
@@ -35,6 +38,7 @@ class Folder:
         "is_included",
         "is_walked",
         "key",
+        "marks",
         "name",
         "names",
         "old",
@@ -42,10 +46,12 @@ class Folder:
         "parent",
         "prints",
         "readers",
+        "sections",
         "slot",
         "slots",
         "state",
         "stats",
+        "whole",
         "xattrs",
     )
 
@@ -65,8 +71,11 @@ class Folder:
         still_open.add(self)
         self.opens_at: bytes | None = None  # the path to open it by, if not its own: a snapshot
         self.xattrs: Xattrs = ()
-        self.key = b""
+        self.key = self.block_key = b""
         self.is_included = True
+        self.marks = frozenset[bytes]()
+        self.sections: Sections | None = None  # of a very large folder, which then has no slots
+        self.whole: Folder | None = None  # the folder that this one is a section of
         self.names: list[bytes] = []
         self.stats: list[os.stat_result] = []
         self.slots: list[Entry | None] = []
@@ -79,6 +88,39 @@ class Folder:
         self.awaited = 0  # files and folders in it that are not done
         self.readers = 0  # files in it that wait to be read through `fd`
         self._may_close = False
+
+    def child(self, slot: int, *, opens_at: bytes | None) -> "Folder":
+        """Open the folder in a slot, by another path than its own where one is given.
+
+        Raises:
+            OSError: It is gone, not a folder any more, or may not be read.
+        """
+        name = self.names[slot]
+        fd = open_root(opens_at) if opens_at else open_folder(name, parent_fd=self.open_fd())
+        state = os.fstat(fd) if opens_at else self.stats[slot]
+        found = Folder(name, state=state, parent=self, slot=slot, fd=fd, still_open=self._open)
+        found.opens_at = opens_at
+        found.key = found.block_key = folder_key(self.key, name)
+        return found
+
+    def section(self, block_key: bytes) -> "Folder":
+        """Return a stand-in for this folder, for the next of its sections.
+
+        Raises:
+            OSError: The folder was closed, and is gone.
+        """
+        part = Folder(
+            self.name,
+            state=self.state,
+            parent=self.parent,
+            slot=self.slot,
+            fd=os.dup(self.open_fd()),
+            still_open=self._open,
+        )
+        part.opens_at, part.key, part.block_key = self.opens_at, self.key, block_key
+        part.is_included, part.marks = self.is_included, self.marks
+        part.whole = self
+        return part
 
     def path(self) -> bytes:
         """Return the absolute path; built when asked for, because depth has no limit."""
@@ -153,6 +195,21 @@ class Folder:
             found.append(at)
             at = at.parent
         return found
+
+
+def open_source(
+    path: bytes, *, opens_at: bytes | None, slot: int, still_open: set[Folder]
+) -> Folder:
+    """Open a source root, by another path than its own where one is given.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    fd = open_root(opens_at or path)
+    root = Folder(path, state=os.fstat(fd), parent=None, slot=slot, fd=fd, still_open=still_open)
+    root.opens_at = opens_at
+    root.key = root.block_key = folder_key(b"", path)
+    return root
 
 
 def old_entries(block: FolderBlock) -> Old:

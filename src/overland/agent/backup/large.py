@@ -7,8 +7,9 @@ from typing import final
 
 from overland.agent.backup.folders import Folder
 from overland.agent.backup.workers import PieceJob
+from overland.format.tree import Entry
 from overland.source.chunker import Chunker
-from overland.source.entries import Xattrs, read_xattrs
+from overland.source.entries import Entries, Xattrs, read_xattrs
 from overland.source.pieces import pieces
 from overland.source.reader import (
     ATTEMPTS,
@@ -57,6 +58,20 @@ class LargeFile:
         joined = b"".join([self._contents[number] for number in range(len(self._contents))])
         self._contents.clear()
         return joined
+
+    def finish(self, entries: Entries, content: bytes, levels: int) -> Entry:
+        """Return the entry of the complete file, whose content list is this; once."""
+        self.is_finished = True
+        return entries.make(
+            self.name,
+            self.state,
+            content=content,
+            levels=levels,
+            extents=self.extents,
+            size_bytes=self.size_bytes,
+            xattrs=self.xattrs,
+            changed=self.changed,
+        )
 
     def read(
         self,

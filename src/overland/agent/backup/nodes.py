@@ -1,8 +1,10 @@
 """Tree nodes, and long lists of chunk ids: what a backup writes of its own."""
 
+from collections.abc import Iterable
 from typing import Final, final
 
 from overland.agent.backup.folders import Folder
+from overland.agent.backup.sections import Sections
 from overland.agent.backup.workers import ChunkStore
 from overland.format.tree import decode_node, encode_node
 from overland.source.changes import FolderBlock, fingerprint
@@ -10,6 +12,7 @@ from overland.source.chunker import Chunker
 
 __all__ = ["Nodes"]
 
+_STREAM_BYTES: Final = 4 << 20  # of a very large node that are in memory at a time
 _LIST_IDS: Final = 1024  # longer lists of chunk ids become chunks themselves
 
 
@@ -21,7 +24,10 @@ class Nodes:
         self._store, self._chunker = store, chunker
 
     def block(self, folder: Folder) -> FolderBlock:
-        """Write the folder's node; return what the next run wants to know."""
+        """Write the folder's node; return what the next run wants to know.
+
+        A section's node is not stored: it becomes a part of the whole folder's.
+        """
         prints, entries = folder.prints, folder.slots
         if folder.is_fresh and folder.old is not None:
             entries = list(decode_node(folder.old.node, name="the change cache"))
@@ -30,11 +36,11 @@ class Nodes:
                 entries[slot] = entry
         kept = [entry for entry in entries if entry is not None]
         node = encode_node(kept)
-        content, levels = self.content(self._node(node))
+        content, levels = (b"", 0) if folder.whole else self.content(self._node(node))
         file_sizes = [entry.size_bytes for entry in kept if entry.kind == "file"]
         folders = sum(1 for entry in kept if entry.kind == "folder")
         return FolderBlock(
-            key=folder.key,
+            key=folder.block_key,
             device=folder.state.st_dev,
             has_links=any(entry.link for entry in kept),
             names=b"\0".join([entry.name for entry in kept]),
@@ -47,6 +53,26 @@ class Nodes:
             files=len(file_sizes),
             others=len(kept) - len(file_sizes) - folders,
             file_bytes=sum(file_sizes),
+        )
+
+    def whole(self, folder: Folder, sections: Sections) -> FolderBlock:
+        """Write the node of a folder of sections; return its block, which holds no entries."""
+        old, fingerprints = folder.old, sections.block_keys()
+        if old is not None and sections.are_known and old.fingerprints == fingerprints:
+            return old
+        content, levels = self.content(self._stream_of(sections.node()))
+        return FolderBlock(
+            key=folder.block_key,
+            device=folder.state.st_dev,
+            has_links=False,
+            names=b"",
+            fingerprints=fingerprints,
+            node=b"",
+            content=content,
+            levels=levels,
+            files=0,
+            others=0,
+            file_bytes=0,
         )
 
     def flush(self) -> None:
@@ -64,6 +90,18 @@ class Nodes:
         if len(data) <= self._chunker.sizes.mean_bytes:
             return self._store.store(view, [len(data)])[0] if data else b""
         return b"".join(self._store.store(view, self._chunker.cuts(view, is_end=True)))
+
+    def _stream_of(self, parts: Iterable[bytes]) -> bytes:
+        """As `_stream`, of bytes that come in parts."""
+        found: list[bytes] = []
+        rest = b""
+        for part in parts:
+            rest += part
+            if len(rest) >= _STREAM_BYTES:
+                cuts = self._chunker.cuts(memoryview(rest), is_end=False)
+                found += self._store.store(memoryview(rest), cuts)
+                rest = rest[cuts[-1] :] if cuts else rest
+        return b"".join(found) + self._stream(rest)
 
     def content(self, ids: bytes) -> tuple[bytes, int]:
         """Return a list of chunk ids that is short enough for an entry, and its levels.

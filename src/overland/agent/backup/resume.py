@@ -95,10 +95,13 @@ def adopt_stored(
         if index.has_pack(pack_id_of(info.name)):
             continue
         known = described.get(info.name)
-        if known is not None:
-            index.add(known)
-        else:
+        if known is None:
             known = add_pack(repository, stored, index, name=info.name, size_bytes=info.size_bytes)
+        elif known.pack_bytes == info.size_bytes:
+            index.add(known)
+        else:  # cut off since: a point that named it with this length would be wrong for ever
+            log.warning("pack.left_aside", pack=info.name, problem="its length has changed")
+            continue
         if known is not None:
             found = Published(
                 name=info.name,
@@ -113,7 +116,7 @@ def _index_packs(objects: ObjectReader, name: str, repository: Repository) -> li
     if not is_object_name(name):
         return []
     try:
-        return repository.open_index(objects.read(name), name=name)
+        return repository.open_index(objects.read(name), name=name).directories()
     except IntegrityError as error:
         log.warning("index.left_aside", index=name, problem=str(error))
         return []

@@ -5,7 +5,6 @@ that describe them, the recovery point last, and the local hints only when the p
 """
 
 import contextlib
-import mmap
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -24,7 +23,15 @@ from overland.agent.backup.walk import BUFFERS, Walk
 from overland.agent.backup.workers import ChunkStore, Workers
 from overland.agent.repository import ObjectReader, Repository, changes_name
 from overland.events import Log
-from overland.format.point import ObjectRef, PointPublic, PointRoot, Root, Skipped, Statistics
+from overland.format.point import (
+    LeftOut,
+    ObjectRef,
+    PointPublic,
+    PointRoot,
+    Root,
+    Skipped,
+    Statistics,
+)
 from overland.packing.index import ChunkIndex
 from overland.packing.writer import FinishedPack
 from overland.ports.clock import Clock
@@ -33,7 +40,7 @@ from overland.ports.progress import Progress
 from overland.sealing.dedup import Dedup
 from overland.source.changes import ChangeCache, ChangeCacheWriter
 from overland.source.entries import Entries
-from overland.source.pieces import PIECE_BYTES
+from overland.source.pieces import new_buffers
 from overland.source.rules import Rules
 from overland.values import point_name
 
@@ -158,7 +165,9 @@ class _Run:
             on_published=on_published,
             with_md5=self._with_md5,
         )
-        buffers = self._new_buffers()
+        buffers = new_buffers(
+            BUFFERS, chunk_bytes=max(self._plan.sizes.max_bytes, self._plan.image_sizes.max_bytes)
+        )
         entries = Entries()
         nodes = Nodes(self._new_store(publisher, dedup), self._repository.chunker(self._plan.sizes))
         is_sure = cache.epoch == index.epoch
@@ -284,6 +293,9 @@ class _Run:
             exclude=list(plan.exclude),
             started_at=self.started_at,
             ended_at=self._clock.now(),
+            left_out=LeftOut(
+                plan.marks.caches, sorted(plan.marks.names), plan.marks.larger_than_bytes
+            ),
         )
         data = self._repository.seal_point(public, root)
         publisher.write(lambda _: point_name(plan.point_id), data)
@@ -309,15 +321,6 @@ class _Run:
         store = ChunkStore(lane, dedup=dedup, chunk_id=self._repository.chunk_id)
         self._stores.append(store)
         return store
-
-    def _new_buffers(self) -> "queue.SimpleQueue[memoryview]":
-        plan = self._plan
-        largest_bytes = max(plan.sizes.max_bytes, plan.image_sizes.max_bytes)
-        buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        for _ in range(BUFFERS):
-            # Mapped: memory is taken when a large file comes, and not before.
-            buffers.put(memoryview(mmap.mmap(-1, max(PIECE_BYTES, 3 * largest_bytes))))
-        return buffers
 
     def _new_walk(
         self,
@@ -354,6 +357,7 @@ class _Run:
             entries=entries,
             buffers=buffers,
             progress=self._progress,
+            scratch=self._repository.scratch,
         )
 
     def _new_singles(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ __all__ = ["Selection", "full_path", "identities", "is_own_snapshot"]
 
 _BACKED_UP: Final = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO})
 _NONE: Final = frozenset[bytes]()
-_OWN_SNAPSHOT: Final = b".overland-snapshot-"
+
+_OWN_SNAPSHOT: Final = re.compile(rb"\.overland-snapshot-[0-9a-f]{8}-[0-9a-f]{8}")
 
 
 @final
@@ -71,17 +73,29 @@ class Selection:
         path = self._below_source(folder.parent) + folder.name
         return self._rules.includes(path, is_included=folder.parent.is_included)
 
+    def marks(self, folder: Folder, names: list[bytes]) -> frozenset[bytes]:
+        """Return the marks among all names of a folder; with any, only they are kept."""
+        if self._marks.keeps_everything:
+            return _NONE
+        return self._marks.found(names, fd=folder.fd)
+
     def kept(
         self, folder: Folder, names: list[bytes], stats: list[os.stat_result]
     ) -> tuple[list[bytes], list[os.stat_result]]:
         """Leave out what the rules exclude, and what cannot be backed up."""
         sources = self._sources.get(full_path(folder), _NONE) if self._sources else _NONE
-        marks = _NONE
-        if not self._marks.keeps_everything:
-            marks = self._marks.found(names, fd=folder.fd)
+        marks = folder.marks
         prefix = b"" if self._rules.keeps_everything else self._below_source(folder)
-        left_out: list[int] = []
+        is_plain = (
+            self._rules.keeps_everything
+            and self._marks.larger_than_bytes is None
+            and not sources
+            and not marks
+        )
+        device, left_out = folder.state.st_dev, list[int]()
         for slot, state in enumerate(stats):
+            if is_plain and stat.S_ISREG(state.st_mode) and state.st_dev == device:
+                continue  # nothing could leave it out: most entries, and so not asked one by one
             name = names[slot]
             if name in sources:
                 is_kept = self._meet(full_path(folder, name), state, folder)
@@ -170,7 +184,7 @@ def full_path(folder: Folder, name: bytes = b"") -> bytes:
 def is_own_snapshot(name: bytes, state: os.stat_result) -> bool:
     """Return whether an entry is a snapshot that a run made, or what shows of one in another."""
     # 256 is the top of a btrfs subvolume, 2 the empty folder that a snapshot has in its place.
-    return name.startswith(_OWN_SNAPSHOT) and state.st_ino in {2, 256}
+    return state.st_ino in {2, 256} and _OWN_SNAPSHOT.fullmatch(name) is not None
 
 
 def identities(paths: Sequence[Path]) -> set[tuple[int, int]]:

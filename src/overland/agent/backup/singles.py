@@ -10,7 +10,7 @@ import os
 import queue
 import signal
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, final
 
 import msgspec
@@ -156,7 +156,8 @@ class Singles:
         except OSError as error:
             return self._fail(path, reason_of(error))
         try:
-            device, size_bytes = os.fstat(fd), os.lseek(fd, 0, os.SEEK_END)
+            with _of_source():
+                device, size_bytes = os.fstat(fd), os.lseek(fd, 0, os.SEEK_END)
             reader = DeviceReader(fd, size_bytes=size_bytes)
             ids, _ = self._store_stream(reader, self._image_chunker)
         except _SourceError as error:
@@ -181,7 +182,8 @@ class Singles:
             if known is not None:
                 return self._note(path, known, state)
             content = self._read_attempts(fd, chunker)
-            xattrs = read_xattrs(fd)
+            with _of_source():
+                xattrs = read_xattrs(fd)
         except _SourceError as error:
             return self._fail(path, error.reason)
         finally:
@@ -198,8 +200,9 @@ class Singles:
         return content
 
     def _read_once(self, fd: int, chunker: Chunker) -> _Content:
-        before = os.fstat(fd)
-        size_bytes, extents = before.st_size, data_extents(fd, before)
+        with _of_source():
+            before = os.fstat(fd)
+            size_bytes, extents = before.st_size, data_extents(fd, before)
         if extents is not None and len(extents) > MAX_EXTENTS:
             extents = None
         ids, length = self._store(
@@ -212,7 +215,8 @@ class Singles:
                 give_back=self._buffers.put,
             )
         )
-        state = os.fstat(fd)
+        with _of_source():
+            state = os.fstat(fd)
         expected = size_bytes if extents is None else total_bytes(extents)
         changed = length != expected or not is_same(before, state)
         if length != expected:
@@ -336,6 +340,15 @@ class _SourceError(Exception):
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
         self.reason = str(error.args[1]) if isinstance(error, TimeoutError) else reason_of(error)
+
+
+@contextlib.contextmanager
+def _of_source() -> Iterator[None]:
+    """Name an error of the system as the source's; one of the medium ends the run."""
+    try:
+        yield
+    except OSError as error:
+        raise _SourceError(error) from error
 
 
 def _problem(status: int | None, timeout_s: float) -> str | None:

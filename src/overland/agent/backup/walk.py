@@ -11,15 +11,15 @@ import queue
 import stat
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Final, final
 
-import msgspec
-
 from overland.agent.backup.collector import collecting_rarely
-from overland.agent.backup.counts import LISTED, Counts
-from overland.agent.backup.folders import Folder, Old, old_entries
+from overland.agent.backup.counts import Counts
+from overland.agent.backup.folders import Folder, Old, old_entries, open_source
 from overland.agent.backup.large import LargeFile, read_large
 from overland.agent.backup.nodes import Nodes
+from overland.agent.backup.sections import MANY_ENTRIES, Sections
 from overland.agent.backup.selection import Selection
 from overland.agent.backup.workers import (
     SMALL_BYTES,
@@ -35,15 +35,10 @@ from overland.format.point import Root
 from overland.format.tree import Entry
 from overland.ports.progress import Progress
 from overland.sealing.dedup import Dedup
-from overland.source.changes import (
-    ChangeCache,
-    ChangeCacheWriter,
-    fingerprint,
-    folder_key,
-)
+from overland.source.changes import ChangeCache, ChangeCacheWriter, fingerprint
 from overland.source.chunker import Chunker
-from overland.source.entries import Entries, link_of, read_xattrs, read_xattrs_at
-from overland.source.scan import list_folder, open_folder, open_root, reason_of
+from overland.source.entries import Entries, link_of, read_xattrs, read_xattrs_at, with_link
+from overland.source.scan import Listing, list_names, look_at, reason_of
 
 __all__ = ["BUFFERS", "Walk"]
 
@@ -73,6 +68,7 @@ class Walk:
         entries: Entries,
         buffers: "queue.SimpleQueue[memoryview]",
         progress: Progress,
+        scratch: Path | None,
     ) -> None:
         self.counts = counts
         self._selection, self._cache, self._new_cache = selection, cache, new_cache
@@ -84,6 +80,8 @@ class Walk:
         self._batches: Batches | None = None
         self._roots: dict[int, Root] = {}
         self._open: set[Folder] = set()
+        self._scratch = scratch
+        self._sections: set[Sections] = set()
 
     def run(self, roots: Sequence[bytes], workers: Workers) -> list[Root]:
         """Walk the roots, and return them when everything in them is stored.
@@ -100,12 +98,7 @@ class Walk:
         self._roots.clear()
         for slot, path in enumerate(roots):
             opens_at = self._selection.elsewhere_root(path)
-            fd = open_root(opens_at or path)
-            root = Folder(
-                path, state=os.fstat(fd), parent=None, slot=slot, fd=fd, still_open=self._open
-            )
-            root.opens_at = opens_at
-            root.key = folder_key(b"", path)
+            root = open_source(path, opens_at=opens_at, slot=slot, still_open=self._open)
             root.is_included = self._selection.includes(root)
             self._go_down(root)
         self._batches.submit()
@@ -119,6 +112,8 @@ class Walk:
         """Close what is still open, after a failure."""
         for folder in list(self._open):
             folder.close()
+        for sections in self._sections:
+            sections.close()
 
     def take_buffer(self) -> memoryview:
         """Return a free buffer for a piece; waits for the workers."""
@@ -135,13 +130,16 @@ class Walk:
         path = [root]
         while path:
             folder = path[-1]
-            if not folder.children:
+            if folder.children:
+                child = self._open_child(folder, folder.children.pop())
+            elif folder.sections is not None and folder.sections.have_more:
+                child = self._begin_section(folder, folder.sections)
+            else:
                 path.pop()
                 folder.is_walked = True
                 folder.close_when_idle()
                 self._settle(folder)
                 continue
-            child = self._open_child(folder, folder.children.pop())
             if child is not None:
                 path.append(child)
                 if len(path) > _OPEN_LEVELS + 1:
@@ -149,24 +147,12 @@ class Walk:
             self._receive_all()
 
     def _open_child(self, folder: Folder, slot: int) -> Folder | None:
-        name = folder.names[slot]
         try:
             folder.keep_open()
-            opens_at = self._selection.elsewhere(folder, slot)
-            fd = open_root(opens_at) if opens_at else open_folder(name, parent_fd=folder.open_fd())
-            child = Folder(
-                name,
-                state=os.fstat(fd) if opens_at else folder.stats[slot],
-                parent=folder,
-                slot=slot,
-                fd=fd,
-                still_open=self._open,
-            )
-            child.opens_at = opens_at
+            child = folder.child(slot, opens_at=self._selection.elsewhere(folder, slot))
         except OSError as error:
             self._lose(folder, slot, reason_of(error))
             return None
-        child.key = folder_key(folder.key, name)
         child.is_included = self._selection.includes(child)
         folder.awaited += 1
         self._enter(child)
@@ -176,10 +162,33 @@ class Walk:
         """List a folder and begin with what is in it."""
         try:
             folder.xattrs = read_xattrs(folder.fd)
-            listing = list_folder(folder.fd)
+            names = list_names(folder.fd)
         except OSError as error:
             self.counts.skip(folder.path(), reason_of(error))
             return
+        folder.marks = self._selection.marks(folder, names)
+        if len(names) > MANY_ENTRIES:
+            folder.sections = Sections(names, key=folder.key, scratch=self._scratch)
+            folder.old = self._cache.find(folder.key)
+            self._sections.add(folder.sections)
+            return
+        self._begin_folder(folder, look_at(names, fd=folder.fd))
+
+    def _begin_section(self, folder: Folder, sections: Sections) -> Folder | None:
+        """Begin with the next section of a very large folder."""
+        key, names = sections.take()
+        try:
+            folder.keep_open()
+            section = folder.section(key)
+        except OSError as error:
+            self.counts.skip(folder.path(), reason_of(error))
+            sections.take_no_more()
+            return None
+        folder.awaited += 1
+        self._begin_folder(section, look_at(names, fd=section.fd))
+        return section
+
+    def _begin_folder(self, folder: Folder, listing: Listing) -> None:
         for name, reason in listing.failed:
             self.counts.skip(folder.path() + b"/" + name, reason)
         names, stats = self._selection.kept(folder, listing.names, listing.stats)
@@ -187,7 +196,10 @@ class Walk:
         prints = [fingerprint(state) for state in stats]
         folder.children = [slot for slot, state in enumerate(stats) if stat.S_ISDIR(state.st_mode)]
         folder.children.reverse()
-        old = folder.old = self._cache.find(folder.key)
+        old = self._cache.find(folder.block_key)
+        if old is not None and not old.node:
+            old = None  # it had so many entries that the blocks of its sections have them
+        folder.old = old
         if (
             old is not None
             and self._is_cache_sure
@@ -226,7 +238,7 @@ class Walk:
         if not is_sure and (entry.levels or not self._dedup.knows_all(entry.content)):
             return False
         if entry.link or state.st_nlink > 1:
-            entry = _with_link(entry, link_of(state))
+            entry = with_link(entry, link_of(state))
         folder.set(slot, entry, state, self._since)
         if entry.kind == "file":
             self._progress.advance(bytes=entry.size_bytes, count=1)
@@ -314,18 +326,7 @@ class Walk:
 
     def _finish_large(self, large: LargeFile) -> None:
         folder = large.folder
-        content, levels = self._nodes.content(large.content())
-        entry = self._entries.make(
-            large.name,
-            large.state,
-            content=content,
-            levels=levels,
-            extents=large.extents,
-            size_bytes=large.size_bytes,
-            xattrs=large.xattrs,
-            changed=large.changed,
-        )
-        large.is_finished = True
+        entry = large.finish(self._entries, *self._nodes.content(large.content()))
         self._progress.advance(count=1)
         self._put_file(folder, large.slot, entry, large.state)
         folder.awaited -= 1
@@ -337,9 +338,7 @@ class Walk:
         folder.set(slot, entry, state, self._since)
         self.counts.read_files += 1
         if entry.changed:
-            self.counts.changed_while_read += 1
-            if len(self.counts.changed) < LISTED:
-                self.counts.changed.append(folder.path() + b"/" + entry.name)
+            self.counts.changed_file(folder.path() + b"/" + entry.name)
 
     def _lose(self, folder: Folder, slot: int, reason: str) -> None:
         """Leave out an entry that could not be read, and say so."""
@@ -357,17 +356,23 @@ class Walk:
             at = self._complete(at)
 
     def _complete(self, folder: Folder) -> Folder | None:
-        old = folder.old
-        if folder.is_fresh and not folder.changed_children and old is not None:
+        old, sections, whole = folder.old, folder.sections, folder.whole
+        if sections is not None:
+            block = self._nodes.whole(folder, sections)
+            self._sections.remove(sections)
+            sections.close()
+        elif folder.is_fresh and not folder.changed_children and old is not None:
             block = old
         else:
             block = self._nodes.block(folder)
         self._new_cache.add(block)
         folder.close()
+        self.counts.add(block)
+        if whole is not None and whole.sections is not None:
+            whole.sections.add(block, is_known=block is old)
+            whole.awaited -= 1
+            return whole
         self.counts.folders += 1
-        self.counts.files += block.files
-        self.counts.others += block.others
-        self.counts.source_bytes += block.file_bytes
         parent = folder.parent
         is_same = old is not None and (old.content, old.levels) == (block.content, block.levels)
         if parent is not None and parent.is_fresh and is_same and folder.opens_at is None:
@@ -390,8 +395,3 @@ class Walk:
 
 def _folder_of(pair: tuple[FileJob, FileRead]) -> OpenFolder:
     return pair[0].folder
-
-
-def _with_link(entry: Entry, link: bytes) -> Entry:
-    """Return the entry with another hard link group; groups depend on the device's number."""
-    return entry if entry.link == link else msgspec.structs.replace(entry, link=link)

@@ -16,10 +16,15 @@ from overland.values import ObjectInfo, PackId
 __all__ = ["check_pack_content"]
 
 _READ_BYTES: Final = 8 << 20
+"""Read together: few requests, and bounded memory."""
+
+_COLUMNS: Final = ("sealed_bytes", "codec", "raw_bytes")
 
 
 def check_pack_content(objects: Objects, info: ObjectInfo, store: ChunkStore) -> int:
     """Return how many chunks of a pack were proven to be what their ids say.
+
+    The segments are read once: what is hashed is what is opened.
 
     Raises:
         ObjectAbsent: There is no such pack.
@@ -29,11 +34,9 @@ def check_pack_content(objects: Objects, info: ObjectInfo, store: ChunkStore) ->
     directory = read_directory(
         objects, pack_id, size_bytes=info.size_bytes, open_pack=store.open_pack
     ).directory
-    digest = hashlib.sha256()
     header = objects.read_range(name, offset=0, length=HEADER_BYTES)
-    digest.update(header)
-    opened = store.open_pack(header, name)
-    proof = _Proof(store, opened, directory, name)
+    proof = _Proof(store, store.open_pack(header, name), directory, name)
+    digest = hashlib.sha256(header)
     for first, data in _groups(objects, name, directory):
         digest.update(data)
         proof.check(first, data)
@@ -66,29 +69,32 @@ class _Proof:
     def __init__(
         self, store: ChunkStore, opened: OpenedPack, directory: Directory, name: str
     ) -> None:
-        self._store, self._opened, self._directory, self._name = store, opened, directory, name
-        self._numbers = directory.chunks["segment"].astype(np.int64)
+        self._store, self._opened, self._name = store, opened, name
+        columns = [directory.segments[column].tolist() for column in _COLUMNS]
+        self._segments: list[tuple[int, int, int]] = list(zip(*columns, strict=True))
+        numbers = directory.chunks["segment"].astype(np.int64)
+        self._borders: list[int] = np.searchsorted(
+            numbers, np.arange(len(self._segments) + 1)
+        ).tolist()
+        self._ids: bytes = directory.chunks["id"].tobytes()
+        self._offsets: list[int] = directory.chunks["offset"].tolist()
+        self._lengths: list[int] = directory.chunks["length"].tolist()
 
     def check(self, first: int, data: memoryview) -> None:
         """Prove the segments from number `first` on that `data` holds, back to back."""
         at, number = 0, first
         while at < len(data):
-            segment = self._directory.segments[number]
-            sealed_bytes = int(segment["sealed_bytes"])
+            sealed_bytes, codec, raw_bytes = self._segments[number]
             raw = self._opened.open_segment(
-                number,
-                data[at : at + sealed_bytes],
-                codec=int(segment["codec"]),
-                raw_bytes=int(segment["raw_bytes"]),
+                number, data[at : at + sealed_bytes], codec=codec, raw_bytes=raw_bytes
             )
             self._check_chunks(number, memoryview(raw))
             at, number = at + sealed_bytes, number + 1
 
     def _check_chunks(self, number: int, raw: memoryview) -> None:
-        start, end = np.searchsorted(self._numbers, [number, number + 1]).tolist()
-        chunks = self._directory.chunks[start:end]
-        ids, lengths = chunks["id"].tobytes(), chunks["length"].tolist()
-        for row, offset in enumerate(chunks["offset"].tolist()):
-            chunk = raw[offset : offset + lengths[row]]
-            if self._store.chunk_id(chunk) != ids[32 * row : 32 * row + 32]:
-                raise ObjectCorrupt(self._name, check="a chunk is not what its id says")
+        start, end = self._borders[number], self._borders[number + 1]
+        key = self._store.chunk_id
+        places = zip(self._offsets[start:end], self._lengths[start:end], strict=True)
+        found = b"".join([key(raw[offset : offset + length]) for offset, length in places])
+        if found != self._ids[32 * start : 32 * end]:
+            raise ObjectCorrupt(self._name, check="a chunk is not what its id says")

@@ -125,8 +125,9 @@ class _Chosen:
     def head(self, name: str) -> ObjectInfo:
         return self._store(name).head(name)
 
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return (info for name, (_, info) in sorted(self._chosen.items()) if name.startswith(prefix))
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        chosen = ((n, info) for n, (_, info) in sorted(self._chosen.items()) if n > start_after)
+        return (info for name, info in chosen if name.startswith(prefix))
 
     def put(self, name: str, *_: object, **__: object) -> NoReturn:
         raise ReadOnlySource(name)

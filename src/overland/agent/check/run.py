@@ -11,11 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from overland.agent.backup.collector import collecting_rarely
 from overland.agent.check.content import check_pack_content
-from overland.agent.check.trees import TreeCheck
+from overland.agent.check.trees import TreeChecks
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.indexes import read_index_file
-from overland.agent.points.reading import ReadKeys, open_point
+from overland.agent.points.reading import ReadKeys, open_point, proven_keyring
 from overland.agent.points.replacements import proven_replacement
 from overland.agent.sources import LayeredObjects, named_digest
 from overland.crypto.keyring import decode_keyring
@@ -102,9 +103,10 @@ def check(
     run = _Check(objects, keys, signing_public_key, progress)
     infos = list(objects.names())
     progress.start("checking", sum(info.size_bytes for info in infos), len(infos))
-    with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
-        run.read_all(infos, pool, limit=workers * _IN_FLIGHT)
-    run.check_points(reclaimed)
+    with collecting_rarely():
+        with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
+            run.read_all(infos, pool, limit=workers * _IN_FLIGHT)
+        run.check_points(reclaimed)
     progress.finish()
     return run.report
 
@@ -122,6 +124,7 @@ class _Check:
         self._objects, self._keys, self._progress = objects, keys, progress
         self._layers = LayeredObjects([("store", objects)])
         self._store = ChunkStore(self._layers, keys) if keys is not None else None
+        self._trees = TreeChecks(self._store) if self._store is not None else None
         self._signing_public_key = signing_public_key
         self._sizes: dict[str, int] = {}
         self._points: dict[PointId, PointPublic] = {}
@@ -163,12 +166,19 @@ class _Check:
         elif folder == "replacements":
             self._read_replacement(info.name)
         elif folder == "keys":
-            decode_keyring(self._objects.read(info.name), name=info.name)
+            self._read_keyring(info.name)
         elif folder == "packs" and self._store is not None:
             return check_pack_content(self._objects, info, self._store)
         else:
             self._read_named_by_digest(info)
         return 0
+
+    def _read_keyring(self, name: str) -> None:
+        data = self._objects.read(name)
+        if self._keys is None:
+            decode_keyring(data, name=name)
+        else:
+            proven_keyring(data, self._keys, name=name)
 
     def _read_named_by_digest(self, info: ObjectInfo) -> None:
         digest, tail = hashlib.sha256(), b""
@@ -227,8 +237,10 @@ class _Check:
 
     def _sized(self, name: str, packs: Iterable[PackDirectory]) -> Iterator[PackDirectory]:
         for pack in packs:
-            size_bytes = self._sizes.get(pack_name(pack.pack_id), pack.pack_bytes)
-            if size_bytes != pack.pack_bytes:
+            pack_file = pack_name(pack.pack_id)
+            size_bytes = self._sizes.get(pack_file, pack.pack_bytes)
+            # A pack that is cut off is its own damage, and not that of who describes it.
+            if size_bytes != pack.pack_bytes and pack_file not in self._bad:
                 raise ObjectCorrupt(name, check=f"another length for pack {pack.pack_id}")
             yield pack
 
@@ -263,7 +275,7 @@ class _Check:
         return name in self._sizes and name not in self._bad
 
     def _has_tree(self, point_id: PointId, *, whole: bool) -> bool:
-        if self._store is None or self._keys is None:
+        if self._trees is None or self._keys is None:
             return whole
         try:
             point = open_point(self._layers, self._keys, point_id)
@@ -271,7 +283,7 @@ class _Check:
             self._find(point_name(point_id), "corrupt", str(error))
             return False
         bad = {PackId(name[9:-5]) for name in self._bad if name.startswith("packs/")}
-        problems = TreeCheck(point, self._store, bad).problems()
+        problems = self._trees.problems(point, bad)
         if problems:
             self._find(point_name(point_id), "missing", "; ".join(problems), is_bad=False)
         return not problems

@@ -1,5 +1,12 @@
-"""Checks that a recovery point's tree is complete: every node readable, every chunk there."""
+"""Checks that recovery points' trees are complete: every node readable, every chunk there.
 
+A folder that did not change has the same node in every point.  What was found whole below it is
+known to be whole in the next point, and is not walked again.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -7,68 +14,164 @@ import numpy as np
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import Point
 from overland.agent.points.tree import UNREADABLE, PointTree
-from overland.format.tree import KIND_FILE, Entry
-from overland.packing.index import Ids
-from overland.values import PackId
+from overland.format.tree import CHUNK_ID_BYTES, KIND_FILE, KIND_FOLDER, Entry
+from overland.packing.index import Ids, as_ids
+from overland.values import PackId, pack_name
 
-__all__ = ["TreeCheck"]
+__all__ = ["TreeChecks"]
 
 _TOGETHER: Final = 1 << 16
 _SHOWN: Final = 10
+_NODES: Final = 64
+"""Chunks of nodes read together: one look-up instead of many, and bounded memory."""
 
 
-class TreeCheck:
+class TreeChecks:
+    """The points of one repository, checked one after the other."""
+
+    def __init__(self, store: ChunkStore) -> None:
+        self._store = store
+        self._bad = set[PackId]()
+        self._whole = set[bytes]()
+
+    def problems(self, point: Point, bad_packs: set[PackId]) -> list[str]:
+        """Return in words which paths need something that is missing, or in one of `bad_packs`.
+
+        At most ten, and how many more there are.
+        """
+        if bad_packs != self._bad:  # what was whole may be in one of them
+            self._bad = bad_packs
+            self._whole.clear()
+        check = _TreeCheck(point, self._store, self._bad, self._whole)
+        words = check.problems()
+        if not words:
+            self._whole |= check.seen
+        return words
+
+
+class _Files:
+    """Files whose chunks are looked up together, and which chunk belongs to which of them."""
+
+    def __init__(self, folder: bytes, files: list[tuple[Entry, int]]) -> None:
+        self._folder, self._files = folder, files
+        self._ends: list[int] = list(accumulate(count for _, count in files))
+
+    def path(self, number: int) -> bytes:
+        """Return the path of the file that a chunk belongs to."""
+        return _below(self._folder, self._files[bisect_right(self._ends, number)][0].name)
+
+
+class _TreeCheck:
     """One walk through one point."""
 
-    def __init__(self, point: Point, store: ChunkStore, bad_packs: set[PackId]) -> None:
-        self._tree, self._store, self._bad = PointTree(point, store), store, bad_packs
-        self._waiting: list[tuple[bytes, Ids]] = []
+    def __init__(
+        self, point: Point, store: ChunkStore, bad_packs: set[PackId], whole: set[bytes]
+    ) -> None:
+        self._point, self._tree = point, PointTree(point, store)
+        self._store, self._bad, self._whole = store, bad_packs, whole
+        self.seen: set[bytes] = set()
+        self._to_come: list[tuple[bytes, Entry]] = []
+        self._waiting: list[tuple[_Files, Ids]] = []
         self._count = 0
         self._problems: dict[bytes, str] = {}
         self._missed = 0
 
     def problems(self) -> list[str]:
-        """Return in words which paths need something that is missing or damaged.
-
-        At most ten, and how many more there are.
-        """
-        for step in self._tree.walk(unreadable=self._unreadable):
-            if step.action == "entry" and step.entry is not None and step.entry.kind == KIND_FILE:
-                self._file(step.path, step.entry)
+        """Return in words what is wrong, as `TreeChecks` does."""
+        self._to_come = [(root.path, root.entry) for root in reversed(self._point.root.roots)]
+        while self._to_come:
+            window = self._window()
+            nodes = self._tree.nodes([entry for _, entry in window])
+            for (path, entry), node in zip(window, nodes, strict=True):
+                self._node(path, self._alone(path, entry) if node is None else node)
         self._look_up()
         words = [f"{path!r}: {reason}" for path, reason in self._problems.items()]
         if self._missed > len(words):
             words.append(f"and {self._missed - len(words)} more")
         return words
 
-    def _file(self, path: bytes, entry: Entry) -> None:
+    def _window(self) -> list[tuple[bytes, Entry]]:
+        """Take the next folders to read together; the last ones found, so that few wait."""
+        window: list[tuple[bytes, Entry]] = []
+        count = 0
+        while self._to_come and count < _NODES:
+            path, entry = self._to_come.pop()
+            if entry.kind != KIND_FOLDER:
+                self._files(path.rpartition(b"/")[0], [entry])
+            elif entry.levels:
+                self._node(path, self._alone(path, entry))
+            elif entry.content not in self._whole:
+                self.seen.add(entry.content)
+                window.append((path, entry))
+                count += len(entry.content) // CHUNK_ID_BYTES
+        return window
+
+    def _alone(self, path: bytes, entry: Entry) -> list[Entry]:
+        """Return the entries of a folder whose node did not come with the others."""
+        try:
+            return self._tree.node(entry)
+        except UNREADABLE as error:
+            self._note(path, str(error))
+            return []
+
+    def _node(self, path: bytes, node: list[Entry]) -> None:
+        for entry in reversed(node):
+            if entry.kind == KIND_FOLDER:
+                self._to_come.append((_below(path, entry.name), entry))
+        self._files(path, node)
+
+    def _files(self, folder: bytes, entries: list[Entry]) -> None:
+        """Look up the chunks of the files among the entries of a folder, soon."""
+        files = [entry for entry in entries if entry.kind == KIND_FILE and entry.content]
+        plain = [entry for entry in files if not entry.levels]
+        if plain:
+            counts = [len(entry.content) // CHUNK_ID_BYTES for entry in plain]
+            joined = b"".join([entry.content for entry in plain])
+            owners = _Files(folder, list(zip(plain, counts, strict=True)))
+            self._wait(owners, as_ids(joined))
+        if len(plain) < len(files):
+            for entry in files:
+                if entry.levels:
+                    self._long_file(folder, entry)
+
+    def _long_file(self, folder: bytes, entry: Entry) -> None:
         try:
             for ids in self._tree.content_ids(entry):
-                self._waiting.append((path, ids))
-                self._count += len(ids)
+                self._wait(_Files(folder, [(entry, len(ids))]), ids)
         except UNREADABLE as error:
-            self._unreadable(path, error)
+            self._note(_below(folder, entry.name), str(error))
+
+    def _wait(self, owners: _Files, ids: Ids) -> None:
+        self._waiting.append((owners, ids))
+        self._count += len(ids)
         if self._count >= _TOGETHER:
             self._look_up()
 
     def _look_up(self) -> None:
         if not self._waiting:
             return
-        owner = np.repeat(np.arange(len(self._waiting)), [len(ids) for _, ids in self._waiting])
-        places, is_known = self._store.find(np.concatenate([ids for _, ids in self._waiting]))
-        reasons = dict.fromkeys(set(owner[~is_known].tolist()), "its chunks are in no pack")
-        known = np.flatnonzero(is_known)
-        packs = places["pack"][known]
-        for pack in np.unique(packs).tolist():
+        every = np.concatenate([ids for _, ids in self._waiting])
+        places, is_known = self._store.find(every)
+        reasons = dict.fromkeys(np.flatnonzero(~is_known).tolist(), "its chunks are in no pack")
+        packs = np.where(is_known, places["pack"].astype(np.int64), -1)
+        for pack in np.unique(packs[is_known]).tolist():
             if (pack_id := self._store.pack_id(pack)) in self._bad:
-                damaged = set(owner[known[packs == pack]].tolist())
+                rows = np.flatnonzero(packs == pack)
+                # Another chain may have stored the same chunk, in a pack that is whole.
+                others = self._store.without(map(pack_name, self._bad))
+                damaged = rows[~others.find(every[rows])[1]].tolist()
                 reasons |= dict.fromkeys(damaged, f"needs pack {pack_id}, which is damaged")
-        for number in sorted(reasons):
-            self._note(self._waiting[number][0], reasons[number])
+        for path, reason in dict(self._named(reasons)).items():
+            self._note(path, reason)
         self._waiting, self._count = [], 0
 
-    def _unreadable(self, path: bytes, error: Exception) -> None:
-        self._note(path, str(error))
+    def _named(self, reasons: dict[int, str]) -> Iterator[tuple[bytes, str]]:
+        """Yield the files of chunks, by their numbers in what was looked up, and what is wrong."""
+        ends = list(accumulate(len(ids) for _, ids in self._waiting))
+        for number in sorted(reasons):
+            at = bisect_right(ends, number)
+            owners, ids = self._waiting[at]
+            yield owners.path(number - (ends[at] - len(ids))), reasons[number]
 
     def _note(self, path: bytes, reason: str) -> None:
         if path in self._problems:
@@ -76,3 +179,7 @@ class TreeCheck:
         self._missed += 1
         if len(self._problems) < _SHOWN:
             self._problems[path] = reason
+
+
+def _below(folder: bytes, name: bytes) -> bytes:
+    return folder.rstrip(b"/") + b"/" + name

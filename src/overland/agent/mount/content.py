@@ -4,12 +4,13 @@ import errno
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
+from threading import Lock
 from typing import Final
 
 import numpy as np
 
 from overland.agent.mount.view import failed_as_eio
-from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.chunks import ChunkStore, Wanted
 from overland.agent.points.tree import UNREADABLE, PointTree
 from overland.format.tree import Entry
 from overland.packing.index import Ids
@@ -50,13 +51,28 @@ class ChunkCache:
 
 
 class FileContent:
-    """An open file.  Where its chunks begin is found out as far as it is read: 40 bytes a chunk."""
+    """An open file.  Where its chunks begin is found out as far as it is read: 40 bytes a chunk.
+
+    For any thread: the reads of one file wait for each other, so that none decodes what another
+    is decoding already; those of several files decode at the same time.
+    """
 
     def __init__(
-        self, entry: Entry, *, tree: PointTree, store: ChunkStore, cache: ChunkCache
+        self, entry: Entry, *, tree: PointTree, store: ChunkStore, cache: ChunkCache, lock: Lock
     ) -> None:
-        self._entry, self._store, self._cache = entry, store, cache
+        """Begin.
+
+        Args:
+            entry: Of the file.
+            tree: Finds its chunks.
+            store: Reads them.
+            cache: Keeps them.
+            lock: Held while one of these is asked, and not while segments are read and decoded.
+        """
+        self._entry, self._store, self._cache, self._lock = entry, store, cache, lock
+        self._reading = Lock()
         self._pieces: Iterator[Ids] = tree.content_ids(entry)
+        self._unlocated: Ids | None = None
         self._ids: Ids = np.empty((0, 32), np.uint8)
         self._ends = np.empty(0, np.int64)
 
@@ -69,7 +85,7 @@ class FileContent:
         end = min(offset + size_bytes, self._entry.size_bytes)
         if offset >= end:
             return b""
-        with failed_as_eio("a file"):
+        with self._reading, failed_as_eio("a file"):
             if self._entry.extents is None:
                 return self._data(offset, end)
             return self._with_holes(offset, end)
@@ -86,7 +102,8 @@ class FileContent:
         return bytes(found)
 
     def _data(self, start: int, end: int) -> bytes:
-        self._locate(end)
+        with self._lock:
+            self._locate(end)
         first = int(np.searchsorted(self._ends, start, side="right"))
         last = int(np.searchsorted(self._ends, end, side="left"))
         chunks = self._chunks(first, last)
@@ -99,9 +116,10 @@ class FileContent:
     def _locate(self, end: int) -> None:
         """Find out where the chunks up to an offset begin."""
         while not len(self._ends) or self._ends[-1] < end:
-            ids = next(self._pieces, None)
+            ids = self._unlocated if self._unlocated is not None else next(self._pieces, None)
             if ids is None:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
+            self._unlocated = ids  # a failure must not move what follows to its place
             places, is_known = self._store.find(ids)
             if not is_known.all():
                 absent = np.flatnonzero(~is_known)
@@ -110,31 +128,48 @@ class FileContent:
             ends = before + np.cumsum(places["length"].astype(np.int64))
             self._ids = np.concatenate([self._ids, ids])
             self._ends = np.concatenate([self._ends, ends])
+            self._unlocated = None
 
     def _chunks(self, first: int, last: int) -> list[bytes]:
         """Return chunks by number; those after them are read with them and kept."""
         wanted = [self._ids[number].tobytes() for number in range(first, last + 1)]
-        found = {chunk_id: self._cache.get(chunk_id) for chunk_id in wanted}
-        if None in found.values():
-            self._read_ahead(first, last)
+        with self._lock:
             found = {chunk_id: self._cache.get(chunk_id) for chunk_id in wanted}
-        return [
-            data if data is not None else self._store.read(_one(chunk_id))[0]
-            for chunk_id, data in ((chunk_id, found[chunk_id]) for chunk_id in wanted)
-        ]
+        read = self._read_ahead(first, last) if None in found.values() else {}
+        return [found[chunk_id] or read[chunk_id] for chunk_id in wanted]
 
-    def _read_ahead(self, first: int, last: int) -> None:
+    def _read_ahead(self, first: int, last: int) -> dict[bytes, bytes]:
         begin = int(self._ends[first - 1]) if first else 0
         stop = int(np.searchsorted(self._ends, begin + _AHEAD_BYTES, side="right"))
         ids = self._ids[first : max(last + 1, stop)]
         try:
-            chunks = self._store.read(ids)
+            chunks = self._decoded(ids)
         except UNREADABLE:  # what lies ahead may be damaged, and nobody asked for it
             ids = self._ids[first : last + 1]
-            chunks = self._store.read(ids)
-        for chunk_id, data in zip(ids, chunks, strict=True):
-            self._cache.keep(chunk_id.tobytes(), data)
+            with self._lock:  # rare: looks for other copies, and at every pack if it must
+                chunks = self._store.read(ids)
+        found = {row.tobytes(): data for row, data in zip(ids, chunks, strict=True)}
+        with self._lock:
+            for chunk_id, data in found.items():
+                self._cache.keep(chunk_id, data)
+        return found
 
-
-def _one(chunk_id: bytes) -> Ids:
-    return np.frombuffer(chunk_id, np.uint8).reshape(1, 32)
+    def _decoded(self, ids: Ids) -> list[bytes]:
+        """Return chunks in the order of their ids, holding the lock only to find them."""
+        with self._lock:
+            places, is_known = self._store.find(ids)
+            if not is_known.all():
+                raise ChunkAbsent(ids[np.argmin(is_known)].tobytes(), count=int((~is_known).sum()))
+            wanted = Wanted(ids, places)
+            jobs = list(self._store.jobs(wanted))
+        found = [b""] * len(ids)
+        order, offsets = wanted.order.tolist(), wanted.places["offset"].tolist()
+        lengths = wanted.places["length"].tolist()
+        for job in jobs:
+            for segment, raw, error in self._store.decode(job, wanted):
+                if raw is None:
+                    assert error is not None, "a segment without bytes says why"
+                    raise error
+                for row in range(segment.start, segment.end):
+                    found[order[row]] = bytes(raw[offsets[row] : offsets[row] + lengths[row]])
+        return found

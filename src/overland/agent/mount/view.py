@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,18 +16,23 @@ from hashlib import blake2b
 from typing import Final
 
 from overland.agent.points.chunks import ChunkStore
-from overland.agent.points.reading import Point, list_points, open_point
+from overland.agent.points.reading import Point, ReadKeys, list_points, open_point
 from overland.agent.points.tree import UNREADABLE, PointTree, split_path
-from overland.errors import NotAuthorised, TransientError
+from overland.agent.sources import LayeredObjects
+from overland.errors import NotAuthorised, RefusedError, TransientError
 from overland.events import Log
 from overland.format.point import PointPublic, Root
 from overland.format.tree import KIND_FOLDER, Entry
+from overland.ports.clock import Clock
 
 __all__ = ["LATEST", "Attributes", "Place", "PointsView", "failed_as_eio"]
 
 LATEST: Final = b"latest"
 _KEPT_ENTRIES: Final = 1 << 16
 """Entries of folders kept for the next look: some 60 MB; the last folder always stays."""
+
+_LOOK_EVERY_S: Final = 10.0
+"""So long a list of the recovery points is good enough for who looks at the top folder."""
 
 _KINDS: Final = {
     "file": stat.S_IFREG,
@@ -89,23 +94,57 @@ class _Point:
 
 
 class PointsView:
-    """All recovery points of a place, as they are when the view is made.  For one thread."""
+    """All recovery points of a place, as they were when last listed.  For one thread."""
 
-    def __init__(self, store: ChunkStore) -> None:
-        """List the recovery points; damaged ones are left out, and logged."""
-        listing = list_points(store.objects, store.keys)
-        for damaged in listing.damaged:
-            log.warning("mount.point_left_out", point=damaged)
-        self.store = store
+    def __init__(self, look: Callable[[], LayeredObjects], keys: ReadKeys, *, clock: Clock) -> None:
+        """List the recovery points; damaged ones are left out, and logged.
+
+        Args:
+            look: Returns the place, as it is now.
+            keys: Open what lies there.
+            clock: Says when to look again.
+        """
+        self._look, self._keys, self._clock = look, keys, clock
         self._uid, self._gid = os.getuid(), os.getgid()
         self._points: dict[bytes, _Point] = {}
-        for public in listing.points:
-            name = f"{public.created_at:%Y-%m-%dT%H%M%SZ}".encode()
-            if name in self._points:
-                name += b"-" + public.point_id[:8].encode()
-            self._points[name] = _Point(store, public, name)
         self._kept: OrderedDict[tuple[bytes, bytes], dict[bytes, Entry | None]] = OrderedDict()
         self._kept_entries = 0
+        objects = look()
+        self._listed = _point_names(objects)
+        self._list(objects)
+        self._looked_s = clock.monotonic_s()
+
+    def refresh(self) -> None:
+        """List the recovery points again if others are there, at most every 10 seconds.
+
+        While the place does not answer, the points stay as they were; the log says so.
+        """
+        if self._clock.monotonic_s() - self._looked_s < _LOOK_EVERY_S:
+            return
+        try:
+            objects = self._look()
+            listed = _point_names(objects)
+            if listed != self._listed:
+                self._list(objects)
+                self._listed = listed
+        except (*_FAILED, RefusedError, OSError) as error:
+            log.warning("mount.points_not_listed", problem=str(error))
+        self._looked_s = self._clock.monotonic_s()
+
+    def _list(self, objects: LayeredObjects) -> None:
+        # New points may need index files that a store which is open already does not know.
+        store = ChunkStore(objects, self._keys)
+        store.open_index()
+        listing = list_points(objects, self._keys)
+        for damaged in listing.damaged:
+            log.warning("mount.point_left_out", point=damaged)
+        points: dict[bytes, _Point] = {}
+        for public in listing.points:
+            name = f"{public.created_at:%Y-%m-%dT%H%M%SZ}".encode()
+            if name in points:
+                name += b"-" + public.point_id[:8].encode()
+            points[name] = _Point(store, public, name)
+        self._points = points
 
     def place(self, path: bytes) -> Place:
         """Return what lies at a path.
@@ -227,6 +266,10 @@ class PointsView:
         while self._kept_entries > _KEPT_ENTRIES and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._kept_entries -= len(dropped)
+
+
+def _point_names(objects: LayeredObjects) -> frozenset[str]:
+    return frozenset(info.name for info in objects.names("points/"))
 
 
 @contextmanager

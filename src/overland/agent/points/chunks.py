@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from overland.agent.points.indexes import IndexFiles, read_index_file
+from overland.agent.points.indexes import IndexFiles, read_index_tables
 from overland.agent.points.reading import ReadKeys
 from overland.agent.points.replacements import replacements_of
 from overland.agent.sources import LayeredObjects
@@ -145,16 +145,16 @@ class ChunkStore:
     def load_index(self) -> None:
         """Make the packs of all index files known; damaged ones are noted in `damaged`."""
         self._is_loaded = True
-        replaced = self._replaced()
+        unwanted = self._without | self._replaced()
         for info in self.objects.names("index/"):
             if not is_object_name(info.name):
                 continue
             try:
-                for directory in read_index_file(self.objects, self.keys, info.name):
-                    if directory.pack_id not in replaced:
-                        self._add(directory)
+                tables = read_index_tables(self.objects, self.keys, info.name)
             except IntegrityError:
                 self.damaged.append(info.name)
+                continue
+            self.index.add_tables(tables, wanted=lambda pack_id: pack_id not in unwanted)
 
     def _replaced(self) -> frozenset[PackId]:
         """Return packs that others stand in for: read last, and only where they still are."""

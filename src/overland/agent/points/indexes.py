@@ -19,6 +19,7 @@ from overland.format import index as index_format
 from overland.format.index import (
     BLOCK_ROWS,
     FIRST_BLOCK,
+    IndexTables,
     Keys,
     PackDirectory,
     Part,
@@ -31,10 +32,10 @@ from overland.format.pack import ALIGNMENT, CHUNK_DTYPE, SEGMENT_DTYPE, TAG_BYTE
 from overland.packing.index import PLACE_DTYPE, Ids
 from overland.packing.tables import Records
 from overland.ports.objects import Objects
-from overland.sealing.indexfile import PREFIX_BYTES, IndexOpener, open_index
+from overland.sealing.indexfile import PREFIX_BYTES, IndexOpener, open_index, open_tables
 from overland.values import ObjectInfo, PackId, is_object_name
 
-__all__ = ["IndexFiles", "read_index_file"]
+__all__ = ["IndexFiles", "read_index_file", "read_index_tables"]
 
 _BLOCK_BYTES: Final = BLOCK_ROWS * CHUNK_DTYPE.itemsize + TAG_BYTES
 
@@ -55,8 +56,18 @@ def read_index_file(objects: LayeredObjects, keys: ReadKeys, name: str) -> list[
         ObjectAbsent: There is no such object.
         IntegrityError: Every copy is damaged, or is another repository's.
     """
+    return read_index_tables(objects, keys, name).directories()
+
+
+def read_index_tables(objects: LayeredObjects, keys: ReadKeys, name: str) -> IndexTables:
+    """Return what an index file says, for `ChunkIndex.add_tables`.
+
+    Raises:
+        ObjectAbsent: There is no such object.
+        IntegrityError: Every copy is damaged, or is another repository's.
+    """
     data = objects.read(name)
-    return open_index(keys.index, data, repository_id=keys.repository_id, name=name)
+    return open_tables(keys.index, data, repository_id=keys.repository_id, name=name)
 
 
 class IndexFiles:

@@ -14,6 +14,7 @@ from overland.crypto.keyring import KeyringCorrupt, KeyringDocument, decode_keyr
 from overland.crypto.keys import (
     MasterKey,
     Purpose,
+    mac_holds,
     open_newest,
     open_with_passphrase,
     open_with_recovery_kit,
@@ -42,6 +43,7 @@ __all__ = [
     "newest_public_key",
     "open_keys",
     "open_point",
+    "proven_keyring",
     "read_public",
 ]
 
@@ -83,6 +85,7 @@ class ReadKeys:
     segment: Secret
     index: Secret
     point: Secret
+    keyring_mac: Secret
 
     @classmethod
     def of(cls, document: KeyringDocument, master: MasterKey) -> Self:
@@ -94,6 +97,7 @@ class ReadKeys:
             segment=master.subkey(Purpose.SEGMENT),
             index=master.subkey(Purpose.INDEX),
             point=master.subkey(Purpose.POINT),
+            keyring_mac=master.subkey(Purpose.KEYRING_MAC),
         )
 
 
@@ -116,6 +120,18 @@ def open_keys(
         return open_with_passphrase(document, passphrase)
 
     return ReadKeys.of(*open_newest(_keyrings(objects), unlock))
+
+
+def proven_keyring(data: bytes, keys: ReadKeys, *, name: str) -> KeyringDocument:
+    """Return a keyring from its file, proven to be the owner's.
+
+    Raises:
+        KeyringCorrupt: It is damaged, or another repository's.
+    """
+    document = decode_keyring(data, name=name)
+    if not mac_holds(document, keys.keyring_mac):
+        raise KeyringCorrupt(name, check="its MAC does not hold")
+    return document
 
 
 def newest_public_key(objects: LayeredObjects) -> bytes:

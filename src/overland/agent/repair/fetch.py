@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from overland.agent.points.reading import ReadKeys, read_public
+from overland.agent.points.reading import ReadKeys, proven_keyring, read_public
 from overland.agent.points.replacements import proven_replacement
 from overland.agent.sources import LayeredObjects
-from overland.crypto.keyring import decode_keyring
-from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt, ObjectExists
+from overland.errors import IntegrityError, ObjectAbsent, ObjectExists
 from overland.events import Log
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress
@@ -52,7 +51,7 @@ def is_whole(place: Objects, name: str, keys: ReadKeys) -> bool:
     """Return whether a place has an object, and has it as it was written.
 
     Packs and index files prove themselves by the digest in their names, points and replacements
-    by the owner's signature, keyrings by their checksum.
+    by the owner's signature, keyrings by their MAC.
     """
     try:
         promised = named_digest(name)
@@ -80,9 +79,7 @@ def _prove_document(place: Objects, name: str, keys: ReadKeys) -> None:
             public_key=keys.signing_public_key,
         )
     else:
-        keyring = decode_keyring(place.read(name), name=name)
-        if keyring.repository_id != keys.repository_id:
-            raise ObjectCorrupt(name, check="it belongs to another repository")
+        proven_keyring(place.read(name), keys, name=name)
 
 
 def fetch(

@@ -1,6 +1,7 @@
 """Files to restore, gathered until there are enough to read the packs in their own order.
 
 A batch is what bounds memory: a number of files and of chunks, whatever the size of the point.
+It is large because a segment that holds files of two batches is read and decoded for each.
 """
 
 from bisect import bisect_right
@@ -12,15 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overland.agent.points.chunks import ChunkStore, Job, Wanted
-from overland.agent.restore.target import Folder
+from overland.agent.restore.target import Folder, unfinished_name
 from overland.format.tree import Entry, TreeCorrupt
-from overland.packing.index import Ids
+from overland.packing.index import Ids, as_ids
 from overland.packing.reader import ChunkAbsent
 
 __all__ = ["Batch", "FileTask", "Piece", "Prepared", "Wish"]
 
 _MAX_CHUNKS: Final = 1 << 17
-_MAX_FILES: Final = 1 << 14
+_MAX_FILES: Final = 3 << 15
+"""At 1 to 2 kB each, and a second batch is planned while one is written."""
+
+_ID_BYTES: Final = 32
+_NO_PACKS: Final = frozenset[str]()
 
 
 class FileTask:
@@ -37,7 +42,9 @@ class FileTask:
     """
 
     __slots__ = (
+        "_number",
         "_starts",
+        "_token",
         "earlier",
         "entry",
         "error",
@@ -52,7 +59,6 @@ class FileTask:
         "position",
         "remaining",
         "replace",
-        "unfinished",
     )
 
     def __init__(
@@ -60,23 +66,29 @@ class FileTask:
         *,
         folder: Folder,
         name: bytes,
-        unfinished: bytes,
+        token: bytes,
+        number: int,
         path: bytes,
         entry: Entry,
         replace: bool,
     ) -> None:
-        self.folder, self.name, self.unfinished = folder, name, unfinished
+        self.folder, self.name, self._token, self._number = folder, name, token, number
         self.path, self.entry, self.replace = path, entry, replace
         self.remaining = 0
         self.position = 0
         self.error: Exception | None = None
         self.earlier: Exception | None = None
-        self.packs: set[str] = set()
+        self.packs = _NO_PACKS
         self.is_created = self.is_done = self.is_held = self.is_present = False
         extents = entry.extents
         self._starts = (
             [0, *accumulate(length for _, length in extents)] if extents is not None else None
         )
+
+    @property
+    def unfinished(self) -> bytes:
+        """Its name until it is complete."""
+        return unfinished_name(self._token, self._number)
 
     @property
     def cause(self) -> Exception:
@@ -122,11 +134,16 @@ class Wish(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A run of a file's chunks; a very large file has many."""
+    """A run of a file's chunks, their ids end to end; a very large file has many."""
 
     task: FileTask
-    ids: Ids
+    ids: bytes
     is_last: bool
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks it is."""
+        return len(self.ids) // _ID_BYTES
 
 
 class Batch:
@@ -141,7 +158,7 @@ class Batch:
     def add(self, piece: Piece) -> None:
         """Plan to restore a run of a file's chunks."""
         self.pieces.append(piece)
-        self._chunks += len(piece.ids)
+        self._chunks += len(piece.ids) // _ID_BYTES
 
     @property
     def is_full(self) -> bool:
@@ -163,10 +180,8 @@ class Prepared:
     def __init__(self, batch: Batch, store: ChunkStore) -> None:
         self.pieces = batch.pieces
         self.tasks = [piece.task for piece in batch.pieces]
-        self.counts = np.array([len(piece.ids) for piece in batch.pieces], np.int64)
-        self.ids: Ids = np.concatenate(
-            [np.empty((0, 32), np.uint8), *(piece.ids for piece in batch.pieces)]
-        )
+        self.counts = np.array([len(piece.ids) for piece in batch.pieces], np.int64) // _ID_BYTES
+        self.ids: Ids = as_ids(b"".join([piece.ids for piece in batch.pieces]))
         owner = np.repeat(np.arange(len(self.pieces)), self.counts)
         places, is_known = store.find(self.ids)
         self._note_absent(is_known, owner)
@@ -188,7 +203,7 @@ class Prepared:
         for piece, is_wanted in zip(self.pieces, self._is_wanted, strict=True):
             task = piece.task
             if is_wanted:
-                task.remaining += len(piece.ids)
+                task.remaining += piece.chunks
             if piece.is_last == task.is_held:
                 task.remaining += -1 if task.is_held else 1
                 task.is_held = not task.is_held
@@ -204,18 +219,18 @@ class Prepared:
         """Return where each chunk begins in its file's data; refuse lists that do not add up."""
         ends = np.cumsum(self.lengths)
         borders = np.concatenate([[0], np.cumsum(self.counts)])
-        totals = np.concatenate([[0], ends])[borders]
-        base = np.empty(len(self.pieces), np.int64)
-        for number, piece in enumerate(self.pieces):
+        totals = np.concatenate([[0], ends])[borders].tolist()
+        bases: list[int] = []
+        for piece, before, after in zip(self.pieces, totals, totals[1:], strict=False):
             task = piece.task
-            base[number] = task.position - totals[number]
-            task.position += int(totals[number + 1] - totals[number])
+            bases.append(task.position - before)
+            task.position += after - before
             too_long = task.position > task.data_bytes
             if too_long or (piece.is_last and task.position != task.data_bytes):
                 task.error = task.error or TreeCorrupt(
                     "a file's entry", check="its chunks do not add up to its size"
                 )
-        return ends - self.lengths + np.repeat(base, self.counts)
+        return ends - self.lengths + np.repeat(np.array(bases, np.int64), self.counts)
 
     def _make_runs(self, owner: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
         places = self.wanted.places

@@ -169,8 +169,9 @@ class Recorder:
 
     def count_entry(self, entry: Entry) -> None:
         """Count a restored entry that is no folder."""
-        self.count(_COUNTS[entry.kind])
+        what = _COUNTS[entry.kind]
         with self._lock:
+            setattr(self.report, what, getattr(self.report, what) + 1)
             self.report.size_bytes += entry.size_bytes
             self.report.changed_while_read += entry.changed
 

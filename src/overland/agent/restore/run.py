@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import Sequence
 
+from overland.agent.backup.collector import collecting_rarely
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import Point, PointAbsent, read_public
 from overland.agent.points.tree import PointTree, Step, split_path
@@ -93,7 +94,8 @@ def restore(
     try:
         _lock(top, target)
         run = _Run(tree, store, top, options, progress, os.fsdecode(target))
-        report = _run(run, chosen, None if paths else point.root.statistics)
+        with collecting_rarely():
+            report = _run(run, chosen, None if paths else point.root.statistics)
     finally:
         os.close(top)
     report.served = store.objects.served

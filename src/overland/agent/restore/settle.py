@@ -19,14 +19,14 @@ from overland.agent.points.tree import UNREADABLE, PointTree
 from overland.agent.restore.batch import Batch, FileTask, Piece, Prepared, Wish
 from overland.agent.restore.metadata import Describer
 from overland.agent.restore.report import Recorder
-from overland.agent.restore.target import Access, Folder, new_token, proc_path
+from overland.agent.restore.target import Access, Folder, new_token, proc_path, unfinished_name
 from overland.agent.restore.work import Writers, WrittenOtherwise
 from overland.format.tree import KIND_FILE, KIND_SYMLINK, Entry
-from overland.packing.index import as_ids
 
 __all__ = ["Batches"]
 
-_NO_IDS: Final = as_ids(b"")
+_FEW_BYTES: Final = 1 << 10
+"""A list of ids that is not longer is one piece: of most files."""
 
 _NO_LINKS: Final = {errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP}
 """No hard links in this file system, no more of this file, or not into another file system."""
@@ -93,7 +93,8 @@ class Batches:
         task = FileTask(
             folder=wish.folder,
             name=wish.name,
-            unfinished=b".overland-%s-%d.part" % (self._token, self._number),
+            token=self._token,
+            number=self._number,
             path=wish.path,
             entry=wish.entry,
             replace=wish.replace,
@@ -105,8 +106,12 @@ class Batches:
 
     def _plan(self, task: FileTask) -> None:
         """Restore an entry at once if it has no data; otherwise with its batch."""
-        if not task.entry.content:
+        content = task.entry.content
+        if not content:
             self._at_once(task)
+            return
+        if not task.entry.levels and len(content) <= _FEW_BYTES:
+            self._batch.add(Piece(task, content, is_last=True))
             return
         for piece in self._pieces(task):
             self._batch.add(piece)
@@ -120,10 +125,10 @@ class Batches:
             else:
                 self._make_special(task)
         except OSError as error:
-            self._writers.raise_if_fatal(error)
-            task.error = error
             with contextlib.suppress(OSError):
                 self._remove_unfinished(task)
+            self._writers.raise_if_fatal(error)
+            task.error = error
         self._settled(task)
 
     def _make_special(self, task: FileTask) -> None:
@@ -140,12 +145,12 @@ class Batches:
 
     def _pieces(self, task: FileTask) -> Iterator[Piece]:
         """Yield a file's chunks; where their list cannot be read, the file has an error."""
-        ids = _NO_IDS
+        ids = b""
         try:
             for piece in self._tree.content_ids(task.entry):
-                if len(ids):
+                if ids:
                     yield Piece(task, ids, is_last=False)
-                ids = piece
+                ids = piece.tobytes()
         except UNREADABLE as error:
             task.error = task.error or error
         yield Piece(task, ids, is_last=True)
@@ -218,7 +223,7 @@ class Batches:
         for old in tasks:
             wish = Wish(old.folder, old.name, old.path, old.entry, old.replace)
             task = self._task(wish)
-            task.earlier, task.packs = old.error, set(old.packs)
+            task.earlier, task.packs = old.error, old.packs
             for piece in self._pieces(task):
                 batch.add(piece)
                 if batch.is_full:
@@ -249,12 +254,12 @@ class Batches:
                 self._recorder.problem(link.path, error)
                 return
             self._recorder.lacking("hard link", link.path, error.strerror or str(error))
-            self._alone(link, set())
+            self._alone(link, frozenset())
 
-    def _alone(self, link: Wish, lost: set[str]) -> None:
+    def _alone(self, link: Wish, lost: frozenset[str]) -> None:
         """Restore another name of a file as a file of its own."""
         task = self._task(link)
-        task.packs = set(lost)
+        task.packs = lost
         if task.entry.content:
             self._again([task])
         else:
@@ -265,7 +270,7 @@ class Batches:
             self._access.link(*source, link.folder, link.name)
         elif not self._access.is_same(*source, link.folder, link.name):
             self._number += 1
-            unfinished = b".overland-%s-%d.part" % (self._token, self._number)
+            unfinished = unfinished_name(self._token, self._number)
             self._access.link(*source, link.folder, unfinished)
             self._access.publish(link.folder, unfinished, link.name, replace=True)
         self._recorder.count("hard_links")

@@ -26,6 +26,7 @@ __all__ = [
     "open_target",
     "proc_path",
     "sync_file_system",
+    "unfinished_name",
 ]
 
 MAX_NAME_BYTES: Final = 255
@@ -44,10 +45,11 @@ _NOT_SUPPORTED: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 class Folder:
     """A folder of the target, by its name in its parent; the top one has no parent."""
 
-    __slots__ = ("is_new", "name", "parent")
+    __slots__ = ("gives", "is_new", "name", "parent")
 
     def __init__(self, parent: "Folder | None", name: bytes, *, is_new: bool) -> None:
         self.parent, self.name, self.is_new = parent, name, is_new
+        self.gives: dict[int, tuple[int, int]] = {}  # user and group of new files, by mode
 
 
 def open_target(path: bytes) -> int:
@@ -59,6 +61,11 @@ def open_target(path: bytes) -> int:
 def new_token() -> bytes:
     """Return what the unfinished files of one restore have in their names; nobody can guess it."""
     return os.urandom(8).hex().encode()
+
+
+def unfinished_name(token: bytes, number: int) -> bytes:
+    """Return a name for what is not complete; `number` differs for each of one restore."""
+    return b".overland-%s-%d.part" % (token, number)
 
 
 def is_leftover(name: bytes) -> bool:
@@ -103,6 +110,10 @@ class Access:
         Raises:
             OSError: It is not there any more, or something else has its name.
         """
+        known = self._folders.get(folder)
+        if known is not None:
+            self._folders.move_to_end(folder)
+            return known
         chain: list[Folder] = []
         here: Folder | None = folder
         while here is not None and here.parent is not None and here not in self._folders:
@@ -152,9 +163,13 @@ class Access:
         os.mkdir(name, 0o700, dir_fd=self.fd(parent))
         return Folder(parent, name, is_new=True)
 
-    def create(self, folder: Folder, name: bytes) -> int:
-        """Create a file that must not exist, and return its descriptor, which the caller closes."""
-        return os.open(name, _NEW_FLAGS, 0o600, dir_fd=self.fd(folder))
+    def create(self, folder: Folder, name: bytes, *, mode: int = 0o600) -> int:
+        """Create a file that must not exist, and return its descriptor, which the caller closes.
+
+        Others must not be able to see a file that is not complete: a `mode` that lets them is for
+        new folders, which nobody else may enter until they are complete.
+        """
+        return os.open(name, _NEW_FLAGS, mode, dir_fd=self.fd(folder))
 
     def reopen(self, folder: Folder, name: bytes) -> int:
         """Return a descriptor to go on writing a file that `create` made; it is kept open."""

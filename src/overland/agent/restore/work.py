@@ -1,16 +1,18 @@
 """Threads that decode packs and write files, each from the first byte to the last."""
 
+import contextlib
 import errno
 import os
+import stat
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Final, NamedTuple
 
 from overland.agent.points.chunks import ChunkStore, Decoded, Job
 from overland.agent.restore.batch import FileTask, Prepared
-from overland.agent.restore.metadata import Describer
+from overland.agent.restore.metadata import Describer, Made
 from overland.agent.restore.report import Recorder
-from overland.agent.restore.target import Access, sync_file_system
+from overland.agent.restore.target import Access, Folder, sync_file_system
 from overland.errors import ObjectCorrupt, OutOfSpace
 from overland.ports.progress import Progress
 from overland.values import pack_name
@@ -19,6 +21,10 @@ __all__ = ["Writers", "WrittenOtherwise"]
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _DEVICE: Final = {errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO}
+_OWN_MODE: Final = 0o600
+
+_SMALL_RUNS: Final = 16
+"""A segment that goes to more places than this holds small files."""
 
 
 class WrittenOtherwise(ObjectCorrupt):
@@ -48,6 +54,7 @@ class Writers:
         self._describer, self._recorder, self._progress = describer, recorder, progress
         self.spans_devices = False  # set when the target has other file systems mounted in it
         self._lock = threading.Lock()
+        self._small_files = threading.Lock()
         self._local = threading.local()
         self._accesses: list[Access] = []
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="restore")
@@ -119,11 +126,23 @@ class Writers:
     def _write_segment(
         self, access: Access, pack: str, decoded: Decoded, prepared: Prepared
     ) -> None:
-        segment, raw, error = decoded
+        segment = decoded.segment
         first = int(prepared.run_of_row[segment.start])
         last = int(prepared.run_of_row[segment.end - 1]) + 1
+        # Threads that create small files side by side hand the interpreter's lock to each other at
+        # every call, which costs more than the calls: one creates, the others decode.
+        is_turn = last - first > _SMALL_RUNS
+        with self._small_files if is_turn else contextlib.nullcontext():
+            done = self._write_runs(access, pack, decoded, prepared, range(first, last))
+        self._progress.advance(*done)
+
+    def _write_runs(
+        self, access: Access, pack: str, decoded: Decoded, prepared: Prepared, runs: range
+    ) -> tuple[int, int]:
+        """Write the stretches of a segment; return how many bytes, and how many files are done."""
+        _, raw, error = decoded
         written = finished = 0
-        for run in range(first, last):
+        for run in runs:
             task, chunks = prepared.tasks[prepared.run_task[run]], prepared.run_chunks[run]
             if raw is None:
                 assert error is not None, "a segment without bytes says why"
@@ -133,7 +152,7 @@ class Writers:
                 part = _Part(task, raw[at : at + length], prepared.run_position[run], chunks)
                 finished += self._guarded(access, part)
                 written += length
-        self._progress.advance(written, finished)
+        return written, finished
 
     def _guarded(self, access: Access, part: "_Part") -> bool:
         """Write a part of a file; what concerns this file alone becomes its error."""
@@ -180,16 +199,19 @@ class Writers:
         return True
 
     def _write_whole(self, access: Access, part: "_Part") -> None:
-        fd = self._create(access, part.task)
+        task = part.task
+        mode = self._describer.mode_to_make(task.entry) if task.folder.is_new else _OWN_MODE
+        fd = self._create(access, task, mode=mode)
         try:
+            made = _made(task.folder, fd, mode)
             _write_part(fd, part)
-            part.task.remaining = 0
-            self.complete(access, part.task, fd)
+            task.remaining = 0
+            self.complete(access, task, fd, made=made)
         finally:
             os.close(fd)
 
-    def _create(self, access: Access, task: FileTask) -> int:
-        fd = access.create(task.folder, task.unfinished)
+    def _create(self, access: Access, task: FileTask, *, mode: int = _OWN_MODE) -> int:
+        fd = access.create(task.folder, task.unfinished, mode=mode)
         task.is_created = True
         if task.is_sparse:
             os.ftruncate(fd, task.entry.size_bytes)
@@ -199,9 +221,11 @@ class Writers:
         """Restore a file that is empty, or one hole; in the caller's thread."""
         self._write_whole(access, _Part(task, memoryview(b""), 0, 0))
 
-    def complete(self, access: Access, task: FileTask, fd: int) -> None:
+    def complete(
+        self, access: Access, task: FileTask, fd: int, *, made: Made | None = None
+    ) -> None:
         """Give a file with all its bytes its metadata and its name."""
-        self._describer.describe(fd, task.entry, task.path)
+        self._describer.describe(fd, task.entry, task.path, made=made)
         access.publish(task.folder, task.unfinished, task.name, replace=task.replace)
         task.is_done = True
 
@@ -238,7 +262,22 @@ class Writers:
         with self._lock:
             task.error = task.error or error
             if pack is not None:
-                task.packs.add(pack)
+                task.packs |= {pack}
+
+
+def _made(folder: Folder, fd: int, mode: int) -> Made | None:
+    """Return what a new file has by itself; None where the file system does as it likes.
+
+    It is asked once for each mode in each folder: the folder may give its group, a server another
+    owner, and some file systems keep no modes.
+    """
+    owner = folder.gives.get(mode)
+    if owner is None:
+        found = os.fstat(fd)
+        if stat.S_IMODE(found.st_mode) != mode:
+            return None
+        owner = folder.gives[mode] = (found.st_uid, found.st_gid)
+    return Made(mode, owner)
 
 
 class _Part(NamedTuple):
@@ -251,7 +290,14 @@ class _Part(NamedTuple):
 
 
 def _write_part(fd: int, part: _Part) -> None:
+    if not part.task.is_sparse:
+        _write_range(fd, part.data, part.position)
+        return
     for start, offset, length in part.task.ranges(part.position, len(part.data)):
-        done = 0
-        while done < length:
-            done += os.pwrite(fd, part.data[start + done : start + length], offset + done)
+        _write_range(fd, part.data[start : start + length], offset)
+
+
+def _write_range(fd: int, data: memoryview, offset: int) -> None:
+    done, length = 0, len(data)
+    while done < length:
+        done += os.pwrite(fd, data[done:] if done else data, offset + done)

@@ -1,0 +1,279 @@
+"""The chunk index on disk: parts that are never changed, and a head that says which of them count.
+
+A run writes what it added as a new part.  Parts are merged when one is not much smaller than the
+one before it, so that there are few, and what a run writes is in proportion to what is new.  The
+head is replaced when its parts are durable; parts that no head names are removed afterwards, so
+that a kill or a power cut at any moment leaves the old index or the new one.
+
+Nothing is read to open an index but the head, the packs and the digests of blocks.  What is
+damaged is found when it is used (`tables`), and costs time and bytes: a chunk whose row is not as
+it was written counts as not stored, and an index with such a row is not saved again, but rebuilt.
+
+A part is its tables (`ROW_DTYPES`), the digests of their blocks, in the same order.
+"""
+
+import mmap
+import struct
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, final
+
+import numpy as np
+from blake3 import blake3
+from numpy.typing import NDArray
+
+from overland.errors import ObjectAbsent
+from overland.packing.index import ChunkIndex, IndexHintDamaged
+from overland.packing.parts import ROW_DTYPES, IndexPart
+from overland.packing.tables import DIGEST_BYTES, Piece, Records, blocks_of, rows_per_block
+from overland.ports.files import Files, NewFile
+from overland.values import PointId, RepositoryId
+
+__all__ = ["IndexHint"]
+
+# Magic, version, repository, epoch, tip, and how many parts and lost packs follow.
+_HEAD: Final = struct.Struct("<8sI16s16s16sII")
+_PART: Final = struct.Struct("<16sQQQ32s")  # name, packs, segments, chunks, digest of the digests
+_MAGIC: Final = b"OVLCHIDX"
+_VERSION: Final = 3
+_HEAD_DIGEST_BYTES: Final = 32
+_SHARE: Final = 4  # a part is merged into the one before it unless it is so many times smaller
+_WRITE_BYTES: Final = 4 << 20
+_MERGED_AT_ONCE: Final = 1 << 22  # keys
+
+
+class _Stated(NamedTuple):
+    """What the head says of a part."""
+
+    name: str
+    counts: tuple[int, ...]
+    digest: bytes
+
+
+@final
+class IndexHint:
+    """The saved chunk index of one name."""
+
+    def __init__(self, files: Files, name: str, *, folder: Path | None) -> None:
+        """Prepare to save and load.
+
+        Args:
+            files: Where it lies.
+            name: Of the head; those of the parts begin with it.
+            folder: The path of `files`, for what is larger than memory; None reads all of it.
+        """
+        self._files, self._name, self._folder = files, name, folder
+
+    def load(self, repository_id: RepositoryId) -> ChunkIndex:
+        """Return the index that was saved; its files stay in use, whatever becomes of their names.
+
+        Raises:
+            ObjectAbsent: None was saved.
+            IndexHintDamaged: It is damaged, or of another repository or version.
+        """
+        head = self._files.read(self._name)
+        epoch, tip, stated, lost = _decode_head(head, repository_id)
+        parts = [self._open(part) for part in stated]
+        packs = sum(len(part.packs) for part in parts)
+        if len(lost) and int(lost.max()) >= packs:
+            raise IndexHintDamaged(check="a lost pack that is not there")
+        index = ChunkIndex.of_parts(repository_id, parts, lost=lost, scratch=self._folder)
+        index.epoch = epoch
+        index.tip = PointId(str(uuid.UUID(bytes=tip))) if any(tip) else None
+        return index
+
+    def save(self, index: ChunkIndex) -> None:
+        """Save the index, durably; whoever wants to add more to it loads it again.
+
+        Raises:
+            IndexHintDamaged: Rows of it are not as they were written; what was saved before stays.
+            OutOfSpace: What was saved before stays.
+        """
+        assert not index.is_saved, "its parts may be gone since"
+        if index.is_damaged:
+            raise IndexHintDamaged(check="rows that were looked up")
+        new = index.new_part()
+        parts = [*index.parts, new] if len(new.packs) else list(index.parts)
+        stated: list[_Stated] = []
+        for group in _groups(parts):
+            if len(group) == 1 and group[0].name:
+                stated.append(_Stated(group[0].name, _counts(group), group[0].digest))
+            else:
+                stated.append(self._write(group))
+        self._files.write(self._name, _encode_head(index, stated))
+        self._remove_parts({self._part_name(part.name) for part in stated})
+        index.is_changed, index.is_saved = False, True
+
+    def drop(self) -> None:
+        """Forget, durably, what was saved."""
+        self._files.delete(self._name)
+        self._remove_parts(set())
+
+    def _open(self, stated: _Stated) -> IndexPart:
+        try:
+            data = self._data(stated.name)
+        except ObjectAbsent:
+            raise IndexHintDamaged(check="a part is missing") from None
+        tables = list(zip(stated.counts, ROW_DTYPES, strict=True))
+        at = sum(count * dtype.itemsize for count, dtype in tables)
+        if len(data) != at + DIGEST_BYTES * sum(blocks_of(count, dtype) for count, dtype in tables):
+            raise IndexHintDamaged(check="wrong length")
+        digests = data[at:]
+        if blake3(digests).digest() != stated.digest:
+            raise IndexHintDamaged(check="checksum")
+        pieces: list[Piece] = []
+        at = digests_at = 0
+        for count, dtype in tables:
+            end = digests_at + DIGEST_BYTES * blocks_of(count, dtype)
+            rows = np.frombuffer(data, dtype, count, at)
+            pieces.append(Piece(rows, digests=digests[digests_at:end]))
+            at, digests_at = at + count * dtype.itemsize, end
+        keys, rows_, packs, segments, chunks = pieces
+        if not packs.is_sound():
+            raise IndexHintDamaged(check="packs")
+        return IndexPart(
+            name=stated.name,
+            digest=stated.digest,
+            keys=keys,
+            rows=rows_,
+            packs=packs,
+            segments=segments,
+            chunks=chunks,
+        )
+
+    def _data(self, name: str) -> memoryview:
+        full = self._part_name(name)
+        if self._folder is None or not self._files.size_bytes(full):
+            return memoryview(self._files.read(full))
+        with (self._folder / full).open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def _write(self, group: Sequence[IndexPart]) -> _Stated:
+        """Write parts as one."""
+        if not all(table.is_sound() for part in group for table in part.tables()):
+            raise IndexHintDamaged(check="rows that were to be merged")
+        file = self._files.create()
+        try:
+            digests = b"".join(_write_table(file, rows) for rows in _joined(group))
+            file.write(digests)
+            name = uuid.uuid4().hex
+            file.publish(self._part_name(name))
+        finally:
+            file.abandon()
+        return _Stated(name, _counts(group), blake3(digests).digest())
+
+    def _remove_parts(self, kept: set[str]) -> None:
+        for info in list(self._files.names(f"{self._name}.")):
+            if info.name not in kept:
+                self._files.delete(info.name)
+
+    def _part_name(self, name: str) -> str:
+        return f"{self._name}.{name}"
+
+
+def _groups(parts: Sequence[IndexPart]) -> list[list[IndexPart]]:
+    """Return the parts, those together that become one."""
+    found: list[list[IndexPart]] = []
+    for part in parts:
+        found.append([part])
+        while len(found) > 1 and _SHARE * _length(found[-1]) > _length(found[-2]):
+            last = found.pop()
+            found[-1] += last
+    return found
+
+
+def _length(group: Iterable[IndexPart]) -> int:
+    return sum(len(part.chunks) + len(part.packs) for part in group)
+
+
+def _joined(group: Sequence[IndexPart]) -> Iterator[Iterable[Records]]:
+    """Yield the rows of each table of what the parts become together, in slices."""
+    runs = [(part.keys.rows, part.rows.rows) for part in group]
+    yield (keys for keys, _ in _merged(runs))
+    yield (rows for _, rows in _merged(runs))
+    yield [part.packs.rows for part in group]
+    yield [part.segments.rows for part in group]
+    yield [part.chunks.rows for part in group]
+
+
+def _merged(
+    runs: Sequence[tuple[NDArray[np.uint64], NDArray[np.uint32]]],
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint32]]]:
+    """Yield sorted keys and their rows, in slices that fit into memory."""
+    if len(runs) == 1:
+        yield runs[0]
+        return
+    longest = max((keys for keys, _ in runs), key=len)
+    starts = [0] * len(runs)
+    for at in range(_MERGED_AT_ONCE, len(longest) + _MERGED_AT_ONCE, _MERGED_AT_ONCE):
+        ends = [len(keys) for keys, _ in runs]
+        if at < len(longest):
+            ends = [int(np.searchsorted(keys, longest[at], side="left")) for keys, _ in runs]
+        spans = [slice(*span) for span in zip(starts, ends, strict=True)]
+        keys = np.concatenate([run[0][span] for run, span in zip(runs, spans, strict=True)])
+        rows = np.concatenate([run[1][span] for run, span in zip(runs, spans, strict=True)])
+        order = np.argsort(keys, kind="stable")  # nearly linear: the runs are sorted already
+        yield keys[order], rows[order]
+        starts = ends
+
+
+def _write_table(file: NewFile, slices: Iterable[Records]) -> bytes:
+    """Write the rows; return the digests of their blocks."""
+    digests: list[bytes] = []
+    block, missing, block_bytes = blake3(), 0, 0
+    for rows in slices:
+        if not block_bytes:
+            block_bytes = missing = rows_per_block(rows.dtype) * rows.dtype.itemsize
+        data = np.ascontiguousarray(rows).view(np.uint8).data if len(rows) else memoryview(b"")
+        for at in range(0, len(data), _WRITE_BYTES):
+            file.write(data[at : at + _WRITE_BYTES])
+        at = 0
+        while at < len(data):
+            taken = min(missing, len(data) - at)
+            block.update(data[at : at + taken])
+            at, missing = at + taken, missing - taken
+            if not missing:
+                digests.append(block.digest(DIGEST_BYTES))
+                block, missing = blake3(), block_bytes
+    if missing < block_bytes:
+        digests.append(block.digest(DIGEST_BYTES))
+    return b"".join(digests)
+
+
+def _counts(group: Iterable[IndexPart]) -> tuple[int, ...]:
+    tables = zip(*(part.tables() for part in group), strict=True)
+    return tuple(sum(map(len, each)) for each in tables)
+
+
+def _encode_head(index: ChunkIndex, parts: Sequence[_Stated]) -> bytes:
+    lost = index.lost_rows()
+    repository = uuid.UUID(index.repository_id).bytes
+    tip = uuid.UUID(index.tip).bytes if index.tip else bytes(16)
+    counts = (len(parts), len(lost))
+    head = _HEAD.pack(_MAGIC, _VERSION, repository, index.epoch, tip, *counts)
+    for part in parts:
+        head += _PART.pack(bytes.fromhex(part.name), *part.counts[2:], part.digest)
+    head += lost.astype("<u4").tobytes()
+    return head + blake3(head).digest()
+
+
+def _decode_head(
+    head: bytes, repository_id: RepositoryId
+) -> tuple[bytes, bytes, list[_Stated], NDArray[np.uint32]]:
+    if len(head) < _HEAD.size + _HEAD_DIGEST_BYTES:
+        raise IndexHintDamaged(check="too short")
+    magic, version, repository, epoch, tip, parts, lost = _HEAD.unpack_from(head)
+    if magic != _MAGIC or version != _VERSION:
+        raise IndexHintDamaged(check="unknown format")
+    if repository != uuid.UUID(repository_id).bytes:
+        raise IndexHintDamaged(check="another repository")
+    lost_at = _HEAD.size + parts * _PART.size
+    if len(head) != lost_at + 4 * lost + _HEAD_DIGEST_BYTES:
+        raise IndexHintDamaged(check="wrong length")
+    if blake3(head[:-_HEAD_DIGEST_BYTES]).digest() != head[-_HEAD_DIGEST_BYTES:]:
+        raise IndexHintDamaged(check="checksum")
+    found: list[_Stated] = []
+    for name, packs, segments, chunks, digest in _PART.iter_unpack(head[_HEAD.size : lost_at]):
+        found.append(_Stated(name.hex(), (chunks, chunks, packs, segments, chunks), digest))
+    return epoch, tip, found, np.frombuffer(head, "<u4", lost, lost_at)

@@ -1,0 +1,382 @@
+"""One source computer, its vault and the vault's keeper, of real parts on disks that may fail."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn, final
+from uuid import UUID
+
+from tests.simulation.actions.model import Model
+from tests.simulation.actions.source import Kept, Source, Tree
+from tests.simulation.actions.steady import SteadyDisk, SteadyRandom
+from tests.support.backed_up import PASSPHRASE, SMALL_CHUNKS, sample_keyring
+from tests.support.landed import VAULT, Computer, put
+from tests.support.manualclock import ManualClock
+from tests.support.reclaiming import Reclaiming
+from typing_extensions import override
+
+from overland.adapters.folderobjects import FolderObjects
+from overland.agent.backup.run import BackupPlan, back_up
+from overland.agent.backup.upload import Uploader
+from overland.agent.check.run import CheckReport, check
+from overland.agent.connection import Chains, VaultPoint
+from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.reading import ReadKeys, open_keys, open_point
+from overland.agent.points.tree import PointTree
+from overland.agent.repack.run import Workshop
+from overland.agent.repository import Repository
+from overland.agent.sources import LayeredObjects
+from overland.crypto.keyring import encode_keyring
+from overland.crypto.keys import signing_key
+from overland.crypto.sign import public_key
+from overland.errors import ObjectAbsent, RefusedError
+from overland.ports.files import Files
+from overland.ports.objects import Objects
+from overland.ports.progress import NullProgress
+from overland.values import ObjectInfo, PointId, ReplacementId, keyring_name
+from overland.vault import catalog, chains, marks, replacing
+from overland.vault.catalog import CatalogPoint
+from overland.vault.owner import Owner
+
+__all__ = ["Copies", "World"]
+
+_TRIES: Final = 3
+_USABLE: Final = ("available", "waiting-for-seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Registered(Computer):
+    """The computer of the sample keyring, as the cloud knows it."""
+
+    key_bytes: bytes
+
+    @property
+    @override
+    def owner(self) -> Owner:
+        return Owner(
+            source_computer_id=str(UUID(int=1000 + self.number)),
+            repository_id=sample_keyring()[0].repository_id,
+            public_key=self.key_bytes,
+        )
+
+
+@final
+class Copies:
+    """`Objects` that hold true copies of everything, as drives and staging do; only read."""
+
+    def __init__(self, truth: dict[str, bytes]) -> None:
+        self._truth = truth
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._truth[name]
+        except KeyError:
+            raise ObjectAbsent(name) from None
+
+    def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        return self.read(name)[offset : offset + length]
+
+    def blocks(self, name: str) -> Iterator[memoryview]:
+        yield memoryview(self.read(name))
+
+    def head(self, name: str) -> ObjectInfo:
+        return ObjectInfo(name=name, size_bytes=len(self.read(name)))
+
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        names = (name for name in sorted(self._truth) if name.startswith(prefix))
+        return (self.head(name) for name in names if name > start_after)
+
+    def put(self, name: str, *_: object, **__: object) -> NoReturn:
+        raise AssertionError(f"{name} was put to a place that is only read")
+
+    def delete(self, name: str) -> NoReturn:
+        raise AssertionError(f"{name} was deleted from a place that is only read")
+
+
+class World:
+    """Everything that a story acts on."""
+
+    def __init__(self, folder: Path, seed: int, source: Source, *, pack_bytes: int) -> None:
+        self.source, self.model = source, Model()
+        self.folder, self.pack_bytes = folder, pack_bytes
+        self.chance = SteadyRandom(seed)
+        self.clock = ManualClock()
+        self.state, self.spool = SteadyDisk(), SteadyDisk()
+        self.document, self._master, _ = sample_keyring()
+        self._signing = signing_key(self.document, self._master)
+        computer = _Registered(key_bytes=public_key(self._signing))
+        self.cloud = Reclaiming(computer=computer, disk=SteadyDisk(), clock=self.clock)
+        self.prefix = f"{VAULT}/{computer.owner.prefix}"
+        self.last: dict[str, PointId | None] = {}
+        self.made = 0
+        put(self.vault, keyring_name(1), encode_keyring(self.document))
+        self.keys: ReadKeys = open_keys(self.objects(), passphrase=PASSPHRASE)
+        self.begin_agent()
+
+    # -- places ---------------------------------------------------------------------------------
+
+    @property
+    def disk(self) -> SteadyDisk:
+        """The vault's disk."""
+        assert isinstance(self.cloud.disk, SteadyDisk), "of the story's kind"
+        return self.cloud.disk
+
+    @property
+    def vault(self) -> FolderObjects:
+        """The source computer's part of the vault."""
+        return FolderObjects(self.disk, prefix=self.prefix)
+
+    def held(self) -> dict[str, bytes]:
+        """Return all objects of the source computer in the vault."""
+        return {info.name: self.vault.read(info.name) for info in self.vault.names()}
+
+    def objects(self) -> LayeredObjects:
+        return LayeredObjects([("vault", self.vault)])
+
+    def begin_agent(self) -> None:
+        """Start the agent's process on what its disks hold."""
+        self.repository = Repository(
+            repository_id=self.document.repository_id,
+            master_key=self._master,
+            signing_key=self._signing,
+            state=self.state,
+            state_folder=None,
+            random=self.chance,
+        )
+
+    def restart(
+        self, which: str = "", *, cut_at: int | None = None, seed: int = 0, lies: bool = False
+    ) -> None:
+        """Start all computers anew; one disk may fail from now on: `vault`, `state` or `spool`."""
+        failing = {"cut_at": cut_at, "lies": lies}
+        disks = {"vault": self.disk, "state": self.state, "spool": self.spool}
+        again = {
+            name: disk.restart(seed=seed, **(failing if name == which else {}))  # type: ignore[arg-type]  # as named
+            for name, disk in disks.items()
+        }
+        self.cloud.disk, self.state, self.spool = again["vault"], again["state"], again["spool"]
+        self.cloud.engine = self.cloud.engine.restart()
+        self.begin_agent()
+        self.cloud.begin()
+
+    # -- the source computer --------------------------------------------------------------------
+
+    def back_up(
+        self,
+        policy: str,
+        *,
+        full: bool = False,
+        reads_all: bool = False,
+        vault: Objects | None = None,
+        spool: Files | None = None,
+    ) -> PointId | None:
+        """Make a point and have it recorded, as the agent does; None if nothing came of it.
+
+        Raises:
+            OverlandError, OSError: As the data path.
+        """
+        for _ in range(_TRIES):
+            point_id, base, version = self._send(
+                policy, full=full, reads_all=reads_all, vault=vault, spool=spool
+            )
+            if self._publish(policy, point_id, base, version):
+                self.model.take(self.held())
+                self.model.promised[point_id] = self.model.attempts[point_id]
+                return point_id
+        return None
+
+    def _send(
+        self,
+        policy: str,
+        *,
+        full: bool,
+        reads_all: bool,
+        vault: Objects | None,
+        spool: Files | None,
+    ) -> tuple[PointId, PointId | None, int]:
+        with self.cloud.database.begin() as connection:
+            chains.note_grant(connection, self.cloud.owner, at=self.clock.now())
+        known = self.chains()
+        base = None if full else self._usable(self.last.get(policy), known)
+        self.made += 1
+        point_id = PointId(str(UUID(int=0x1000 + self.made)))
+        self.model.attempts[point_id] = dict(self.source.tree)
+        plan = BackupPlan(
+            point_id=point_id,
+            kind="incremental" if base else "full",
+            seed_id=None,
+            base=base,
+            roots=(self.source.folder,),
+            include=(),
+            exclude=(),
+            one_file_system=True,
+            never_enter=(),
+            policy=policy,
+            host="source",
+            sizes=SMALL_CHUNKS,
+            pack_bytes=self.pack_bytes,
+            workers=1,
+            reads_all=reads_all,
+        )
+        spool = spool or self.spool
+        with Uploader(vault or self.vault, spool, clock=self.clock) as uploader:
+            uploader.resume()
+            back_up(
+                plan,
+                repository=self.repository,
+                out=spool,
+                clock=self.clock,
+                progress=NullProgress(),
+                stored=[vault or self.vault],
+                on_published=uploader.submit,
+                acknowledge=uploader.drain,
+            )
+        self.last[policy] = point_id
+        return point_id, base, known.chain_version
+
+    def _publish(self, policy: str, point_id: PointId, base: PointId | None, version: int) -> bool:
+        point = self._record(policy, point_id, version)
+        if point is not None and point.state != "incomplete":
+            return True
+        self.last[policy] = base
+        if point is not None:
+            self.mark(point_id)
+        return False
+
+    @staticmethod
+    def _usable(base: PointId | None, known: Chains) -> PointId | None:
+        rows = {point.point_id: point for point in known.points}
+        while base in rows and rows[base].state not in _USABLE:
+            above = rows.pop(base).base
+            base = None if above is None else PointId(above)
+        return base
+
+    def workshop(self) -> Workshop:
+        return Workshop(
+            repository=self.repository,
+            keys=self.keys,
+            vault=self.vault,
+            keeper=self,
+            spool=self.spool,
+            scratch=None,
+            clock=self.clock,
+            progress=NullProgress(),
+            pack_bytes=self.pack_bytes,
+        )
+
+    def check(self, *, with_keys: bool = True) -> CheckReport:
+        return check(
+            self.vault,
+            progress=NullProgress(),
+            keys=self.keys if with_keys else None,
+            signing_public_key=self.keys.signing_public_key,
+            reclaimed={row.point_id for row in self.rows() if row.reclaimed_at is not None},
+            workers=1,
+        )
+
+    def read(self, point_id: PointId) -> Tree:
+        """Return what a point gives back; raises if anything of it cannot be read."""
+        objects = self.objects()
+        store = ChunkStore(objects, self.keys)
+        store.open_index()
+        tree = PointTree(open_point(objects, self.keys, point_id), store)
+        found: Tree = {}
+        root = str(self.source.folder).encode() + b"/"
+        for step in tree.walk():
+            entry = step.entry
+            if step.action != "entry" or entry is None:
+                continue
+            content = entry.target
+            if entry.kind == "file":
+                ids = tree.content_ids(entry)
+                content = b"".join(bytes(part) for some in ids for part in store.read(some))
+            path = step.path.removeprefix(root).decode()
+            found[path] = Kept(entry.kind, content, entry.mtime_ns)
+        return found
+
+    # -- the cloud, as `overland.cloud` composes it ---------------------------------------------
+
+    def rows(self) -> list[CatalogPoint]:
+        with self.cloud.database.begin() as connection:
+            return self.cloud.listed(connection)
+
+    def chains(self) -> Chains:
+        with self.cloud.database.begin() as connection:
+            fence = chains.read_fence(connection, self.cloud.owner)
+            listed = self.cloud.listed(connection)
+        return Chains(
+            chain_version=fence.version,
+            points=tuple(_row(point) for point in listed),
+            replacements=tuple(fence.accepted),
+        )
+
+    def accept_replacement(self, replacement_id: str, *, chain_version: int) -> int:
+        wanted = ReplacementId(replacement_id)
+        version = self.cloud.accept(wanted, chain_version=chain_version)
+        self.model.take(self.held())
+        self.model.accept(replacement_id)  # from here on it counts, whatever is cut off
+        replacing.keep_copy(self.cloud.store, self.cloud.owner, wanted)
+        return version
+
+    def _record(self, policy: str, point_id: PointId, version: int) -> CatalogPoint | None:
+        owner, database = self.cloud.owner, self.cloud.database
+        with database.begin() as connection:
+            fence = chains.read_fence(connection, owner)
+        finding = catalog.inspect(
+            self.cloud.store,
+            fence=fence,
+            point_id=point_id,
+            replacements=replacing.load_accepted(self.cloud.store, fence),
+        )
+        is_stale = finding.names_replaced or (
+            finding.public.base is not None and version < fence.replaced_at_version
+        )
+        with database.begin() as connection:
+            if is_stale:
+                catalog.reject(connection, finding, at=self.clock.now())
+                return None
+            point = catalog.record(connection, finding, at=self.clock.now())
+            marks.set_policy(connection, point, _policy_id(policy), owner)
+            return point
+
+    def mark(self, point_id: PointId) -> bool:
+        """Let a point go, if it may."""
+        return self._marked(point_id, let_go=True)
+
+    def unmark(self, point_id: PointId) -> bool:
+        """Take a point back, if it is not too late."""
+        return self._marked(point_id, let_go=False)
+
+    def _marked(self, point_id: PointId, *, let_go: bool) -> bool:
+        at = self.clock.now()
+        with self.cloud.database.begin() as connection:
+            point = self.cloud.point(UUID(point_id).int, connection)
+            try:
+                if let_go:
+                    grace = marks.MIN_GRACE
+                    owner = self.cloud.owner
+                    marks.mark(connection, point, owner=owner, at=at, grace=grace, actor="agent:1")
+                else:
+                    marks.unmark(connection, point, owner=self.cloud.owner, at=at, actor="admin:1")
+            except RefusedError:
+                return False
+        if let_go:
+            self.model.let_go_at.setdefault(point_id, at)
+        else:
+            self.model.let_go_at.pop(point_id, None)
+        return True
+
+
+def _row(point: CatalogPoint) -> VaultPoint:
+    return VaultPoint(
+        point_id=point.point_id,
+        created_at=point.created_at.isoformat(),
+        kind=point.kind,
+        state=point.state if point.reclaimed_at is None else "reclaimed",
+        base=point.base,
+        missing=point.missing,
+    )
+
+
+def _policy_id(policy: str) -> str:
+    return str(UUID(int=sum(policy.encode())))
