@@ -17,7 +17,12 @@ from overland.errors import IntegrityError, TransientError
 
 __all__ = ["NotWhole", "check"]
 
-_WORDS: Final = {"corrupt": "damaged", "missing": "missing", "foreign": "foreign"}
+_WORDS: Final = {
+    "corrupt": "damaged",
+    "missing": "missing",
+    "foreign": "foreign",
+    "replaced": "replaced",
+}
 
 
 class NotWhole(IntegrityError):
@@ -138,6 +143,8 @@ def _lines(report: PlacesReport) -> Iterator[str]:
 
 
 def _next(one: PlacedFinding) -> str:
+    if one.finding.kind == "replaced":
+        return "nothing; other packs stand in for it, and the vault deletes it in time"
     if one.finding.kind == "foreign":
         return "nothing; no object of a repository has this name, and it was not read"
     if one.whole_in is not None:

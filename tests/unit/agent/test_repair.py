@@ -132,6 +132,9 @@ def test_a_lost_pack_of_content_comes_from_the_source(
     assert report.is_whole
     assert report.salvaged_chunks + report.reread_chunks
     vaulted.assert_all_restorable()
+    checked = vaulted.check()
+    assert {one.kind for one in checked.findings} <= {"replaced"}, "it is nobody's loss now"
+    assert checked.is_whole
     vaulted.keeper.reclaim()
     vaulted.assert_all_restorable()
     assert vaulted.check().is_whole

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from overland.agent.check.run import CheckReport, Finding, check
+from overland.agent.check.run import HARMLESS, CheckReport, Finding, check
 from overland.agent.points.reading import ReadKeys
 from overland.agent.sources import ReadOnlySource
 from overland.errors import ObjectAbsent
@@ -39,7 +39,7 @@ class PlacesReport:
     @property
     def is_whole(self) -> bool:
         """Whether every copy of every object is there and whole, and every point restorable."""
-        harmless = all(one.finding.kind == "foreign" for one in self.found)
+        harmless = all(one.finding.kind in HARMLESS for one in self.found)
         return harmless and all(self.checked.restorable.values())
 
 

@@ -5,6 +5,7 @@ that a recovery point names are there.  With the keys every segment is opened, e
 computed, and every point's tree walked to its last chunk.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,7 +36,9 @@ __all__ = ["CheckReport", "Finding", "check"]
 _IN_FLIGHT: Final = 4
 """Objects checked at a time for each worker: enough to keep it busy, and memory is bounded."""
 
-FindingKind = Literal["missing", "corrupt", "foreign"]
+FindingKind = Literal["missing", "corrupt", "foreign", "replaced"]
+HARMLESS: Final = frozenset[FindingKind]({"foreign", "replaced"})
+"""What no recovery point lacks anything by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,8 @@ class Finding:
     """Something that is not right: an object's name, what is wrong, and what it costs.
 
     `missing`: a recovery point needs it and it is not there; `corrupt`: its bytes are not what
-    was written; `foreign`: no object of a repository has such a name.
+    was written; `foreign`: no object of a repository has such a name; `replaced`: its bytes are
+    not what was written, and nothing needs them any more, because other packs stand in for it.
     """
 
     name: str
@@ -68,7 +72,7 @@ class CheckReport:
     @property
     def is_whole(self) -> bool:
         """Whether every recovery point can be restored in full, and nothing is damaged."""
-        return all(finding.kind == "foreign" for finding in self.findings) and all(
+        return all(finding.kind in HARMLESS for finding in self.findings) and all(
             self.restorable.values()
         )
 
@@ -130,6 +134,7 @@ class _Check:
         self._points: dict[PointId, PointPublic] = {}
         self._replacements: list[Replacement] = []
         self._bad: set[str] = set()
+        self._needed: set[str] = set()
         self.report = CheckReport(with_keys=keys is not None)
 
     # -- every object ---------------------------------------------------------------------------
@@ -224,6 +229,17 @@ class _Check:
                 continue
             whole = self._has_objects(public)
             self.report.restorable[point_id] = self._has_tree(point_id, whole=whole)
+        self._excuse_replaced()
+
+    def _excuse_replaced(self) -> None:
+        """Call damage by its lesser name where a replacement has made it nobody's loss."""
+        replaced = {name for each in self._replacements for name in each.replaced} - self._needed
+        self.report.findings = [
+            dataclasses.replace(each, kind="replaced")
+            if each.kind == "corrupt" and each.name in replaced
+            else each
+            for each in self.report.findings
+        ]
 
     def _directories(self) -> Iterator[PackDirectory]:
         assert self._keys is not None, "only with keys"
@@ -263,6 +279,7 @@ class _Check:
                 break
             last = self._points[last.base]
         needed = needed_after(named, self._replacements, point_id=public.point_id)
+        self._needed |= needed
         for ref in (listed[name] for name in sorted(needed)):
             whole = self._has(ref.name, ref.size_bytes, ref.sha256) and whole
         return whole
