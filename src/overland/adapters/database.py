@@ -112,8 +112,8 @@ def _migrate(connection: Connection, scripts: ScriptDirectory, path: Path) -> No
     with EnvironmentContext(
         Config(),
         scripts,
-        # As in Alembic's own documentation of EnvironmentContext.
-        fn=lambda revision, _: scripts._upgrade_revs("head", revision),  # noqa: SLF001
+        # Alembic's own documentation of EnvironmentContext calls it so; there is no public name.
+        fn=lambda now, _: scripts._upgrade_revs("head", now),  # noqa: SLF001 - as said above
     ) as environment:
         # SQLite changes tables in transactions; Alembic holds it for a database that cannot.
         environment.configure(connection=connection, transactional_ddl=True)

@@ -93,7 +93,7 @@ class _Display:
 
 def _drawing(console: "Console | None") -> "Progress":
     from rich import progress as rich  # noqa: PLC0415 - not where nothing is drawn
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 - the same
 
     return rich.Progress(
         rich.TextColumn("{task.description}"),

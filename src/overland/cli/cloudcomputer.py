@@ -50,7 +50,7 @@ class ApiClient:
     def __init__(self, http: UrllibHttp) -> None:
         self._http = http
 
-    def ask(self, method: str, path: str, what: str, *, json: object = None) -> Any:  # noqa: ANN401
+    def ask(self, method: str, path: str, what: str, *, json: object = None) -> Any:  # noqa: ANN401 - the JSON of any answer
         """Send a request and return its JSON, of whatever shape: commands print it.
 
         Raises:
@@ -61,7 +61,7 @@ class ApiClient:
         """
         return accept(self._http.request(method, path, json=json), what=what)
 
-    def arm(self, method: str, path: str, what: str, *, json: object = None) -> Any:  # noqa: ANN401
+    def arm(self, method: str, path: str, what: str, *, json: object = None) -> Any:  # noqa: ANN401 - as `ask`
         """Send a request to the resource manager's part of the API; otherwise as `ask`."""
         joint = "&" if "?" in path else "?"
         return self.ask(method, f"{path}{joint}{API_VERSION}", what, json=json)
@@ -170,9 +170,8 @@ def init_cloud(
     Raises:
         CloudInitialised: It exists, and nothing is to be changed.
     """
-    # Most of a second for what no other command needs.
     # Only `init` needs it, and it costs half a second.
-    from overland.adapters.database import open_database  # noqa: PLC0415
+    from overland.adapters.database import open_database  # noqa: PLC0415 - as said above
 
     cloud_home = CloudHome(PosixFiles(folder))
     is_new = not cloud_home.is_initialised()

@@ -123,7 +123,8 @@ class _Btrfs:
 
     def unit_of(self, path: bytes, mount: Mount) -> bytes | None:
         at = path
-        while os.stat(at).st_ino != _SUBVOLUME or not os.path.isdir(at):  # noqa: PTH112, PTH116
+        # Paths are bytes here, which pathlib does not take.
+        while os.stat(at).st_ino != _SUBVOLUME or not os.path.isdir(at):  # noqa: PTH112, PTH116 - so
             if at in {mount.path, b"/"}:
                 return None  # a folder of a subvolume, mounted without its top
             at = at.rpartition(b"/")[0] or b"/"
@@ -134,7 +135,7 @@ class _Btrfs:
         _call(self._programs, unit, "btrfs", "subvolume", "snapshot", "-r", unit, where)
         return where
 
-    def names(self, unit: bytes, mount: Mount, prefix: str) -> list[str]:  # noqa: ARG002
+    def names(self, unit: bytes, mount: Mount, prefix: str) -> list[str]:  # noqa: ARG002 - as ZFS
         found = []
         for name in os.listdir(unit):  # noqa: PTH208 - names as bytes
             is_ours = _is_named_by_us(name, b"." + prefix.encode())
@@ -142,7 +143,7 @@ class _Btrfs:
                 found.append(name[1:].decode())
         return found
 
-    def remove(self, unit: bytes, mount: Mount, name: str) -> None:  # noqa: ARG002
+    def remove(self, unit: bytes, mount: Mount, name: str) -> None:  # noqa: ARG002 - as ZFS needs it
         where = _below(unit, b"." + name.encode())
         shown = _call(self._programs, unit, "btrfs", "property", "get", "-ts", where, "ro")
         if shown.strip() != b"ro=true":

@@ -75,7 +75,7 @@ def _fill(connection: Connection, tables: MetaData, *names: str) -> None:
             for column in table.columns
             if not isinstance(column.type, Integer | Boolean)
         }
-        row |= {c.name: 0 for c in table.columns if isinstance(c.type, Integer | Boolean)}  # type: ignore[misc]
+        row |= {c.name: 0 for c in table.columns if isinstance(c.type, Integer | Boolean)}  # type: ignore[misc] # a column's type is untyped
         connection.execute(insert(table).values(**row))
 
 
