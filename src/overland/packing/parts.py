@@ -1,7 +1,7 @@
 """The rows of a chunk index, and the parts that it is saved in."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,7 +22,13 @@ SEGMENT_ROW: Final = np.dtype(
     ]
 )
 PACK_ROW: Final = np.dtype([("id", "u1", (32,)), ("size_bytes", "<u8"), ("lost", "<u8")])
-ROW_DTYPES: Final = (np.dtype("<u8"), np.dtype("<u4"), PACK_ROW, SEGMENT_ROW, CHUNK_ROW)
+ROW_DTYPES: Final[tuple[np.dtype[Any], ...]] = (
+    np.dtype("<u8"),
+    np.dtype("<u4"),
+    PACK_ROW,
+    SEGMENT_ROW,
+    CHUNK_ROW,
+)
 """Of the tables of an `IndexPart`, in their order."""
 
 
