@@ -72,16 +72,10 @@ class Overland:
             folder.mkdir(parents=True)
         passphrase = place.home / "passphrase"
         passphrase.write_text(_PASSPHRASE + "\n")
-        settings = place.home / "publish.settings"
-        settings.touch()
         kit = place.home / "kit"
-        policy = ["policy", "create", _POLICY, "--source", str(place.source)]
-        policy += ["--offline", "--staging", str(staging), "--publish-settings", str(settings)]
-        policy += ["--job-name", "bench-job", "--storage-account", "bench", "--container", "seeds"]
-        policy += ["--subscription", "11111111-2222-4333-8444-555555555555"]
-        policy += ["--mean-chunk-kib", str(place.mean_chunk_kib)]
+        policy = ("create", _POLICY, place.source, staging, str(place.mean_chunk_kib))
         init = ["agent", "init", "--passphrase-file", str(passphrase), "--recovery-kit", str(kit)]
-        return [self._cli(place, *init), self._cli(place, *policy)]
+        return [self._cli(place, *init), self._agent(place, *policy)]
 
     def command(self, step: Step, place: Place) -> Command:
         """Run the program; backups by `bench/agentrun.py`, which does without the cloud."""
@@ -91,9 +85,9 @@ class Overland:
             case "list":
                 return self._cli(place, "points", "list", *layers)
             case "first":
-                return self._agent(place, "stage", vault)
+                return self._agent(place, "stage", _POLICY, vault)
             case "unchanged" | "incremental":
-                return self._agent(place, "send", vault)
+                return self._agent(place, "send", _POLICY, vault)
             case "restore":
                 target = str(place.restored)
                 return self._cli(place, "restore", "newest", "--target", target, *layers)
@@ -103,9 +97,9 @@ class Overland:
     def _repositories(self, place: Place) -> tuple[Path, Path]:
         return place.repository / "staging", place.repository / "vault"
 
-    def _agent(self, place: Place, what: str, vault: Path) -> Command:
+    def _agent(self, place: Place, *arguments: str | Path) -> Command:
         program = _ROOT / "bench" / "agentrun.py"
-        return self._command(place, sys.executable, program, what, _POLICY, vault)
+        return self._command(place, sys.executable, program, *arguments)
 
     def _cli(self, place: Place, *arguments: str) -> Command:
         return self._command(place, sys.executable, "-m", "overland", *arguments)

@@ -29,7 +29,8 @@ from overland.seeding.copying import ObjectCopier
 from overland.seeding.drive import MANIFEST_XML, begin_drive, manifest_hash, object_path, seal_drive
 from overland.seeding.ledger import Ledger
 from overland.station.connection import StationDrive, StationJob
-from overland.station.opening import DriveRejected, check_drive
+from overland.station.manifestfile import DriveRejected
+from overland.station.opening import check_drive
 
 __all__ = ["NOT_NOTICED", "Kind", "code_of", "local_kinds", "vault_kinds"]
 

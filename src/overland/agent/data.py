@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 
-from overland.agent.backup.estimate import selected_bytes
+from overland.agent.backup.estimate import Estimate, selected_bytes
 from overland.agent.backup.roots import checked_sources
 from overland.agent.backup.run import BackupPlan, BackupResult, back_up
 from overland.agent.backup.upload import Uploader
@@ -91,6 +91,12 @@ class LocalDataPath:
             state=files_of(str(state_folder)),
             state_folder=state_folder,
         )
+
+    def estimate(self, policy: Policy) -> Estimate:
+        """Return how much the policy selects now; reads no content."""
+        anyhow = PointId(str(uuid4()))
+        plan = self._plan(policy, kind="full", point_id=anyhow, base=None, seed_id=None)
+        return selected_bytes(plan)
 
     # -- the first copy -------------------------------------------------------------------------
 
@@ -177,7 +183,6 @@ class LocalDataPath:
                     name=info.name,
                     size_bytes=len(data),
                     sha256=hashlib.sha256(data).hexdigest(),
-                    md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
                 )
             )
         return copied
@@ -189,14 +194,10 @@ class LocalDataPath:
         result: BackupResult,
         keyrings: list[ManifestObject],
     ) -> SeedManifest:
-        objects = list(keyrings)
-        for made in result.objects:
-            assert made.md5 is not None, "seeds are made with the MD5 that drives need"
-            objects.append(
-                ManifestObject(
-                    name=made.name, size_bytes=made.size_bytes, sha256=made.sha256, md5=made.md5
-                )
-            )
+        made = [
+            ManifestObject(name=found.name, size_bytes=found.size_bytes, sha256=found.sha256)
+            for found in result.objects
+        ]
         return SeedManifest(
             seed_id=seed_id,
             repository_id=self.repository.repository_id,
@@ -204,7 +205,7 @@ class LocalDataPath:
             point_id=result.point_id,
             snapshot_at=result.created_at,
             created_at=self._clock.now(),
-            objects=sorted(objects, key=lambda item: item.name),
+            objects=sorted([*keyrings, *made], key=lambda item: item.name),
         )
 
     def _staged(self, seed: StagedSeed, folder: str) -> Staged:

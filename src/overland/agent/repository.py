@@ -12,8 +12,9 @@ claim too little and never too much; losing them costs time and no data.
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Final, Protocol, final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, final
 
 from overland.crypto.aead import POINT_ROOT, open_once, seal_once
 from overland.crypto.ids import chunk_id
@@ -23,26 +24,35 @@ from overland.crypto.sign import public_key, sign, verify
 from overland.errors import ObjectAbsent, ObjectCorrupt
 from overland.events import Log
 from overland.format import point as point_format
-from overland.format.index import IndexTables, PackDirectory
 from overland.format.point import ParsedPoint, PointPublic, PointRoot
 from overland.format.replacement import REPLACEMENT_PURPOSE, Replacement, encode_replacement
 from overland.format.signed import encode_signed
-from overland.packing.hints import IndexHint
-from overland.packing.index import ChunkIndex, IndexHintDamaged
-from overland.packing.reader import OpenPack, PackReader, RangeReader
+from overland.packing.chainindex import ChainIndex
+from overland.packing.head import (
+    IndexHintDamaged,
+    encode_head,
+    read_head,
+    read_pack_ids,
+)
 from overland.ports.files import Files
-from overland.sealing.indexfile import open_tables, seal_index
-from overland.sealing.seal import PackSeal, open_pack
 from overland.source.changes import ChangeCache
 from overland.source.chunker import Chunker, Sizes
 from overland.values import (
     ObjectInfo,
     PackId,
+    PointId,
     RepositoryId,
     point_name,
 )
 
-__all__ = ["ObjectReader", "Random", "Repository", "changes_name", "pack_id_of"]
+if TYPE_CHECKING:
+    from overland.format.index import IndexTables, PackDirectory
+    from overland.packing.hints import IndexHint
+    from overland.packing.index import ChunkIndex
+    from overland.packing.reader import OpenedPack, PackReader, RangeReader
+    from overland.sealing.seal import PackSeal
+
+__all__ = ["ObjectReader", "Random", "Repository", "SavedChain", "changes_name", "pack_id_of"]
 
 _INDEX: Final = "chunks"
 _CHANGES: Final = "changes"
@@ -53,8 +63,19 @@ Random = Callable[[int], bytes]
 log = Log()
 
 
-class ObjectReader(RangeReader, Protocol):
-    """What of `Files` and `Objects` is needed to look for objects and to read them."""
+class ObjectReader(Protocol):
+    """What of `Files` and `Objects` is needed to look for objects and to read them.
+
+    It is a `RangeReader` too.
+    """
+
+    def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer only at the end.
+
+        Raises:
+            ObjectAbsent: There is no such object.
+        """
+        ...
 
     def read(self, name: str) -> bytes:
         """Return a whole object; for small ones.
@@ -67,6 +88,14 @@ class ObjectReader(RangeReader, Protocol):
     def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose name starts with `prefix`, sorted by name."""
         ...
+
+
+class SavedChain(NamedTuple):
+    """The index that a policy's last run saved: its newest point, its packs, and the rest."""
+
+    tip: PointId | None
+    pack_ids: AbstractSet[PackId]
+    chain: ChainIndex
 
 
 @final
@@ -105,7 +134,6 @@ class Repository:
         self._indexes = master_key.subkey(Purpose.INDEX)
         self._points = master_key.subkey(Purpose.POINT)
         self._cuts = master_key.subkey(Purpose.CHUNKER)
-        self.open_pack: OpenPack = open_pack(self._segments, repository_id=repository_id)
 
     # -- chunks, packs, indexes, points ---------------------------------------------------------
 
@@ -117,12 +145,28 @@ class Repository:
         """Return a chunker with this repository's secret, for one thread."""
         return Chunker(sizes, secret=self._cuts.reveal())
 
-    def new_pack(self) -> PackSeal:
+    def new_pack(self) -> "PackSeal":
         """Return the cipher of a new pack, with a fresh salt."""
+        from overland.sealing.seal import PackSeal
+
         return PackSeal(self._segments, repository_id=self.repository_id, salt=self.random(32))
 
-    def reader(self, objects: RangeReader, index: ChunkIndex, *, workers: int = 2) -> PackReader:
+    def open_pack(self, header: bytes, name: str) -> "OpenedPack":
+        """Return what opens the sealed parts of a pack.
+
+        Raises:
+            ObjectCorrupt: The header is damaged, or names another repository.
+        """
+        from overland.sealing.seal import open_pack
+
+        return open_pack(self._segments, repository_id=self.repository_id)(header, name)
+
+    def reader(
+        self, objects: "RangeReader", index: "ChunkIndex", *, workers: int = 2
+    ) -> "PackReader":
         """Return a reader of the chunks that `index` knows; use it as a context manager."""
+        from overland.packing.reader import PackReader
+
         return PackReader(
             objects,
             index,
@@ -131,18 +175,22 @@ class Repository:
             workers=workers,
         )
 
-    def seal_index(self, packs: list[PackDirectory]) -> bytes:
+    def seal_index(self, packs: "list[PackDirectory]") -> bytes:
         """Return an index file that describes these packs."""
+        from overland.sealing.indexfile import seal_index
+
         return seal_index(
             self._indexes, packs, repository_id=self.repository_id, salt=self.random(32)
         )
 
-    def open_index(self, data: bytes, *, name: str) -> IndexTables:
+    def open_index(self, data: bytes, *, name: str) -> "IndexTables":
         """Return what an index file says.
 
         Raises:
             IntegrityError: It is damaged, or another repository's.
         """
+        from overland.sealing.indexfile import open_tables
+
         return open_tables(self._indexes, data, repository_id=self.repository_id, name=name)
 
     def seal_point(self, public: PointPublic, root: PointRoot) -> bytes:
@@ -233,7 +281,7 @@ class Repository:
         """Remember, durably, that the recovery point is safe and the hints are saved."""
         self.state.delete(_name(_UNFINISHED, policy))
 
-    def save_index(self, policy: str, index: ChunkIndex) -> None:
+    def save_index(self, policy: str, index: "ChunkIndex") -> None:
         """Save the index of a policy's chain, if it has changed.
 
         Only when what it names is safely stored: the next run relies on it.  One that turned out
@@ -248,12 +296,27 @@ class Repository:
             log.warning("index_hint.left_aside", problem=error.check)
             hint.drop()
 
+    def save_chain(self, policy: str, chain: ChainIndex, *, tip: PointId) -> None:
+        """Save the index of a policy's chain, whose newest point is `tip` now; see `save_index`."""
+        index = chain.loaded
+        if index is not None:
+            index.tip, index.is_changed = tip, True
+            self.save_index(policy, index)
+            return
+        # Nobody has asked for a chunk, so its parts are what they were.
+        name = _name(_INDEX, policy)
+        head = read_head(self.state, name, repository_id=self.repository_id)
+        data = encode_head(head._replace(tip=tip), repository_id=self.repository_id)
+        self.state.write(name, data)
+
     def changes(self, policy: str | None) -> ChangeCache:
         """Return what the last run of a policy saw; nothing, without a policy."""
         return ChangeCache(self.state, None if policy is None else changes_name(policy))
 
-    def new_index(self) -> ChunkIndex:
+    def new_index(self) -> "ChunkIndex":
         """Return an empty index, for a chain of points that begins."""
+        from overland.packing.index import ChunkIndex
+
         return ChunkIndex(self.repository_id, scratch=self.scratch)
 
     def forget_packs(self, policy: str, pack_ids: Iterable[PackId]) -> int:
@@ -277,7 +340,26 @@ class Repository:
         self._index_hint(policy).drop()
         self.state.delete(changes_name(policy))
 
-    def saved_index(self, policy: str) -> ChunkIndex | None:
+    def saved_chain(self, policy: str) -> SavedChain | None:
+        """Return the index that the policy's last run saved, to be loaded when it is needed.
+
+        None if there is none, or if what can be known without loading it is damaged.
+        """
+        name = _name(_INDEX, policy)
+        try:
+            head = read_head(self.state, name, repository_id=self.repository_id)
+            pack_ids = read_pack_ids(self.state, name, head)
+        except ObjectAbsent:
+            return None
+        except IndexHintDamaged as error:
+            log.warning("index_hint.left_aside", problem=error.check)
+            return None
+        chain = ChainIndex(
+            lambda: self._index_hint(policy).load(self.repository_id), epoch=head.epoch
+        )
+        return SavedChain(head.tip, pack_ids, chain)
+
+    def saved_index(self, policy: str) -> "ChunkIndex | None":
         """Return the index that the policy's last run saved, if there is one and it is whole."""
         try:
             return self._index_hint(policy).load(self.repository_id)
@@ -287,7 +369,9 @@ class Repository:
             log.warning("index_hint.left_aside", problem=error.check)
             return None
 
-    def _index_hint(self, policy: str) -> IndexHint:
+    def _index_hint(self, policy: str) -> "IndexHint":
+        from overland.packing.hints import IndexHint
+
         return IndexHint(self.state, _name(_INDEX, policy), folder=self.scratch)
 
     def _sign_point(self, data: bytes) -> bytes:

@@ -34,7 +34,6 @@ _ALIGNMENT: Final = 512
 _ALIGNED: Final = (".pack", ".index", ".point")
 
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-_Md5 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 _JobName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _Serial = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,64}\Z")]
@@ -52,12 +51,11 @@ class ManifestInvalid(IntegrityError):
 
 
 class ManifestObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One object of a seed; digests are lower-case hexadecimal."""
+    """One object of a seed; its digest is lower-case hexadecimal."""
 
     name: str
     size_bytes: Annotated[int, msgspec.Meta(gt=0, le=1 << 30)]
     sha256: _Sha256
-    md5: _Md5
 
 
 class SeedManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,42 +13,38 @@ A part is its tables (`ROW_DTYPES`), the digests of their blocks, in the same or
 """
 
 import mmap
-import struct
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
 from overland.errors import ObjectAbsent
-from overland.packing.index import ChunkIndex, IndexHintDamaged
+from overland.packing.head import (
+    DIGEST_BYTES,
+    Head,
+    IndexHintDamaged,
+    StatedPart,
+    encode_head,
+    part_name,
+    read_head,
+    rows_per_block,
+    spans_of,
+)
+from overland.packing.index import ChunkIndex
 from overland.packing.parts import ROW_DTYPES, IndexPart
-from overland.packing.tables import DIGEST_BYTES, Piece, Records, blocks_of, rows_per_block
+from overland.packing.tables import Piece, Records
 from overland.ports.files import Files, NewFile
-from overland.values import PointId, RepositoryId
+from overland.values import RepositoryId
 
 __all__ = ["IndexHint"]
 
-# Magic, version, repository, epoch, tip, and how many parts and lost packs follow.
-_HEAD: Final = struct.Struct("<8sI16s16s16sII")
-_PART: Final = struct.Struct("<16sQQQ32s")  # name, packs, segments, chunks, digest of the digests
-_MAGIC: Final = b"OVLCHIDX"
-_VERSION: Final = 3
-_HEAD_DIGEST_BYTES: Final = 32
 _SHARE: Final = 4  # a part is merged into the one before it unless it is so many times smaller
 _WRITE_BYTES: Final = 4 << 20
 _MERGED_AT_ONCE: Final = 1 << 22  # keys
-
-
-class _Stated(NamedTuple):
-    """What the head says of a part."""
-
-    name: str
-    counts: tuple[int, ...]
-    digest: bytes
 
 
 @final
@@ -72,15 +68,11 @@ class IndexHint:
             ObjectAbsent: None was saved.
             IndexHintDamaged: It is damaged, or of another repository or version.
         """
-        head = self._files.read(self._name)
-        epoch, tip, stated, lost = _decode_head(head, repository_id)
-        parts = [self._open(part) for part in stated]
-        packs = sum(len(part.packs) for part in parts)
-        if len(lost) and int(lost.max()) >= packs:
-            raise IndexHintDamaged(check="a lost pack that is not there")
+        head = read_head(self._files, self._name, repository_id=repository_id)
+        parts = [self._open(part) for part in head.parts]
+        lost = np.array(head.lost, np.uint32)
         index = ChunkIndex.of_parts(repository_id, parts, lost=lost, scratch=self._folder)
-        index.epoch = epoch
-        index.tip = PointId(str(uuid.UUID(bytes=tip))) if any(tip) else None
+        index.epoch, index.tip = head.epoch, head.tip
         return index
 
     def save(self, index: ChunkIndex) -> None:
@@ -95,13 +87,14 @@ class IndexHint:
             raise IndexHintDamaged(check="rows that were looked up")
         new = index.new_part()
         parts = [*index.parts, new] if len(new.packs) else list(index.parts)
-        stated: list[_Stated] = []
+        stated: list[StatedPart] = []
         for group in _groups(parts):
             if len(group) == 1 and group[0].name:
-                stated.append(_Stated(group[0].name, _counts(group), group[0].digest))
+                stated.append(StatedPart(group[0].name, _counts(group), group[0].digest))
             else:
                 stated.append(self._write(group))
-        self._files.write(self._name, _encode_head(index, stated))
+        head = Head(index.epoch, index.tip, stated, index.lost_rows().tolist())
+        self._files.write(self._name, encode_head(head, repository_id=index.repository_id))
         self._remove_parts({self._part_name(part.name) for part in stated})
         index.is_changed, index.is_saved = False, True
 
@@ -110,25 +103,20 @@ class IndexHint:
         self._files.delete(self._name)
         self._remove_parts(set())
 
-    def _open(self, stated: _Stated) -> IndexPart:
+    def _open(self, stated: StatedPart) -> IndexPart:
         try:
             data = self._data(stated.name)
         except ObjectAbsent:
             raise IndexHintDamaged(check="a part is missing") from None
-        tables = list(zip(stated.counts, ROW_DTYPES, strict=True))
-        at = sum(count * dtype.itemsize for count, dtype in tables)
-        if len(data) != at + DIGEST_BYTES * sum(blocks_of(count, dtype) for count, dtype in tables):
+        spans = spans_of(stated.counts)
+        if len(data) != spans[-1].digests_end:
             raise IndexHintDamaged(check="wrong length")
-        digests = data[at:]
-        if blake3(digests).digest() != stated.digest:
+        if blake3(data[spans[0].digests_start :]).digest() != stated.digest:
             raise IndexHintDamaged(check="checksum")
         pieces: list[Piece] = []
-        at = digests_at = 0
-        for count, dtype in tables:
-            end = digests_at + DIGEST_BYTES * blocks_of(count, dtype)
-            rows = np.frombuffer(data, dtype, count, at)
-            pieces.append(Piece(rows, digests=digests[digests_at:end]))
-            at, digests_at = at + count * dtype.itemsize, end
+        for count, dtype, span in zip(stated.counts, ROW_DTYPES, spans, strict=True):
+            rows = np.frombuffer(data, dtype, count, span.start)
+            pieces.append(Piece(rows, digests=data[span.digests_start : span.digests_end]))
         keys, rows_, packs, segments, chunks = pieces
         if not packs.is_sound():
             raise IndexHintDamaged(check="packs")
@@ -149,7 +137,7 @@ class IndexHint:
         with (self._folder / full).open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
-    def _write(self, group: Sequence[IndexPart]) -> _Stated:
+    def _write(self, group: Sequence[IndexPart]) -> StatedPart:
         """Write parts as one."""
         if not all(table.is_sound() for part in group for table in part.tables()):
             raise IndexHintDamaged(check="rows that were to be merged")
@@ -161,7 +149,7 @@ class IndexHint:
             file.publish(self._part_name(name))
         finally:
             file.abandon()
-        return _Stated(name, _counts(group), blake3(digests).digest())
+        return StatedPart(name, _counts(group), blake3(digests).digest())
 
     def _remove_parts(self, kept: set[str]) -> None:
         for info in list(self._files.names(f"{self._name}.")):
@@ -169,7 +157,7 @@ class IndexHint:
                 self._files.delete(info.name)
 
     def _part_name(self, name: str) -> str:
-        return f"{self._name}.{name}"
+        return part_name(self._name, name)
 
 
 def _groups(parts: Sequence[IndexPart]) -> list[list[IndexPart]]:
@@ -224,7 +212,7 @@ def _write_table(file: NewFile, slices: Iterable[Records]) -> bytes:
     block, missing, block_bytes = blake3(), 0, 0
     for rows in slices:
         if not block_bytes:
-            block_bytes = missing = rows_per_block(rows.dtype) * rows.dtype.itemsize
+            block_bytes = missing = rows_per_block(rows.dtype.itemsize) * rows.dtype.itemsize
         data = np.ascontiguousarray(rows).view(np.uint8).data if len(rows) else memoryview(b"")
         for at in range(0, len(data), _WRITE_BYTES):
             file.write(data[at : at + _WRITE_BYTES])
@@ -244,36 +232,3 @@ def _write_table(file: NewFile, slices: Iterable[Records]) -> bytes:
 def _counts(group: Iterable[IndexPart]) -> tuple[int, ...]:
     tables = zip(*(part.tables() for part in group), strict=True)
     return tuple(sum(map(len, each)) for each in tables)
-
-
-def _encode_head(index: ChunkIndex, parts: Sequence[_Stated]) -> bytes:
-    lost = index.lost_rows()
-    repository = uuid.UUID(index.repository_id).bytes
-    tip = uuid.UUID(index.tip).bytes if index.tip else bytes(16)
-    counts = (len(parts), len(lost))
-    head = _HEAD.pack(_MAGIC, _VERSION, repository, index.epoch, tip, *counts)
-    for part in parts:
-        head += _PART.pack(bytes.fromhex(part.name), *part.counts[2:], part.digest)
-    head += lost.astype("<u4").tobytes()
-    return head + blake3(head).digest()
-
-
-def _decode_head(
-    head: bytes, repository_id: RepositoryId
-) -> tuple[bytes, bytes, list[_Stated], NDArray[np.uint32]]:
-    if len(head) < _HEAD.size + _HEAD_DIGEST_BYTES:
-        raise IndexHintDamaged(check="too short")
-    magic, version, repository, epoch, tip, parts, lost = _HEAD.unpack_from(head)
-    if magic != _MAGIC or version != _VERSION:
-        raise IndexHintDamaged(check="unknown format")
-    if repository != uuid.UUID(repository_id).bytes:
-        raise IndexHintDamaged(check="another repository")
-    lost_at = _HEAD.size + parts * _PART.size
-    if len(head) != lost_at + 4 * lost + _HEAD_DIGEST_BYTES:
-        raise IndexHintDamaged(check="wrong length")
-    if blake3(head[:-_HEAD_DIGEST_BYTES]).digest() != head[-_HEAD_DIGEST_BYTES:]:
-        raise IndexHintDamaged(check="checksum")
-    found: list[_Stated] = []
-    for name, packs, segments, chunks, digest in _PART.iter_unpack(head[_HEAD.size : lost_at]):
-        found.append(_Stated(name.hex(), (chunks, chunks, packs, segments, chunks), digest))
-    return epoch, tip, found, np.frombuffer(head, "<u4", lost, lost_at)

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from overland.errors import IntegrityError
 from overland.format.index import IndexTables, PackDirectory, chunk_keys, id_keys
+from overland.packing.head import IndexHintDamaged
 from overland.packing.parts import CHUNK_ROW, PACK_ROW, SEGMENT_ROW, IndexPart
 from overland.packing.tables import Piece, Records, Table
 from overland.values import PackId, PointId, RepositoryId
@@ -24,7 +24,6 @@ __all__ = [
     "PLACE_DTYPE",
     "ChunkIndex",
     "Ids",
-    "IndexHintDamaged",
     "as_ids",
 ]
 
@@ -43,16 +42,6 @@ PLACE_DTYPE: Final = np.dtype(
         ("length", "<u4"),
     ]
 )
-
-
-class IndexHintDamaged(IntegrityError):
-    """The saved index cannot be used; it is rebuilt from the repository."""
-
-    code = "index-hint-damaged"
-
-    def __init__(self, *, check: str) -> None:
-        super().__init__(f"the saved chunk index is damaged: {check}; it will be rebuilt")
-        self.check = check
 
 
 class _Run(NamedTuple):
@@ -178,6 +167,11 @@ class ChunkIndex:
             if not len(open_):
                 break
         return rows
+
+    def unknown(self, joined: bytes) -> list[int]:
+        """Return the positions of the ids, laid end to end, whose chunks are not stored."""
+        found: list[int] = np.flatnonzero(self.lookup(as_ids(joined)) < 0).tolist()
+        return found
 
     def places(self, rows: NDArray[np.int64]) -> Records:
         """Return `PLACE_DTYPE` records for rows that `lookup` found.

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from overland.format.pack import CHUNK_DTYPE
+from overland.packing.head import ROW_BYTES
 from overland.packing.tables import Piece
 
 __all__ = ["CHUNK_ROW", "PACK_ROW", "ROW_DTYPES", "SEGMENT_ROW", "IndexPart"]
@@ -30,6 +31,7 @@ ROW_DTYPES: Final[tuple[np.dtype[Any], ...]] = (
     CHUNK_ROW,
 )
 """Of the tables of an `IndexPart`, in their order."""
+assert tuple(dtype.itemsize for dtype in ROW_DTYPES) == ROW_BYTES, "as they are measured in a file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

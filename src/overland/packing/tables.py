@@ -18,27 +18,15 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-__all__ = ["DIGEST_BYTES", "Piece", "Records", "Table", "blocks_of", "rows_per_block"]
+from overland.packing.head import DIGEST_BYTES, blocks_of, rows_per_block
+
+__all__ = ["Piece", "Records", "Table"]
 
 Records = NDArray[Any]  # structured arrays: numpy has no static type for their fields
-DIGEST_BYTES: Final = 16
-"""Of a block; what must not be forged here is a file of our own, against a disk that errs."""
-
 _FIRST_ROWS: Final = 4096
-_BLOCK_BYTES: Final = 16 << 10  # 4 microseconds to verify
 _UNKNOWN: Final = 0
 _SOUND: Final = 1
 _DAMAGED: Final = 2
-
-
-def rows_per_block(dtype: np.dtype[Any]) -> int:
-    """Return how many rows a block has; the last block of a piece may have fewer."""
-    return _BLOCK_BYTES // dtype.itemsize
-
-
-def blocks_of(count: int, dtype: np.dtype[Any]) -> int:
-    """Return how many blocks so many rows make."""
-    return -(-count // rows_per_block(dtype))
 
 
 @final
@@ -55,9 +43,9 @@ class Piece:
         """
         self.rows = rows
         self._digests = digests
-        self._per_block = rows_per_block(rows.dtype)
+        self._per_block = rows_per_block(rows.dtype.itemsize)
         state = _SOUND if digests is None else _UNKNOWN
-        self._states = np.full(blocks_of(len(rows), rows.dtype), state, np.uint8)
+        self._states = np.full(blocks_of(len(rows), rows.dtype.itemsize), state, np.uint8)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -24,9 +24,7 @@ from overland.packing.tables import Records
 from overland.ports.files import Files, NewFile
 from overland.values import PackId, pack_name
 
-__all__ = ["DEFAULT_PACK_BYTES", "MAX_PACK_CHUNKS", "FinishedPack", "PackWriter"]
-
-DEFAULT_PACK_BYTES: Final = 64 << 20
+__all__ = ["MAX_PACK_CHUNKS", "FinishedPack", "PackWriter"]
 
 MAX_PACK_CHUNKS: Final = 1 << 16
 """A pack of tiny files is closed early, so that its directory stays below 3 MiB."""
@@ -36,10 +34,9 @@ MAX_PACK_CHUNKS: Final = 1 << 16
 class FinishedPack:
     """A whole pack that has no name yet."""
 
-    def __init__(self, file: NewFile, *, directory: PackDirectory, md5: str | None) -> None:
+    def __init__(self, file: NewFile, *, directory: PackDirectory) -> None:
         self._file = file
         self.directory = directory
-        self.md5 = md5
 
     def publish(self) -> None:
         """Make the pack durable under its name.
@@ -59,18 +56,16 @@ class FinishedPack:
 class PackWriter:
     """One pack being written."""
 
-    def __init__(self, files: Files, *, header: bytes, with_md5: bool) -> None:
+    def __init__(self, files: Files, *, header: bytes) -> None:
         """Begin a pack with its sealed parts' `header`.
 
         Args:
             files: Where the pack will lie.
             header: The encoded header (`HEADER_BYTES`).
-            with_md5: Whether the MD5 is wanted too, as for packs that travel on drives.
         """
         assert len(header) == HEADER_BYTES, "the encoded header"
         self._file = files.create()
         self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False) if with_md5 else None
         self._segments: list[tuple[int, int, int, int]] = []
         self._chunks: list[Records] = []
         self.chunk_count = 0
@@ -126,8 +121,7 @@ class PackWriter:
             pack_bytes=self.size_bytes,
             directory=directory,
         )
-        md5 = self._md5.hexdigest() if self._md5 else None
-        return FinishedPack(self._file, directory=described, md5=md5)
+        return FinishedPack(self._file, directory=described)
 
     def abandon(self) -> None:
         """Forget the pack."""
@@ -145,6 +139,4 @@ class PackWriter:
     def _write(self, data: bytes | memoryview) -> None:
         self._file.write(data)
         self._sha256.update(data)
-        if self._md5:
-            self._md5.update(data)
         self.size_bytes += len(data)

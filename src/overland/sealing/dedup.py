@@ -3,17 +3,14 @@
 import threading
 from typing import Protocol, final
 
-import numpy as np
-from numpy.typing import NDArray
-
 __all__ = ["Dedup", "KnownChunks"]
 
 
 class KnownChunks(Protocol):
     """Answers whether chunks are stored; the chunk index does."""
 
-    def lookup(self, ids: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Return a row for each id of shape (n, 32), -1 where the chunk is not stored."""
+    def unknown(self, joined: bytes) -> list[int]:
+        """Return the positions of the ids, laid end to end, whose chunks are not stored."""
         ...
 
 
@@ -36,9 +33,8 @@ class Dedup:
 
         An id that is there twice is new at its first position only.
         """
-        ids = np.frombuffer(joined, np.uint8).reshape(-1, 32)
         with self.lock:
-            unknown = np.flatnonzero(self._known.lookup(ids) < 0).tolist()
+            unknown = self._known.unknown(joined)
             new: list[int] = []
             on_their_way = self._on_their_way
             for position in unknown:
@@ -50,9 +46,8 @@ class Dedup:
 
     def knows_all(self, joined: bytes) -> bool:
         """Return whether all chunks with these ids are stored."""
-        ids = np.frombuffer(joined, np.uint8).reshape(-1, 32)
         with self.lock:
-            return bool((self._known.lookup(ids) >= 0).all())
+            return not self._known.unknown(joined)
 
     def arrived(self, joined: bytes) -> None:
         """Forget ids that the index knows by now; call with `lock` held since it was told."""

@@ -18,7 +18,6 @@ from bisect import bisect_left
 from typing import Final, final
 
 import msgspec
-import numpy as np
 from blake3 import blake3
 
 from overland.errors import ObjectAbsent
@@ -180,9 +179,10 @@ class ChangeCacheWriter:
             name: Of the cache.
             epoch: Of the chunk index that knows all chunks named in the blocks.
         """
-        keys = np.frombuffer(self._keys, np.uint64)
-        order = np.argsort(keys, kind="stable")
-        table = keys[order].tobytes() + np.frombuffer(self._offsets, np.uint64)[order].tobytes()
+        keys, offsets = self._keys, self._offsets
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        table = array("Q", [keys[row] for row in order]).tobytes()
+        table += array("Q", [offsets[row] for row in order]).tobytes()
         trailer = (self._offset, len(keys), epoch, zlib.crc32(table), _MAGIC)
         self._write(table)
         self._write(_TRAILER.pack(*trailer))

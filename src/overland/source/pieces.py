@@ -4,12 +4,12 @@ The pieces together are the file's data, in order, without holes; cuts do not de
 falls into pieces.
 """
 
-import mmap
 import os
 import queue
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from overland.buffers import new_buffer
 from overland.source.chunker import Chunker
 from overland.source.reader import Extents
 
@@ -32,7 +32,7 @@ def new_buffers(count: int, *, chunk_bytes: int) -> "queue.SimpleQueue[memoryvie
     """
     buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
     for _ in range(count):
-        buffers.put(memoryview(mmap.mmap(-1, max(_PIECE_BYTES, 3 * chunk_bytes))))
+        buffers.put(memoryview(new_buffer(max(_PIECE_BYTES, 3 * chunk_bytes))))
     return buffers
 
 

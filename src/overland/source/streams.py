@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, final
 
-import numpy as np
-
 from overland.errors import RefusedError
 from overland.ports.programs import Running
 from overland.source.chunker import Chunker
@@ -32,6 +30,7 @@ __all__ = [
 ]
 
 _ZERO_BLOCK: Final = 64 << 10
+_ZEROS: Final = bytes(_ZERO_BLOCK)
 _READ_BYTES: Final = 1 << 20
 
 MAX_EXTENTS: Final = 1 << 19
@@ -188,7 +187,7 @@ class DeviceReader:
         kept = 0
         for at in range(0, len(data), _ZERO_BLOCK):
             block = data[at : at + _ZERO_BLOCK]
-            if len(self._extents) < MAX_EXTENTS and not np.frombuffer(block, np.uint8).any():
+            if len(self._extents) < MAX_EXTENTS and block.tobytes() == _ZEROS[: len(block)]:
                 continue
             if kept != at:
                 data[kept : kept + len(block)] = block

@@ -6,17 +6,20 @@ or copied.  Where it is missing, damaged, or of another chain, the points say wh
 meant and the places say which are there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from overland.agent.points.replacements import read_replacements
 from overland.agent.repository import ObjectReader, Repository, pack_id_of
 from overland.errors import IntegrityError, ObjectAbsent
 from overland.events import Log
-from overland.format.index import PackDirectory
 from overland.format.point import PointPublic
-from overland.packing.index import ChunkIndex
-from overland.packing.reader import read_directory
-from overland.values import PointId, is_object_name, pack_name, point_name
+from overland.packing.chainindex import ChainIndex
+from overland.values import PackId, PointId, is_object_name, pack_name, point_name
+
+if TYPE_CHECKING:
+    from overland.format.index import PackDirectory
+    from overland.packing.index import ChunkIndex
 
 __all__ = ["add_pack", "chain_index", "named_by_points", "rebuild_index", "replaced_names"]
 
@@ -25,7 +28,7 @@ log = Log()
 
 def chain_index(
     repository: Repository, policy: str, *, tip: PointId, stored: Sequence[ObjectReader]
-) -> tuple[ChunkIndex, bool]:
+) -> tuple[ChainIndex, bool]:
     """Return the chunks that the chain of points up to `tip` has stored, and if that is made anew.
 
     Args:
@@ -35,15 +38,15 @@ def chain_index(
         stored: The places where objects of the chain may lie: vault, staging, drives.  Chunks that
             are in none of them count as not stored.
     """
-    index = repository.saved_index(policy)
-    if index is None or index.tip != tip or _is_outdated(index, repository, stored):
-        return rebuild_index(repository, stored, tip=tip), True
-    return index, False
+    saved = repository.saved_chain(policy)
+    if saved is None or saved.tip != tip or _is_outdated(saved.pack_ids, repository, stored):
+        return ChainIndex.of(rebuild_index(repository, stored, tip=tip)), True
+    return saved.chain, False
 
 
 def rebuild_index(
     repository: Repository, stored: Sequence[ObjectReader], *, tip: PointId
-) -> ChunkIndex:
+) -> "ChunkIndex":
     """Make the index of the chain up to `tip` from what `stored` holds.
 
     Known are the packs that points of the chain name and that are there; where a point is in
@@ -65,9 +68,11 @@ def rebuild_index(
     return index
 
 
-def _is_outdated(index: ChunkIndex, repository: Repository, stored: Sequence[ObjectReader]) -> bool:
-    """Return whether the index knows a pack that is in no place, or that others stand in for."""
-    known = {pack_name(pack_id) for pack_id in index.pack_ids()}
+def _is_outdated(
+    pack_ids: Iterable[PackId], repository: Repository, stored: Sequence[ObjectReader]
+) -> bool:
+    """Return whether one of these packs is in no place, or others stand in for it."""
+    known = {pack_name(pack_id) for pack_id in pack_ids}
     there = {info.name for objects in stored for info in objects.names("packs/")}
     gone = known & replaced_names(repository, stored) | (known - there)
     if gone:
@@ -114,9 +119,16 @@ def named_by_points(
 
 
 def add_pack(
-    repository: Repository, objects: ObjectReader, index: ChunkIndex, *, name: str, size_bytes: int
-) -> PackDirectory | None:
+    repository: Repository,
+    objects: ObjectReader,
+    index: "ChunkIndex | ChainIndex",
+    *,
+    name: str,
+    size_bytes: int,
+) -> "PackDirectory | None":
     """Make a pack known by its own directory; return None, and say so, if it is damaged."""
+    from overland.packing.reader import read_directory  # noqa: PLC0415 - loads arrays
+
     try:
         directory = read_directory(
             objects, pack_id_of(name), size_bytes=size_bytes, open_pack=repository.open_pack
@@ -157,7 +169,12 @@ def _public(repository: Repository, objects: ObjectReader, name: str) -> PointPu
 
 
 def _add_described(
-    repository: Repository, objects: ObjectReader, index: ChunkIndex, *, name: str, packs: set[str]
+    repository: Repository,
+    objects: ObjectReader,
+    index: "ChunkIndex",
+    *,
+    name: str,
+    packs: set[str],
 ) -> None:
     try:
         described = repository.open_index(objects.read(name), name=name)

@@ -1,6 +1,7 @@
 """Threads that work from one short queue, and whose failure comes out where work is handed over."""
 
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final, Generic, TypeVar, final
@@ -17,17 +18,20 @@ _PATIENCE_S: Final = 0.2  # how often one who waits looks whether the threads st
 
 @final
 class Crew(Generic[T]):
-    """Runs each body in a thread; a body takes work until there is no more, or fails."""
+    """Runs each body in a thread; a body takes work until there is no more, or fails.
+
+    The threads start with the first piece of work; where there is none, no body runs.
+    """
 
     def __init__(
         self, name: str, bodies: Sequence[Callable[[Take[T]], None]], *, limit: int
     ) -> None:
-        """Start the threads; at most `limit` pieces of work wait for them."""
+        """Have `bodies` for threads; at most `limit` pieces of work wait for them."""
         self._queue: queue.Queue[T | None] = queue.Queue(limit)
         self._pool = ThreadPoolExecutor(len(bodies), thread_name_prefix=name)
-        self._running: list[Future[None]] = [
-            self._pool.submit(body, self._queue.get) for body in bodies
-        ]
+        self._bodies = bodies
+        self._running: list[Future[None]] = []
+        self._starting = threading.Lock()
 
     def hand_over(self, work: T) -> None:
         """Give work to the threads; waits while too much is waiting.
@@ -35,6 +39,7 @@ class Crew(Generic[T]):
         Raises:
             Whatever a thread failed with; the work was not taken.
         """
+        self._start()
         while True:
             self.raise_failure()
             try:
@@ -42,6 +47,11 @@ class Crew(Generic[T]):
             except queue.Full:
                 continue
             return
+
+    def _start(self) -> None:
+        with self._starting:
+            if not self._running:
+                self._running = [self._pool.submit(body, self._queue.get) for body in self._bodies]
 
     def raise_failure(self) -> None:
         """Return if no thread has failed.

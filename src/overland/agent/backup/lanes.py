@@ -1,157 +1,24 @@
-"""From new chunks to published packs: lanes, one for each thread, and one publisher.
+"""From new chunks to finished packs: lanes, one for each thread.
 
 Every lane has its own segment buffer and its own open pack, so that threads do not wait for each
-other; what they finish goes through a short queue to the publisher, which makes it durable,
-tells the index, and tells whoever carries it on.
+other; what they finish goes through a short queue to the publisher.
 """
 
-import hashlib
 from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, final
 
-from overland.agent.backup.crew import Crew, Take
+from overland.agent.backup.publisher import Publisher
 from overland.agent.repository import Repository
-from overland.format.index import MAX_PLAIN_BYTES, PackDirectory, plain_bytes
-from overland.packing.index import ChunkIndex
-from overland.packing.writer import MAX_PACK_CHUNKS, FinishedPack, PackWriter
+from overland.buffers import new_buffer
+from overland.packing.writer import MAX_PACK_CHUNKS, PackWriter
 from overland.ports.files import Files
-from overland.sealing.dedup import Dedup
 from overland.sealing.seal import PackSeal, SegmentSealer
-from overland.values import index_name, pack_name
 
-__all__ = ["SEGMENT_BYTES", "Lane", "OnPublished", "Published", "Publisher"]
+__all__ = ["SEGMENT_BYTES", "Lane"]
 
 SEGMENT_BYTES: Final = 1 << 20
 """Raw length that segments are filled up to: enough to compress well, little for one file."""
-
-_WAITING_PACKS: Final = 2  # finished and not yet durable; each holds a file's buffer
-_INDEX_PLAIN_BYTES: Final = MAX_PLAIN_BYTES // 4  # about 90 GB of mixed data
-_INDEX_PACKS: Final = 64  # so that a kill over a thin line costs the directories of 4 GiB at most
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """An object that a run put into its folder, or found there and took over."""
-
-    name: str
-    size_bytes: int
-    sha256: str
-    md5: str | None
-
-
-OnPublished = Callable[[Published], None]
-"""Called when an object is durable in the run's folder: packs, their index, the point last."""
-
-
-@final
-class Publisher:
-    """Makes packs durable in a thread of its own, and describes them in index files."""
-
-    def __init__(
-        self,
-        *,
-        repository: Repository,
-        index: ChunkIndex,
-        dedup: Dedup,
-        out: Files,
-        on_published: OnPublished,
-        with_md5: bool,
-    ) -> None:
-        self.published: list[Published] = []
-        self._repository, self._index, self._dedup = repository, index, dedup
-        self._out, self._on_published, self._with_md5 = out, on_published, with_md5
-        self._described: list[PackDirectory] = []
-        self._crew = Crew[FinishedPack]("publish-packs", [self._run], limit=_WAITING_PACKS)
-
-    def submit(self, pack: FinishedPack) -> None:
-        """Hand over a finished pack; waits while the medium is behind.
-
-        Raises:
-            Whatever stopped the publisher.
-        """
-        self._crew.hand_over(pack)
-
-    def finish(self) -> None:
-        """Return when all packs and the index files that describe them are durable.
-
-        Raises:
-            Whatever stopped the publisher.
-        """
-        for pack in self._crew.end():
-            pack.abandon()
-        self._crew.raise_failure()
-        self._write_index()
-
-    def stop(self) -> list[FinishedPack]:
-        """End the thread, after a failure; return the packs that it did not publish."""
-        return self._crew.end()
-
-    def take_over(
-        self, found: Published, directory: PackDirectory | None, *, is_local: bool
-    ) -> None:
-        """Count an object that an interrupted run has published among this run's.
-
-        Args:
-            found: The object.
-            directory: For a pack that no index file describes yet.
-            is_local: Whether it lies in this run's folder, and not where it is carried to.
-        """
-        if is_local:
-            self._announce(found)
-        else:
-            self.published.append(found)
-        if directory is not None:
-            self._describe(directory)
-
-    def write(self, name: Callable[[str], str], data: bytes) -> None:
-        """Publish a small object whose name may depend on its SHA-256."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest() if self._with_md5 else None
-        self._out.write(name(sha256), data)
-        self._announce(Published(name=name(sha256), size_bytes=len(data), sha256=sha256, md5=md5))
-
-    def _run(self, take: Take[FinishedPack]) -> None:
-        while (pack := take()) is not None:
-            self._publish(pack)
-
-    def _publish(self, pack: FinishedPack) -> None:
-        directory = pack.directory
-        try:
-            pack.publish()
-        except Exception:
-            pack.abandon()
-            raise
-        with self._dedup.lock:
-            self._index.add(directory)
-            self._dedup.arrived(directory.directory.chunks["id"].tobytes())
-        self._announce(
-            Published(
-                name=pack_name(directory.pack_id),
-                size_bytes=directory.pack_bytes,
-                sha256=directory.pack_id,
-                md5=pack.md5,
-            )
-        )
-        self._describe(directory)
-
-    def _announce(self, published: Published) -> None:
-        self.published.append(published)
-        self._on_published(published)
-
-    def _describe(self, directory: PackDirectory) -> None:
-        if _plain_bytes([*self._described, directory]) > _INDEX_PLAIN_BYTES:
-            self._write_index()
-        self._described.append(directory)
-        if len(self._described) >= _INDEX_PACKS:
-            self._write_index()
-
-    def _write_index(self) -> None:
-        if self._described:
-            self.write(index_name, self._repository.seal_index(self._described))
-            self._described = []
 
 
 @final
@@ -166,16 +33,15 @@ class Lane:
         publisher: Publisher,
         level: int,
         pack_bytes: int,
-        with_md5: bool,
     ) -> None:
         self.new_chunks = 0
         self.new_bytes = 0
         self._repository, self._out, self._publisher = repository, out, publisher
-        self._pack_bytes, self._with_md5 = pack_bytes, with_md5
+        self._pack_bytes = pack_bytes
         self._sealer = SegmentSealer(level=level)
         self._seal: PackSeal | None = None
         self._writer: PackWriter | None = None
-        self._buffer = memoryview(bytearray(SEGMENT_BYTES))
+        self._buffer = memoryview(new_buffer(SEGMENT_BYTES))
         self._filled = 0
         self._ids: list[bytes] = []
         self._lengths: list[int] = []
@@ -239,7 +105,7 @@ class Lane:
     def _append(self, raw: memoryview, ids: list[bytes], lengths: list[int]) -> None:
         if self._writer is None or self._seal is None:
             self._seal = self._repository.new_pack()
-            self._writer = PackWriter(self._out, header=self._seal.header, with_md5=self._with_md5)
+            self._writer = PackWriter(self._out, header=self._seal.header)
         sealed = self._sealer.seal(raw, self._seal)
         self._writer.append(
             sealed.data, raw_bytes=sealed.raw_bytes, codec=sealed.codec, ids=ids, lengths=lengths
@@ -261,11 +127,3 @@ class Lane:
             except Exception:
                 pack.abandon()  # nobody else knows of it
                 raise
-
-
-def _plain_bytes(packs: list[PackDirectory]) -> int:
-    return plain_bytes(
-        packs=len(packs),
-        segments=sum(len(pack.directory.segments) for pack in packs),
-        chunks=sum(len(pack.directory.chunks) for pack in packs),
-    )

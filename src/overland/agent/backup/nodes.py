@@ -5,7 +5,7 @@ from typing import Final, final
 
 from overland.agent.backup.folders import Folder
 from overland.agent.backup.sections import Sections
-from overland.agent.backup.workers import ChunkStore
+from overland.agent.backup.stores import ChunkStore
 from overland.format.tree import decode_node, encode_node
 from overland.source.changes import FolderBlock, fingerprint
 from overland.source.chunker import Chunker

@@ -4,19 +4,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
-from overland.agent.backup.lanes import Published
+from overland.agent.backup.publisher import Published
 from overland.errors import RefusedError
 from overland.format.point import Skipped, Statistics
-from overland.packing.writer import DEFAULT_PACK_BYTES
-from overland.sealing.seal import DEFAULT_LEVEL
 from overland.source.chunker import DEFAULT_SIZES, IMAGE_SIZES, Sizes
 from overland.source.marks import NO_MARKS, Marks
 from overland.source.streams import StreamSource
 from overland.values import PointId, SeedId
 
-__all__ = ["BackupPlan", "BackupResult", "Elsewhere", "RootUnreadable", "SourceFailed"]
+__all__ = [
+    "DEFAULT_LEVEL",
+    "BackupPlan",
+    "BackupResult",
+    "Elsewhere",
+    "RootUnreadable",
+    "SourceFailed",
+]
+
+DEFAULT_LEVEL: Final = 1
+"""Of zstd; on mixed data 0.71 times the time of level 3, for the same size."""
+
+_PACK_BYTES: Final = 64 << 20
 
 Elsewhere = Callable[[bytes, int], bytes | None]
 """Tells where to read what has this full path and inode, if not there: see `SnapshotView`."""
@@ -99,7 +109,7 @@ class BackupPlan:
     image_sizes: Sizes = IMAGE_SIZES
     reads_all: bool = False
     level: int = DEFAULT_LEVEL
-    pack_bytes: int = DEFAULT_PACK_BYTES
+    pack_bytes: int = _PACK_BYTES
     workers: int = 2
     expected_bytes: int | None = None
 
@@ -112,7 +122,7 @@ class BackupResult:
         point_id: Of the point.
         created_at: The instant that it stands for.
         objects: Everything that makes it whole beside its base, in the order of publishing: packs
-            and index files, the point last.  MD5 for seeds only.
+            and index files, the point last.
         statistics: As in the point.
         skipped: What is not in it, and why; at most 50,000, `statistics.skipped` counts them all.
         failed: Those of `skipped` that the plan names: streams, images and files.

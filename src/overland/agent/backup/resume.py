@@ -7,16 +7,19 @@ read, or is not ours, is left where it is and not relied upon.
 
 import hashlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from overland.agent.backup.chain import add_pack, named_by_points
-from overland.agent.backup.lanes import Published, Publisher
+from overland.agent.backup.publisher import Published, Publisher
 from overland.agent.repository import ObjectReader, Repository, pack_id_of
 from overland.errors import IntegrityError
 from overland.events import Log
-from overland.format.index import PackDirectory
-from overland.packing.index import ChunkIndex
+from overland.packing.chainindex import ChainIndex
 from overland.ports.files import Files
 from overland.values import ObjectInfo, PointId, is_object_name, pack_name
+
+if TYPE_CHECKING:
+    from overland.format.index import PackDirectory
 
 __all__ = ["adopt_local", "adopt_stored"]
 
@@ -24,7 +27,7 @@ log = Log()
 
 
 def adopt_local(
-    out: Files, *, repository: Repository, index: ChunkIndex, publisher: Publisher, with_md5: bool
+    out: Files, *, repository: Repository, index: ChainIndex, publisher: Publisher
 ) -> None:
     """Take over the packs and index files of an interrupted run from the run's own folder.
 
@@ -39,8 +42,8 @@ def adopt_local(
     ]
     if not new:
         return
-    packs = _all_checked(out, new, with_md5=with_md5)
-    indexes = _all_checked(out, list(out.names("index/")), with_md5=with_md5)
+    packs = _all_checked(out, new)
+    indexes = _all_checked(out, list(out.names("index/")))
     described: dict[str, PackDirectory] = {}
     for name in list(indexes):
         directories = {str(pack_name(p.pack_id)): p for p in _index_packs(out, name, repository)}
@@ -65,7 +68,7 @@ def adopt_stored(
     stored: ObjectReader,
     *,
     repository: Repository,
-    index: ChunkIndex,
+    index: ChainIndex,
     publisher: Publisher,
     base: PointId | None,
     without: frozenset[str] = frozenset(),
@@ -107,12 +110,11 @@ def adopt_stored(
                 name=info.name,
                 size_bytes=info.size_bytes,
                 sha256=known.pack_id,
-                md5=None,
             )
             publisher.take_over(found, known, is_local=False)
 
 
-def _index_packs(objects: ObjectReader, name: str, repository: Repository) -> list[PackDirectory]:
+def _index_packs(objects: ObjectReader, name: str, repository: Repository) -> "list[PackDirectory]":
     if not is_object_name(name):
         return []
     try:
@@ -122,23 +124,18 @@ def _index_packs(objects: ObjectReader, name: str, repository: Repository) -> li
         return []
 
 
-def _all_checked(
-    out: Files, infos: Iterable[ObjectInfo], *, with_md5: bool
-) -> dict[str, Published]:
-    found = (_checked(out, info.name, info.size_bytes, with_md5=with_md5) for info in infos)
+def _all_checked(out: Files, infos: Iterable[ObjectInfo]) -> dict[str, Published]:
+    found = (_checked(out, info.name, info.size_bytes) for info in infos)
     return {published.name: published for published in found if published is not None}
 
 
-def _checked(out: Files, name: str, size_bytes: int, *, with_md5: bool) -> Published | None:
+def _checked(out: Files, name: str, size_bytes: int) -> Published | None:
     """Return the object with its digests, if its bytes are those that its name promises."""
     if not is_object_name(name):
         return None
     sha256 = hashlib.sha256()
-    md5 = hashlib.md5(usedforsecurity=False) if with_md5 else None
     for block in out.blocks(name):
         sha256.update(block)
-        if md5:
-            md5.update(block)
     if sha256.hexdigest() not in name:
         log.warning("object.left_aside", object=name, problem="its bytes are not its name's")
         return None
@@ -147,5 +144,4 @@ def _checked(out: Files, name: str, size_bytes: int, *, with_md5: bool) -> Publi
         name=name,
         size_bytes=size_bytes,
         sha256=sha256.hexdigest(),
-        md5=md5.hexdigest() if md5 else None,
     )

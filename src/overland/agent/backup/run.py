@@ -8,19 +8,21 @@ import contextlib
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final, final
+from functools import partial
+from typing import TYPE_CHECKING, Final, final
 
 from overland.agent.backup.chain import chain_index, replaced_names
 from overland.agent.backup.counts import Counts
-from overland.agent.backup.lanes import Lane, OnPublished, Published, Publisher
 from overland.agent.backup.nodes import Nodes
 from overland.agent.backup.plan import BackupPlan, BackupResult, RootUnreadable, SourceFailed
+from overland.agent.backup.publisher import OnPublished, Published, Publisher
 from overland.agent.backup.resume import adopt_local, adopt_stored
 from overland.agent.backup.roots import checked_sources, read_sources
 from overland.agent.backup.selection import Selection, identities
 from overland.agent.backup.singles import Singles
+from overland.agent.backup.stores import ChunkStore, load, new_lane
 from overland.agent.backup.walk import BUFFERS, Walk
-from overland.agent.backup.workers import ChunkStore, Workers
+from overland.agent.backup.workers import Workers
 from overland.agent.repository import ObjectReader, Repository, changes_name
 from overland.events import Log
 from overland.format.point import (
@@ -32,8 +34,7 @@ from overland.format.point import (
     Skipped,
     Statistics,
 )
-from overland.packing.index import ChunkIndex
-from overland.packing.writer import FinishedPack
+from overland.packing.chainindex import ChainIndex
 from overland.ports.clock import Clock
 from overland.ports.files import Files
 from overland.ports.progress import Progress
@@ -43,6 +44,9 @@ from overland.source.entries import Entries
 from overland.source.pieces import new_buffers
 from overland.source.rules import Rules
 from overland.values import point_name
+
+if TYPE_CHECKING:
+    from overland.packing.writer import FinishedPack
 
 __all__ = [
     "BackupPlan",
@@ -134,16 +138,15 @@ class _Run:
         self.started_at = clock.now()
         self._plan, self._repository, self._out = plan, repository, out
         self._clock, self._progress = clock, progress
-        self._with_md5 = plan.kind == "seed"
         self._was_interrupted = repository.is_unfinished(plan.policy)
         self._stores: list[ChunkStore] = []
         self._rules = Rules(include=plan.include, exclude=plan.exclude)
 
-    def begin_index(self, stored: Sequence[ObjectReader]) -> ChunkIndex:
+    def begin_index(self, stored: Sequence[ObjectReader]) -> ChainIndex:
         """Return the index of the chain that the point will belong to."""
         plan = self._plan
         if plan.base is None:
-            return self._repository.new_index()
+            return ChainIndex.of(self._repository.new_index())
         index, is_new = chain_index(self._repository, plan.policy, tip=plan.base, stored=stored)
         # Hints of another point than the policy's last: nobody took note of the one made since.
         self._was_interrupted = self._was_interrupted or is_new
@@ -151,7 +154,7 @@ class _Run:
 
     @contextlib.contextmanager
     def started(
-        self, index: ChunkIndex, on_published: OnPublished
+        self, index: ChainIndex, on_published: OnPublished
     ) -> Iterator[tuple[Publisher, Walk, Workers]]:
         """Start the threads; whatever happens, they have ended and nothing is open on return."""
         dedup = Dedup(index)
@@ -163,7 +166,6 @@ class _Run:
             dedup=dedup,
             out=self._out,
             on_published=on_published,
-            with_md5=self._with_md5,
         )
         buffers = new_buffers(
             BUFFERS, chunk_bytes=max(self._plan.sizes.max_bytes, self._plan.image_sizes.max_bytes)
@@ -174,6 +176,7 @@ class _Run:
         walk = self._new_walk(nodes, dedup, entries, buffers, cache, is_sure=is_sure)
         workers = Workers(
             self._plan.workers,
+            prepare=partial(load, index),
             new_store=lambda: self._new_store(publisher, dedup),
             new_chunker=lambda: self._repository.chunker(self._plan.sizes),
             entries=entries,
@@ -196,16 +199,16 @@ class _Run:
         finally:
             self._progress.finish()
 
-    def _abandon(self, packs: list[FinishedPack]) -> None:
+    def _abandon(self, packs: "list[FinishedPack]") -> None:
         """Forget what has no name yet."""
         for pack in packs:
             pack.abandon()
         for store in self._stores:
-            store.lane.abandon()
+            store.abandon()
         self._new_cache.abandon()
 
     def take_over(
-        self, stored: Sequence[ObjectReader], index: ChunkIndex, publisher: Publisher
+        self, stored: Sequence[ObjectReader], index: ChainIndex, publisher: Publisher
     ) -> None:
         """Use what an interrupted run of this policy left."""
         adopt_local(
@@ -213,7 +216,6 @@ class _Run:
             repository=self._repository,
             index=index,
             publisher=publisher,
-            with_md5=self._with_md5,
         )
         if self._plan.kind != "seed" and self._was_interrupted:
             replaced = replaced_names(self._repository, stored)
@@ -246,7 +248,7 @@ class _Run:
     def finish_packs(self, workers: Workers, publisher: Publisher) -> None:
         """Close all lanes, and make all packs and their index files durable."""
         workers.finish()
-        self._stores[0].lane.close()
+        self._stores[0].close()
         publisher.finish()
 
     def statistics(self, counts: Counts, publisher: Publisher) -> Statistics:
@@ -256,10 +258,10 @@ class _Run:
             folders=counts.folders,
             others=counts.others,
             source_bytes=counts.source_bytes,
-            new_bytes=sum(store.lane.new_bytes for store in self._stores),
+            new_bytes=sum(store.new_bytes for store in self._stores),
             stored_bytes=sum(found.size_bytes for found in publisher.published),
             chunks=sum(store.chunks for store in self._stores),
-            new_chunks=sum(store.lane.new_chunks for store in self._stores),
+            new_chunks=sum(store.new_chunks for store in self._stores),
             changed_while_read=counts.changed_while_read,
             skipped=counts.skipped_count,
         )
@@ -300,25 +302,22 @@ class _Run:
         data = self._repository.seal_point(public, root)
         publisher.write(lambda _: point_name(plan.point_id), data)
 
-    def save_hints(self, index: ChunkIndex) -> None:
+    def save_hints(self, index: ChainIndex) -> None:
         """Save what the next run wants to know; the point is safe."""
-        index.tip = self._plan.point_id
-        index.is_changed = True
         # The index first: a cache must never name chunks that the index of its epoch lacks.
-        self._repository.save_index(self._plan.policy, index)
+        self._repository.save_chain(self._plan.policy, index, tip=self._plan.point_id)
         self._new_cache.publish(changes_name(self._plan.policy), epoch=index.epoch)
         self._repository.end_run(self._plan.policy)
 
     def _new_store(self, publisher: Publisher, dedup: Dedup) -> ChunkStore:
-        lane = Lane(
+        make_lane = partial(
+            new_lane,
+            self._plan,
             repository=self._repository,
             out=self._out,
             publisher=publisher,
-            level=self._plan.level,
-            pack_bytes=self._plan.pack_bytes,
-            with_md5=self._with_md5,
         )
-        store = ChunkStore(lane, dedup=dedup, chunk_id=self._repository.chunk_id)
+        store = ChunkStore(make_lane, dedup=dedup, chunk_id=self._repository.chunk_id)
         self._stores.append(store)
         return store
 

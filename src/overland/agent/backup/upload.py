@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final, Self, final
 
 from overland.agent.backup.crew import Crew, Take
-from overland.agent.backup.lanes import Published
+from overland.agent.backup.publisher import Published
 from overland.agent.sources import named_digest
 from overland.errors import TransientError
 from overland.events import Log

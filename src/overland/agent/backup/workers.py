@@ -8,16 +8,15 @@ import os
 import queue
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Final, NamedTuple, Protocol, final
 
 import msgspec
 
 from overland.agent.backup.crew import Crew, Take
-from overland.agent.backup.lanes import Lane
+from overland.agent.backup.stores import ChunkStore
+from overland.buffers import new_buffer
 from overland.format.tree import Entry
 from overland.ports.progress import Progress
-from overland.sealing.dedup import Dedup
 from overland.source.chunker import Chunker
 from overland.source.entries import Entries
 from overland.source.pieces import Piece
@@ -27,7 +26,6 @@ from overland.source.scan import reason_of
 __all__ = [
     "SMALL_BYTES",
     "Batches",
-    "ChunkStore",
     "FileJob",
     "FileRead",
     "FilesDone",
@@ -47,8 +45,6 @@ _BATCH_FOLDERS: Final = 32  # folders kept open for one batch
 _BUFFER_BYTES: Final = _BATCH_BYTES + SMALL_BYTES
 _WAITING_PER_WORKER: Final = 2
 _PATIENCE_S: Final = 0.2
-_LATE_BYTES: Final = 512 << 10
-_LATE_CHUNKS: Final = 256
 
 
 class OpenFolder(Protocol):
@@ -130,52 +126,6 @@ class Batches:
 
 
 @final
-class ChunkStore:
-    """Hashes chunks, and stores those that are new, through one lane."""
-
-    def __init__(
-        self, lane: Lane, *, dedup: Dedup, chunk_id: Callable[[memoryview], bytes]
-    ) -> None:
-        self.lane = lane
-        self.chunks = 0
-        self._dedup, self._chunk_id = dedup, chunk_id
-        self._late: list[bytes] = []
-        self._late_bytes = 0
-
-    def store(self, buffer: memoryview, cuts: list[int]) -> list[bytes]:
-        """Return the ids of the chunks in `buffer`, which `cuts` ends; the first begins at 0."""
-        chunk_id = self._chunk_id
-        ids: list[bytes] = []
-        start = 0
-        for end in cuts:
-            ids.append(chunk_id(buffer[start:end]))
-            start = end
-        if ids:
-            new = self._dedup.claim(b"".join(ids))
-            if new:
-                self.lane.add(buffer, cuts, ids, new=new)
-            self.chunks += len(ids)
-        return ids
-
-    def store_later(self, chunk: bytes) -> bytes:
-        """Return the id of a chunk, which is stored together with others, in `flush` at last.
-
-        For what comes in small chunks, one at a time: to ask for each whether it is new would
-        cost more than to store it.
-        """
-        self._late.append(chunk)
-        self._late_bytes += len(chunk)
-        if self._late_bytes >= _LATE_BYTES or len(self._late) >= _LATE_CHUNKS:
-            self.flush()
-        return self._chunk_id(memoryview(chunk))
-
-    def flush(self) -> None:
-        """Store what was to be stored later."""
-        late, self._late, self._late_bytes = self._late, [], 0
-        self.store(memoryview(b"".join(late)), list(accumulate(map(len, late))))
-
-
-@final
 class Workers:
     """The threads, their queue of work and their queue of results; for one walk."""
 
@@ -183,6 +133,7 @@ class Workers:
         self,
         count: int,
         *,
+        prepare: Callable[[], None],
         new_store: Callable[[], ChunkStore],
         new_chunker: Callable[[], Chunker],
         entries: Entries,
@@ -190,6 +141,7 @@ class Workers:
         progress: Progress,
     ) -> None:
         self.stores = [new_store() for _ in range(count)]
+        self._prepare: Callable[[], None] | None = prepare
         self._entries, self._give_back, self._progress = entries, give_back, progress
         self._results: queue.SimpleQueue[FilesDone | PieceDone] = queue.SimpleQueue()
         self._is_failed = False
@@ -201,8 +153,12 @@ class Workers:
         """Hand over a batch; waits while the workers are behind.
 
         Raises:
-            Whatever stopped a worker.
+            Whatever stopped a worker, or `prepare` raised.
         """
+        if self._prepare is not None:
+            # Before the threads, which would wait for each other at every step of an import.
+            self._prepare()
+            self._prepare = None
         self._crew.hand_over(work)
         self.waiting += 1
 
@@ -242,12 +198,12 @@ class Workers:
         self._crew.end()
 
     def _run(self, store: ChunkStore, chunker: Chunker, take: Take[Work]) -> None:
-        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        buffer = memoryview(new_buffer(_BUFFER_BYTES))
         try:
             while (work := take()) is not None:
                 self._do(work, store, chunker, buffer)
             if not self._is_failed:
-                store.lane.close()
+                store.close()
         except BaseException:
             self._is_failed = True  # the others need not go on
             raise

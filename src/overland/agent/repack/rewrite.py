@@ -11,7 +11,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self, final
 
-from overland.agent.backup.lanes import Lane, Published, Publisher
+from overland.agent.backup.lanes import Lane
+from overland.agent.backup.plan import DEFAULT_LEVEL
+from overland.agent.backup.publisher import Published, Publisher
 from overland.agent.backup.upload import Uploader
 from overland.agent.repack.shelf import Shelf
 from overland.agent.repository import Repository
@@ -24,7 +26,6 @@ from overland.ports.clock import Clock
 from overland.ports.files import Files
 from overland.ports.objects import Objects
 from overland.sealing.dedup import Dedup
-from overland.sealing.seal import DEFAULT_LEVEL
 from overland.values import PackId, pack_name, replacement_name
 
 __all__ = ["Rewriter", "forget_journal", "put_replacement"]
@@ -79,7 +80,6 @@ class Rewriter:
             dedup=self._dedup,
             out=self._spool,
             on_published=self._published,
-            with_md5=False,
         )
         self._lane = Lane(
             repository=self._repository,
@@ -87,7 +87,6 @@ class Rewriter:
             publisher=self._publisher,
             level=DEFAULT_LEVEL,
             pack_bytes=self._pack_bytes,
-            with_md5=False,
         )
         return self
 
@@ -204,7 +203,6 @@ def _published(directory: PackDirectory) -> Published:
         name=pack_name(directory.pack_id),
         size_bytes=directory.pack_bytes,
         sha256=directory.pack_id,
-        md5=None,
     )
 
 
