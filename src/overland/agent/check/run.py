@@ -17,6 +17,7 @@ from overland.agent.check.content import check_pack_content
 from overland.agent.check.trees import TreeChecks
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.indexes import read_index_file
+from overland.agent.points.memory import keep_freed_memory
 from overland.agent.points.reading import ReadKeys, open_point, proven_keyring
 from overland.agent.points.replacements import proven_replacement
 from overland.agent.sources import LayeredObjects, named_digest
@@ -104,6 +105,7 @@ def check(
     """
     if keys is not None:
         signing_public_key = keys.signing_public_key
+    keep_freed_memory()
     run = _Check(objects, keys, signing_public_key, progress)
     infos = list(objects.names())
     progress.start("checking", sum(info.size_bytes for info in infos), len(infos))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from overland.agent.backup.collector import collecting_rarely
 from overland.agent.points.chunks import ChunkStore
+from overland.agent.points.memory import keep_freed_memory
 from overland.agent.points.reading import Point, PointAbsent, read_public
 from overland.agent.points.tree import PointTree, Step, split_path
 from overland.agent.restore.batch import Wish
@@ -88,6 +89,7 @@ def restore(
         OSError: The target's device failed.
     """
     options = options or RestoreOptions()
+    keep_freed_memory()
     tree = PointTree(point, store)
     chosen = chosen_paths(tree, paths, options.strip)
     top = open_target(target)

@@ -16,6 +16,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
+from overland.agent.restore.writing import FileWriter
+
 __all__ = [
     "MAX_NAME_BYTES",
     "Access",
@@ -96,6 +98,7 @@ class Access:
         self._device = os.fstat(top).st_dev
         self._folders: OrderedDict[Folder, int] = OrderedDict()
         self._files: OrderedDict[bytes, int] = OrderedDict()
+        self.writer = FileWriter()
 
     def close(self) -> None:
         """Close everything; the target's own descriptor belongs to the caller."""
@@ -185,12 +188,14 @@ class Access:
         """Keep open what `create` returned, for `reopen`."""
         self._files[name] = fd
         if len(self._files) > _OPEN_FILES:
+            self.writer.hand_over()
             os.close(self._files.popitem(last=False)[1])
 
     def drop(self, name: bytes) -> None:
         """Close a file that `reopen` keeps open."""
         fd = self._files.pop(name, None)
         if fd is not None:
+            self.writer.hand_over()
             os.close(fd)
 
     @contextlib.contextmanager

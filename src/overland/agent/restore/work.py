@@ -188,7 +188,7 @@ class Writers:
             if not task.is_created:
                 access.adopt(task.unfinished, self._create(access, task))
         fd = access.reopen(task.folder, task.unfinished)
-        _write_part(fd, part)
+        _write_part(access, fd, part)
         with self._lock:
             task.remaining -= part.chunks
             assert task.remaining >= 0, "a chunk is written once"
@@ -204,10 +204,11 @@ class Writers:
         fd = self._create(access, task, mode=mode)
         try:
             made = _made(task.folder, fd, mode)
-            _write_part(fd, part)
+            _write_part(access, fd, part)
             task.remaining = 0
             self.complete(access, task, fd, made=made)
         finally:
+            access.writer.hand_over()
             os.close(fd)
 
     def _create(self, access: Access, task: FileTask, *, mode: int = _OWN_MODE) -> int:
@@ -289,15 +290,6 @@ class _Part(NamedTuple):
     chunks: int
 
 
-def _write_part(fd: int, part: _Part) -> None:
-    if not part.task.is_sparse:
-        _write_range(fd, part.data, part.position)
-        return
+def _write_part(access: Access, fd: int, part: _Part) -> None:
     for start, offset, length in part.task.ranges(part.position, len(part.data)):
-        _write_range(fd, part.data[start : start + length], offset)
-
-
-def _write_range(fd: int, data: memoryview, offset: int) -> None:
-    done, length = 0, len(data)
-    while done < length:
-        done += os.pwrite(fd, data[done:] if done else data, offset + done)
+        access.writer.write(fd, part.data[start : start + length], offset)
