@@ -1,14 +1,20 @@
 """`overland station`: receive parcels, import drives, send them back."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 
 from overland.cli.outcome import Commands, Exit, count_text, json_option, show, size_text
 from overland.cli.refusals import FileUnusable
-from overland.cli.stationcomputer import open_station, save_config, station_folder
+from overland.cli.stationcomputer import (
+    home_option,
+    open_station,
+    save_config,
+    station_folder,
+)
+from overland.cli.stationexport import export
 from overland.format.copy_log import DriveStatus
 from overland.station.home import StationConfig
 from overland.station.ingest import Choice, DamagedObject, DriveOutcome
@@ -17,8 +23,6 @@ from overland.station.overview import JobStatus, StationStatus
 from overland.station.returning import ReturnedParcel
 
 __all__ = ["station"]
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
 
 _MAX_FILE_BYTES: Final = 1 << 20
 _SHOWN_OBJECTS: Final = 20  # the error log names them all
@@ -35,22 +39,17 @@ _REASONS: Final = tuple(
         DriveStatus.BITLOCKER_PROTECTOR_NOT_FOUND,
         DriveStatus.BITLOCKER_KEY_INVALID,
         DriveStatus.BITLOCKER_UNLOCK_VOLUME_FAILED,
+        DriveStatus.BITLOCKER_FAILED,
     )
 )
 
 
-def home_option(function: _Function) -> _Function:
-    """Add `--home` to a command."""
-    return click.option(
-        "--home",
-        type=click.Path(file_okay=False),
-        help="Home folder; otherwise OVERLAND_HOME, or where the system keeps programs' data.",
-    )(function)
-
-
 @click.group(cls=Commands)
 def station() -> None:
-    """Receive parcels, import what their drives bring, and send the drives back."""
+    """Receive parcels, import what their drives bring or fill them, and send the drives back."""
+
+
+station.add_command(export)
 
 
 @station.command()
@@ -229,6 +228,11 @@ def _outcome_text(outcome: DriveOutcome) -> str:
     if outcome.total_objects:
         landed = f"{outcome.landed} of {count_text(outcome.total_objects, 'object')} landed"
         lines.append(f"  {landed}, {size_text(outcome.landed_bytes)}")
+    if outcome.noted:
+        noted = (
+            f"{count_text(count, 'blob')} {name.lower()}" for name, count in outcome.noted.items()
+        )
+        lines.append(f"  {', '.join(sorted(noted))}: their names were taken")
     if outcome.failure is not None:
         lines.append(f"  {outcome.failure.status}: {outcome.failure.reason}")
     if outcome.stop is not None:
@@ -245,6 +249,7 @@ def _outcome_text(outcome: DriveOutcome) -> str:
 
 _RESULTS: Final = {
     "completed": "complete",
+    "completed-with-warnings": "complete, and not all as it was listed",
     "completed-more-info": "imported with damage; the error log was left with the customer",
     "failed": "rejected; nothing more will be imported from it",
     "stopped": "stopped; run the same command again to go on",

@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
+import click
 import platformdirs
 
 from overland.adapters.clock import SystemClock
@@ -22,11 +24,14 @@ from overland.adapters.progress import RichProgress
 from overland.adapters.volumes import FolderVolumes
 from overland.ports.objects import Objects
 from overland.station.connection import Connection, Grant
+from overland.station.containers import Containers
 from overland.station.driveimport import DriveImport
+from overland.station.exporting import Export
 from overland.station.home import StationConfig, StationHome
 from overland.station.ingest import DRIVES_AT_ONCE, Ingest
 from overland.station.intake import Intake
 from overland.station.overview import Overview
+from overland.station.placing import Placing
 from overland.station.records import Records
 from overland.station.returning import Returning
 from overland.station.transfer import Transfer
@@ -34,10 +39,23 @@ from overland.station.transfer import Transfer
 __all__ = [
     "CloudAddressInvalid",
     "StationComputer",
+    "home_option",
     "open_station",
     "save_config",
     "station_folder",
 ]
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
+
+
+def home_option(function: _Function) -> _Function:
+    """Add `--home` to a command."""
+    return click.option(
+        "--home",
+        type=click.Path(file_okay=False),
+        help="Home folder; otherwise OVERLAND_HOME, or where the system keeps programs' data.",
+    )(function)
 
 
 class StationComputer:
@@ -72,12 +90,15 @@ class StationComputer:
         self._files.sweep()
         progress = RichProgress()
         with Transfer(progress, drives_at_once=DRIVES_AT_ONCE) as transfer:
+            containers = Containers(connection=self.connection, open_grant=self._open_grant)
+            placing = Placing(records=self.records, containers=containers, progress=progress)
             work = DriveImport(
                 connection=self.connection,
                 volumes=self._volumes,
                 records=self.records,
                 transfer=transfer,
-                open_grant=self._open_grant,
+                placing=placing,
+                containers=containers,
                 drafts=self._files,
                 clock=self._clock,
             )
@@ -89,6 +110,19 @@ class StationComputer:
                 records=self.records,
                 progress=progress,
             )
+
+    def export(self) -> Export:
+        """Return what fills drives for export jobs; one command at a time may run it."""
+        self._files.sweep()
+        return Export(
+            connection=self.connection,
+            volumes=self._volumes,
+            records=self.records,
+            containers=Containers(connection=self.connection, open_grant=self._open_grant),
+            drafts=self._files,
+            clock=self._clock,
+            progress=RichProgress(),
+        )
 
     def _open_grant(self, grant: Grant, *, prefix: str, renew: Callable[[], str]) -> Objects:
         return HttpObjects(

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 from overland.format.drive_xml import VERSION, Blob, Block, PageRange, SideFile, Sink
 
 __all__ = [
+    "NOTED",
     "BlobResult",
     "BlobStatus",
     "DispositionStatus",
@@ -136,13 +137,19 @@ class BlobResult:
         return self.status is not BlobStatus.COMPLETED
 
 
+NOTED: Final = frozenset(
+    {DispositionStatus.RENAMED, DispositionStatus.SKIPPED, DispositionStatus.OVERWRITTEN}
+)
+"""What a disposition can lead to that makes a drive's end worth a warning."""
+
+
 def drive_status(results: Iterable[BlobResult]) -> DriveStatus:
     """Return what the blobs' results make of the drive: errors above warnings above none."""
     status = DriveStatus.COMPLETED
     for result in results:
         if result.failed():
             return DriveStatus.COMPLETED_WITH_ERRORS
-        if result.disposition in {DispositionStatus.RENAMED, DispositionStatus.SKIPPED}:
+        if result.disposition in NOTED:
             status = DriveStatus.COMPLETED_WITH_WARNINGS
     return status
 
@@ -150,10 +157,12 @@ def drive_status(results: Iterable[BlobResult]) -> DriveStatus:
 class DriveLog:
     """Writes one log blob by blob; memory does not grow with their number."""
 
-    __slots__ = ("_out", "_verbose")
+    __slots__ = ("_is_export", "_out", "_verbose")
 
-    def __init__(self, out: Sink, serial: str, *, verbose: bool) -> None:
+    def __init__(self, out: Sink, serial: str, *, verbose: bool, is_export: bool = False) -> None:
+        """Write the head; the log of an export says no dispositions."""
         self._out = out
+        self._is_export = is_export
         self._verbose = verbose
         head = '<?xml version="1.0" encoding="UTF-8"?>\n'
         head += f'<DriveLog Version="{VERSION}">\n  <DriveId>{_text(serial)}</DriveId>\n'
@@ -162,7 +171,7 @@ class DriveLog:
     def add(self, result: BlobResult) -> None:
         """Write one blob; the error log leaves out blobs and parts that went well."""
         if self._verbose or result.failed():
-            lines = _blob_lines(result, verbose=self._verbose)
+            lines = _blob_lines(result, verbose=self._verbose, is_export=self._is_export)
             self._out.write("".join(f"  {line}\n" for line in lines).encode())
 
     def finish(self, status: DriveStatus) -> None:
@@ -170,15 +179,16 @@ class DriveLog:
         self._out.write(f"  <Status>{status}</Status>\n</DriveLog>\n".encode())
 
 
-def _blob_lines(result: BlobResult, *, verbose: bool) -> list[str]:
+def _blob_lines(result: BlobResult, *, verbose: bool, is_export: bool) -> list[str]:
     blob = result.blob
     lines = [
         f'<Blob Status="{result.status}">',
         f"  <BlobPath>{_text(blob.blob_path)}</BlobPath>",
         f"  <FilePath>{_text(blob.file_path)}</FilePath>",
         f"  <Length>{blob.length}</Length>",
-        f"  {_disposition(result)}",
     ]
+    if not is_export:
+        lines.append(f"  {_disposition(result)}")
     kind = "BlockList" if blob.page_ranges is None else "PageRangeList"
     parts = [
         f"    {_part(part)} Status={quoteattr(status)}/>"

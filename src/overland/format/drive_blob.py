@@ -20,10 +20,13 @@ __all__ = [
     "Block",
     "Disposition",
     "ManifestXmlInvalid",
+    "NameProblem",
     "PageRange",
     "SideFile",
     "block_id",
     "check_blob",
+    "file_path_problem",
+    "is_blob_path",
 ]
 
 VERSION: Final = "2014-11-01"
@@ -34,8 +37,12 @@ MAX_BLOCK_BYTES: Final = 100 << 20  # later services take blocks of 100 MiB
 MAX_BLOB_BYTES: Final = 8 << 40
 _ALIGNMENT: Final = 512
 _MD5: Final = re.compile(r"[0-9A-F]{32}")
-_FILE_PART: Final = re.compile(r'[^\\/:*?"<>|\x00-\x1f\x7f]{1,255}')
+_FORBIDDEN: Final = re.compile(r'[\\/:*?"<>|\x00-\x1f\x7f]')
+_MAX_PART: Final = 255
 _MAX_PATH: Final = 1024
+
+NameProblem = Literal["invalid", "too-long"]
+"""Why a path on a drive cannot be used; two different codes in a copy log."""
 
 Disposition = Literal["no-overwrite", "overwrite", "rename"]
 DISPOSITIONS: Final = frozenset[Disposition]({"no-overwrite", "overwrite", "rename"})
@@ -127,15 +134,18 @@ def block_id(number: int) -> str:
     return base64.b64encode(number.to_bytes(4, "little")).decode("ascii")
 
 
-def check_blob(blob: Blob, *, name: str) -> None:
+def check_blob(blob: Blob, *, name: str, names: bool = True) -> None:
     """Return when a blob's paths, length and parts follow the rules of §3.3.
+
+    Without `names` the two paths are left to the caller, who must not use them before
+    `file_path_problem` and `is_blob_path` were asked.
 
     Raises:
         ManifestXmlInvalid: They do not; `check` names the rule.
     """
-    if not _is_file_path(blob.file_path):
+    if names and file_path_problem(blob.file_path) is not None:
         raise ManifestXmlInvalid(name, check="a file path is not allowed")
-    if not _is_blob_path(blob.blob_path):
+    if names and not is_blob_path(blob.blob_path):
         raise ManifestXmlInvalid(name, check="a blob path is not allowed")
     if not 0 <= blob.length <= MAX_BLOB_BYTES:
         raise ManifestXmlInvalid(name, check="a blob's length is not allowed")
@@ -183,14 +193,23 @@ def _check_blocks(blocks: tuple[Block, ...], *, length: int, name: str) -> None:
         raise ManifestXmlInvalid(name, check="block ids are neither all present nor all absent")
 
 
-def _is_file_path(path: str) -> bool:
-    if not path.startswith("\\") or len(path) > _MAX_PATH:
-        return False
+def file_path_problem(path: str) -> NameProblem | None:
+    r"""Say why a path from a manifest, such as `\wai\meta.xml`, names no file of the drive.
+
+    A path without a problem has plain parts only: it cannot leave the drive.
+    """
+    if not path.startswith("\\"):
+        return "invalid"
     parts = path[1:].split("\\")
-    return all(_FILE_PART.fullmatch(part) and part not in {".", ".."} for part in parts)
+    if any(part in {"", ".", ".."} or _FORBIDDEN.search(part) for part in parts):
+        return "invalid"
+    if len(path) > _MAX_PATH or max(map(len, parts)) > _MAX_PART:
+        return "too-long"
+    return None
 
 
-def _is_blob_path(path: str) -> bool:
+def is_blob_path(path: str) -> bool:
+    """Return whether a path from a manifest has a container and a blob's name, of plain parts."""
     parts = path.split("/")
     if len(parts) < 2 or len(path) > _MAX_PATH or not path.isprintable():
         return False

@@ -20,10 +20,13 @@ from overland.format.drive_blob import (
     Block,
     Disposition,
     ManifestXmlInvalid,
+    NameProblem,
     PageRange,
     SideFile,
     block_id,
     check_blob,
+    file_path_problem,
+    is_blob_path,
 )
 from overland.format.drive_xml_reader import DriveXml, read_manifest
 
@@ -40,11 +43,14 @@ __all__ = [
     "Disposition",
     "DriveXml",
     "ManifestXmlInvalid",
+    "NameProblem",
     "PageRange",
     "SideFile",
     "Sink",
     "block_id",
     "check_blob",
+    "file_path_problem",
+    "is_blob_path",
     "read_manifest",
     "write_manifest",
 ]
@@ -66,10 +72,12 @@ def write_manifest(
     blob_list: BlobList | None = None,
     container_sas: str | None = None,
     client_creator: str | None = "Overland",
+    says_disposition: bool = True,
 ) -> None:
     """Write the manifest of the drive `serial`; memory does not grow with the blobs.
 
-    The same values give the same bytes.  All blobs are written into one list.
+    The same values give the same bytes.  All blobs are written into one list.  The manifest of an
+    export says no disposition.
 
     Raises:
         ManifestXmlInvalid: A blob breaks a rule of §3; `out` holds half a manifest.
@@ -87,18 +95,19 @@ def write_manifest(
     out.write(_lines(head))
     for blob in blobs:
         check_blob(blob, name="the new drive manifest")
-        out.write(_lines(_blob_lines(blob)))
+        out.write(_lines(_blob_lines(blob, says_disposition=says_disposition)))
     out.write(_lines(["    </BlobList>", "  </Drive>", "</DriveManifest>"]))
 
 
-def _blob_lines(blob: Blob) -> list[str]:
+def _blob_lines(blob: Blob, *, says_disposition: bool) -> list[str]:
     lines = [
         "      <Blob>",
         f"        <BlobPath>{_text(blob.blob_path)}</BlobPath>",
         f"        <FilePath>{_text(blob.file_path)}</FilePath>",
         f"        <Length>{blob.length}</Length>",
-        f"        <ImportDisposition>{blob.disposition}</ImportDisposition>",
     ]
+    if says_disposition:
+        lines.append(f"        <ImportDisposition>{blob.disposition}</ImportDisposition>")
     if blob.page_ranges is not None:
         lines.append("        <PageRangeList>")
         lines += [

@@ -80,19 +80,24 @@ class DriveXml:
 
 
 def read_manifest(
-    source: bytes | Iterable[bytes | memoryview], *, name: str = "DriveManifest.xml"
+    source: bytes | Iterable[bytes | memoryview],
+    *,
+    name: str = "DriveManifest.xml",
+    check_names: bool = True,
 ) -> DriveXml:
     """Begin to read a manifest: return the drive's id and the iterator of its blobs.
 
     Args:
         source: The file, whole or in blocks of any size (`Files.blocks`, an open binary file).
         name: Used in errors only.
+        check_names: Refuse the manifest for a blob's paths.  Without it, who asks
+            `file_path_problem` and `is_blob_path` blob by blob can import the others.
 
     Raises:
         ManifestXmlInvalid: Now, or from `blobs`: the XML is not well formed, or breaks a rule.
     """
     blocks = (source,) if isinstance(source, bytes) else source
-    reader = _Reader(name)
+    reader = _Reader(name, check_names=check_names)
     blobs = _blobs(reader, blocks)
     first = next(blobs, None)
     if reader.drive_id is None:
@@ -134,7 +139,8 @@ class _Draft:
 class _Reader:
     """Expat's handlers, and the state between them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, check_names: bool) -> None:
+        self._check_names = check_names
         self.drive_id: str | None = None
         self.client_creator: str | None = None
         self._name = name
@@ -292,7 +298,7 @@ class _Reader:
             properties=draft.properties,
             blob_list=self._list,
         )
-        check_blob(blob, name=self._name)
+        check_blob(blob, name=self._name, names=self._check_names)
         self._ready.append(blob)
 
     def _keep_side_file(self, element: str, side: SideFile) -> None:

@@ -116,7 +116,15 @@ class StationJob(_Answer, frozen=True, kw_only=True):
     signing_public_key: str | None = None
     drive_public_key: str | None = None
     return_address: dict[str, Any] | None = None  # as the customer sent it; shown, never read
+    job_type: str = "Import"
+    export: dict[str, Any] | None = None  # what the customer asked for, in the documented names
+    containers: tuple[str, ...] = ()
     drives: tuple[StationDrive, ...] = ()
+
+    @property
+    def is_export(self) -> bool:
+        """Whether its drives take data out instead of bringing some."""
+        return self.job_type == "Export"
 
     def drive(self, serial: str) -> StationDrive | None:
         """Return the drive with this serial number, or None; case does not count."""
@@ -147,7 +155,10 @@ class Returned(_Answer, frozen=True, kw_only=True):
 
 
 class DriveReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the station reports with an event; None leaves a value as it is."""
+    """What the station reports with an event; None leaves a value as it is.
+
+    The last three are for drives of export jobs.
+    """
 
     percent: int | None = None
     bytes_succeeded: int | None = None
@@ -155,6 +166,9 @@ class DriveReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     error_log: str | None = None
     verbose_log: str | None = None
     manifest: str | None = None
+    manifest_file: str | None = None
+    manifest_hash: str | None = None
+    incomplete_blob_list: str | None = None
 
 
 class Connection:
@@ -215,6 +229,20 @@ class Connection:
     def import_grant(self, job_id: str) -> Grant:
         """Return leave to create and read what the job brings into its container."""
         body = {"kind": "import", "job_id": job_id}
+        return msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
+
+    def blobs_grant(self, job_id: str, *, container: str, replace: bool) -> Grant:
+        """Return leave to bring blobs into a container of the storage account of a job.
+
+        With `replace` also leave to delete what has a blob's name.
+        """
+        where = {"container": container, "replace": replace}
+        body = {"kind": "import", "job_id": job_id, **where}
+        return msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
+
+    def export_grant(self, job_id: str, *, container: str) -> Grant:
+        """Return leave to read a container of the storage account of an export job."""
+        body = {"kind": "export", "job_id": job_id, "container": container}
         return msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
 
     def send_back(

@@ -12,11 +12,11 @@ most the two objects that were on their way.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -25,23 +25,24 @@ from overland.events import Log
 from overland.ports.clock import Clock
 from overland.ports.engine import Engine
 from overland.ports.files import Files
-from overland.ports.objects import Objects
 from overland.ports.volume import Volumes
 from overland.station.connection import (
     Connection,
     DriveEventName,
     DriveReport,
-    Grant,
     StationDrive,
     StationJob,
 )
+from overland.station.containers import Containers
 from overland.station.items import DriveKey, Item, Verdict
 from overland.station.logs import DriveLogs
-from overland.station.opening import DriveRejected, check_drive, open_at
-from overland.station.records import Failure, Import, Records
+from overland.station.manifestfile import DriveRejected, manifest_name
+from overland.station.opening import check_drive, check_other_drive, open_at
+from overland.station.placing import Placing
+from overland.station.records import Counts, Failure, Import, Records
 from overland.station.transfer import UPLOADS_PER_DRIVE, Transfer
 
-__all__ = ["WORK", "DriveGone", "DriveImport", "Interrupted", "OpenGrant", "batches"]
+__all__ = ["WORK", "DriveGone", "DriveImport", "Interrupted", "batches"]
 
 WORK: Final = "ingest"
 
@@ -50,14 +51,6 @@ _BATCH_BYTES: Final = 8 << 30  # minutes, at the speed of a drive
 _REPORT_EVERY_S: Final = 5.0
 
 log = Log()
-
-
-class OpenGrant(Protocol):
-    """Opens a corner of a container with a grant."""
-
-    def __call__(self, grant: Grant, *, prefix: str, renew: Callable[[], str]) -> Objects:
-        """Return the objects below `prefix`; `renew` gives a new token when this one is over."""
-        ...
 
 
 class DriveGone(TransientError):
@@ -102,16 +95,16 @@ class DriveImport:
         volumes: Volumes,
         records: Records,
         transfer: Transfer,
-        open_grant: OpenGrant,
+        placing: Placing,
+        containers: Containers,
         drafts: Files,
         clock: Clock,
     ) -> None:
         """Compose the work; logs lie in `drafts` until they are uploaded."""
         self._connection, self._volumes, self._records = connection, volumes, records
-        self._transfer, self._open_grant = transfer, open_grant
+        self._transfer, self._placing, self._containers = transfer, placing, containers
         self._drafts, self._clock = drafts, clock
         self._told: dict[DriveKey, float] = {}
-        self._stores: dict[tuple[str, str], tuple[Objects, str]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
 
@@ -131,7 +124,10 @@ class DriveImport:
             job, drive = self._listed(key)
             files = open_at(self._volumes, known.path, serial=key.serial).files()
             try:
-                checked = check_drive(files, job=job, drive=drive)
+                if job.seed_id is None:
+                    checked = check_other_drive(files, drive=drive)
+                else:
+                    checked = check_drive(files, job=job, drive=drive)
                 stored = self._records.list_items(
                     key,
                     checked.items,
@@ -154,8 +150,10 @@ class DriveImport:
         with self._noting_stop(key):
             known = self._known(key)
             items = self._records.open_items(key, first=batch.first, last=batch.last)
-            if items:
+            if items and items[0].sha256:
                 self._import(known, items)
+            elif items:  # nobody signed what other tools put on a drive
+                self._import_blobs(known, items)
         return "{}"
 
     def finish(self, argument: str) -> str:
@@ -167,23 +165,24 @@ class DriveImport:
             job, _ = self._listed(key)
             report = self._report(job, known)
             counts = self._records.counts(key)
-            event = _ending(known, damaged=counts.damaged)
+            event = _ending(known, counts)
             self._connection.report(key.job_id, key.serial, event, report)
             self._records.end(key)
             log.info("drive.ended", drive=key.serial, how=event, damaged=counts.damaged)
         return "{}"
 
     def _report(self, job: StationJob, known: Import) -> DriveReport:
-        """Leave the logs, where the job has a container; return what the cloud is to know."""
-        if job.container is not None:
-            return self._logs(job).leave(job, known, medium=self._medium_or_none(known))
-        assert known.failure is not None, "a job without a seed of ours imports nothing"
-        return DriveReport(percent=100, bytes_succeeded=0, copy_status=known.failure.status.value)
+        """Leave the logs; return what the cloud is to know."""
+        container, base_uri = self._containers.logs(job)
+        logs = DriveLogs(
+            records=self._records, drafts=self._drafts, container=container, base_uri=base_uri
+        )
+        return logs.leave(job, known, medium=self._medium_or_none(known))
 
     def _import(self, known: Import, items: Sequence[Item]) -> None:
         key = known.key
         medium = open_at(self._volumes, known.path, serial=key.serial).files()
-        container = self._container(key.job_id)
+        container = self._containers.seed(key.job_id)
         turn, moving = threading.Lock(), deque[tuple[Item, Future[Verdict]]]()
         is_stopped = False
         with ThreadPoolExecutor(UPLOADS_PER_DRIVE, thread_name_prefix="upload") as uploads:
@@ -205,6 +204,30 @@ class DriveImport:
                 self._settle(known, *moving.popleft())
         if is_stopped:
             raise Interrupted(key.serial)
+
+    def _import_blobs(self, known: Import, items: Sequence[Item]) -> None:
+        """Import blobs of another tool's drive, one after another: two may ask for one name."""
+        key = known.key
+        medium = open_at(self._volumes, known.path, serial=key.serial).files()
+        for item in items:
+            if self._stopping.is_set():
+                raise Interrupted(key.serial)
+            verdict = self._placing.place(key, item, medium=medium)
+            if not verdict.landed:
+                self._check_manifest(known)
+                log.info("blob.damaged", blob=item.name, status=verdict.status.value)
+            self._records.settle(key, item.number, verdict)
+            self._tell(known)
+
+    def _check_manifest(self, known: Import) -> None:
+        """Tell a drive that was pulled out from one that has no such file."""
+        _, drive = self._listed(known.key)
+        manifest = manifest_name(drive)
+        try:
+            volume = open_at(self._volumes, known.path, serial=known.key.serial)
+            volume.files().size_bytes(manifest)
+        except (RefusedError, ObjectAbsent, OSError):
+            raise DriveGone(known.key.serial, path=known.path) from None
 
     def _settle(self, known: Import, item: Item, moved: "Future[Verdict]") -> None:
         """Keep how an object went; what follows it in the drive's order is settled later."""
@@ -260,31 +283,6 @@ class DriveImport:
         except (RefusedError, OSError):
             return None  # only the copy of its manifest is lost
 
-    def _container(self, job_id: str) -> Objects:
-        return self._store(job_id, diagnostics=None)[0]
-
-    def _logs(self, job: StationJob) -> DriveLogs:
-        container, base_uri = self._store(job.job_id, diagnostics=job.diagnostics_path)
-        return DriveLogs(
-            records=self._records, drafts=self._drafts, container=container, base_uri=base_uri
-        )
-
-    def _store(self, job_id: str, *, diagnostics: str | None) -> tuple[Objects, str]:
-        """Open the job's seed folder, or its folder for logs; each once."""
-        with self._lock:
-            known = self._stores.get((job_id, diagnostics or ""))
-            if known is None:
-                grant = self._connection.import_grant(job_id)
-                prefix = grant.prefix if diagnostics is None else _folder(diagnostics)
-                objects = self._open_grant(
-                    grant,
-                    prefix=prefix,
-                    renew=lambda: self._connection.import_grant(job_id).token,
-                )
-                known = (objects, f"{grant.endpoint.rstrip('/')}/{grant.space}/{prefix}")
-                self._stores[job_id, diagnostics or ""] = known
-            return known
-
     @contextmanager
     def _noting_stop(self, key: DriveKey) -> Iterator[None]:
         """Keep why the import stands still, for the operator, and pass the error on."""
@@ -309,16 +307,12 @@ def batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield first, len(sizes) - 1
 
 
-def _ending(known: Import, *, damaged: int) -> DriveEventName:
+def _ending(known: Import, counts: Counts) -> DriveEventName:
     if known.failure is not None:
         return "failed"
-    return "completed_more_info" if damaged else "completed"
+    return "completed_more_info" if counts.damaged or counts.noted else "completed"
 
 
 def _encode(key: DriveKey, first: int, last: int) -> str:
     batch = _Batch(job_id=key.job_id, serial=key.serial, first=first, last=last)
     return msgspec.json.encode(batch).decode()
-
-
-def _folder(path: str) -> str:
-    return "/".join(part for part in path.split("/") if part) + "/"

@@ -1,8 +1,8 @@
 """Importing the drives that are here: which ones, four at a time, and how each of them went."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import msgspec
@@ -18,7 +18,7 @@ from overland.station.connection import Connection, StationDrive, StationJob
 from overland.station.driveimport import WORK, DriveImport
 from overland.station.intake import DriveGivenTwice
 from overland.station.items import DriveKey
-from overland.station.records import Failure, Import, Records, Stop
+from overland.station.records import Counts, Failure, Import, Records, Stop
 
 __all__ = [
     "DRIVES_AT_ONCE",
@@ -28,6 +28,7 @@ __all__ = [
     "DriveOutcome",
     "DriveUnknown",
     "Ingest",
+    "NotAnImport",
     "Result",
 ]
 
@@ -37,7 +38,14 @@ DRIVES_AT_ONCE: Final = 4
 _POLL_S: Final = 0.5
 
 Result = Literal[
-    "completed", "completed-more-info", "failed", "stopped", "cancelled", "no-path", "finished"
+    "completed",
+    "completed-with-warnings",
+    "completed-more-info",
+    "failed",
+    "stopped",
+    "cancelled",
+    "no-path",
+    "finished",
 ]
 """`stopped` goes on when it is run again; `finished` was over before."""
 
@@ -53,6 +61,18 @@ class DriveUnknown(RefusedError):
             "`overland station receive`, and keep the drive in quarantine until a job claims it"
         )
         self.serial = serial
+
+
+class NotAnImport(RefusedError):
+    """The job takes data out."""
+
+    code = "not-an-import"
+
+    def __init__(self, job: str) -> None:
+        super().__init__(
+            f"job {job} takes data out; run `overland station export --job {job} --drive PATH`"
+        )
+        self.job = job
 
 
 class DriveNotReceived(RefusedError):
@@ -90,7 +110,7 @@ class DamagedObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriveOutcome:
-    """How the import of a drive went."""
+    """How the import of a drive went; `noted` counts blobs by what their disposition led to."""
 
     serial: str
     job_id: str
@@ -101,6 +121,7 @@ class DriveOutcome:
     total_objects: int = 0
     total_bytes: int = 0
     damaged: tuple[DamagedObject, ...] = ()
+    noted: Mapping[str, int] = field(default_factory=dict)
     failure: Failure | None = None
     stop: Stop | None = None
 
@@ -173,8 +194,12 @@ class Ingest:
 
     def _jobs(self, job: str | None) -> list[StationJob]:
         if job is not None:
-            return [self._connection.find_job(job)]
-        return [self._connection.job(each.job_id) for each in self._connection.jobs()]
+            found = self._connection.find_job(job)
+            if found.is_export:
+                raise NotAnImport(found.name)
+            return [found]
+        listed = [each for each in self._connection.jobs() if not each.is_export]
+        return [self._connection.job(each.job_id) for each in listed]
 
     def _at_paths(self, jobs: Sequence[StationJob], paths: Iterable[str]) -> list[Choice]:
         chosen: dict[str, Choice] = {}
@@ -267,7 +292,8 @@ class Ingest:
         counts = self._records.counts(chosen.key)
         return replace(
             bare,
-            result=chosen.skip or _result(known, damaged=counts.damaged),
+            result=chosen.skip or _result(known, counts),
+            noted=counts.noted,
             landed=counts.landed,
             landed_bytes=counts.landed_bytes,
             total_objects=known.total_objects,
@@ -289,12 +315,14 @@ class Ingest:
         )
 
 
-def _result(known: Import, *, damaged: int) -> Result:
+def _result(known: Import, counts: Counts) -> Result:
     if known.stage != "ended":
         return "stopped"
     if known.failure is not None:
         return "failed"
-    return "completed-more-info" if damaged else "completed"
+    if counts.damaged:
+        return "completed-more-info"
+    return "completed-with-warnings" if counts.noted else "completed"
 
 
 def _choice(job: StationJob, drive: StationDrive, path: str | None) -> Choice:

@@ -1,29 +1,36 @@
 """Is this the drive that the job lists, as it was prepared?  Nothing is trusted before.
 
 Checked are, in this order: the serial number, the hash of `DriveManifest.xml` that the job holds,
-the signatures of both manifests by the keys that the cloud knows, and that all three lists name
-the same objects.  The first check that fails is the drive's documented status.
+and for a seed the signatures of both manifests by the keys that the cloud knows, and that all three
+lists name the same objects.  The first check that fails is the drive's documented status.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError, SignatureInvalid
 from overland.format.copy_log import DriveStatus
-from overland.format.drive_xml import Blob, ManifestXmlInvalid, read_manifest
+from overland.format.drive_xml import Blob
 from overland.format.seed_manifest import DriveManifest, ManifestObject, SeedManifest
 from overland.format.signed import MAX_DOCUMENT_BYTES
-from overland.ports.files import Files, name_parts
+from overland.ports.files import Files
 from overland.ports.volume import Volume, Volumes
 from overland.seeding.drive import DRIVE_MANIFEST, object_path
 from overland.seeding.manifest import read_drive_manifest, read_seed_manifest
 from overland.seeding.staging import MANIFEST
 from overland.station.connection import StationDrive, StationJob
 from overland.station.items import Item
+from overland.station.manifestfile import check_hash, manifest_name, read_blobs, reject
 
-__all__ = ["CheckedDrive", "DriveNotOurs", "DriveRejected", "WrongDrive", "check_drive", "open_at"]
+__all__ = [
+    "CheckedDrive",
+    "DriveNotOurs",
+    "WrongDrive",
+    "check_drive",
+    "check_other_drive",
+    "open_at",
+]
 
 
 class WrongDrive(RefusedError):
@@ -40,27 +47,17 @@ class WrongDrive(RefusedError):
 
 
 class DriveNotOurs(RefusedError):
-    """A job that brings something else than a seed of Overland's."""
+    """A job names a seed of Overland's, and not all that is needed to verify it."""
 
     code = "drive-not-ours"
 
     def __init__(self, serial: str, *, job: str) -> None:
         super().__init__(
-            f"drive {serial} of job {job} does not carry a seed of Overland; "
-            "this version imports such drives only: end it with `overland station give-up`, then "
-            "send it back with `overland station return`"
+            f"job {job} says that drive {serial} carries a seed, and not who sealed it; "
+            "have its owner set the job's tag overland-drive-key, then run again, or end it with "
+            "`overland station give-up`"
         )
         self.serial, self.job = serial, job
-
-
-class DriveRejected(IntegrityError):
-    """A drive as a whole is not what its job says; nothing of it is imported."""
-
-    code = "drive-rejected"
-
-    def __init__(self, serial: str, *, status: DriveStatus, why: str) -> None:
-        super().__init__(f"drive {serial}: {status}: {why}")
-        self.serial, self.status, self.why = serial, status, why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,25 +86,11 @@ def open_at(volumes: Volumes, path: str, *, serial: str) -> Volume:
     return volume
 
 
-def manifest_name(drive: StationDrive) -> str:
-    r"""Return the name of the drive's XML manifest as a file, from `\DriveManifest.xml`.
-
-    Raises:
-        DriveRejected: The job has a name that cannot be one.
-    """
-    name = drive.manifest_file.removeprefix("\\").replace("\\", "/")
-    try:
-        name_parts(name)
-    except ValueError:
-        _reject(drive, DriveStatus.MANIFEST_NAME_INVALID, f"the job names {drive.manifest_file!r}")
-    return name
-
-
 def check_drive(files: Files, *, job: StationJob, drive: StationDrive) -> CheckedDrive:
     """Check a drive's manifests; return it with its objects.
 
     Raises:
-        DriveNotOurs: The job brings no seed of ours.
+        DriveNotOurs: The job does not say whose signatures to expect.
         DriveRejected: A check fails; its `status` is the documented code.
     """
     if (
@@ -118,36 +101,35 @@ def check_drive(files: Files, *, job: StationJob, drive: StationDrive) -> Checke
     ):
         raise DriveNotOurs(drive.serial, job=job.name)
     name = manifest_name(drive)
-    size_bytes, sha256 = _check_hash(files, name, drive)
+    size_bytes, sha256 = check_hash(files, name, drive)
     document = _document(files, object_path(job.seed_id, MANIFEST), drive)
     seed = _seed_manifest(document, job.seed_id, job.signing_public_key, drive)
     listed = _drive_manifest(files, job.seed_id, job.drive_public_key, drive)
     if hashlib.sha256(document).hexdigest() != listed.seed_manifest_sha256:
         why = f"{MANIFEST} is not the one that {DRIVE_MANIFEST} was made for"
-        _reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
+        reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
     _check_lists(seed, listed, drive)
     items = _items(files, name, listed, drive=drive, container=job.container)
     return CheckedDrive(manifest_bytes=size_bytes, manifest_sha256=sha256, items=items)
 
 
-def _check_hash(files: Files, name: str, drive: StationDrive) -> tuple[int, str]:
-    """Return size and SHA-256 of the XML manifest, if it is the one that the job lists."""
-    md5, sha256, size_bytes = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
-    try:
-        for block in files.blocks(name):
-            md5.update(block)
-            sha256.update(block)
-            size_bytes += len(block)
-    except ObjectAbsent:
-        _reject(drive, DriveStatus.MANIFEST_NOT_FOUND, f"there is no {name}")
-    except OSError as error:
-        _reject(drive, DriveStatus.READ_MANIFEST_FAILED, f"{name} cannot be read: {error}")
-    # The documented hash is an MD5; newer clients give a SHA-256, and the length tells which.
-    found = md5.hexdigest() if len(drive.manifest_hash) == 32 else sha256.hexdigest()
-    if found != drive.manifest_hash.lower():
-        why = f"{name} was changed after the job was created"
-        _reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
-    return size_bytes, sha256.hexdigest()
+def check_other_drive(files: Files, *, drive: StationDrive) -> CheckedDrive:
+    """Check the manifest of a drive that another tool made; return the drive with its blobs.
+
+    Nothing on it is signed: what is known of its bytes are the MD5s of their parts, so an item's
+    SHA-256 is empty until the item is read.
+
+    Raises:
+        DriveRejected: A check fails; its `status` is the documented code.
+    """
+    name = manifest_name(drive)
+    size_bytes, sha256 = check_hash(files, name, drive)
+    blobs = read_blobs(files, name, drive, check_names=False)
+    items = (
+        Item(number=number, name=blob.blob_path, size_bytes=blob.length, sha256="", blob=blob)
+        for number, blob in enumerate(blobs)
+    )
+    return CheckedDrive(manifest_bytes=size_bytes, manifest_sha256=sha256, items=items)
 
 
 def _seed_manifest(
@@ -157,12 +139,12 @@ def _seed_manifest(
     try:
         manifest, signer = read_seed_manifest(document, name=name)
     except IntegrityError as error:
-        _reject(drive, _status_of(error), str(error))
+        reject(drive, _status_of(error), str(error))
     if signer.hex() != public_key.lower():
         why = f"{name} is not signed by the source computer that is registered for this seed"
-        _reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
+        reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
     if manifest.seed_id != seed_id:
-        _reject(drive, DriveStatus.MANIFEST_CORRUPTED, f"{name} is of another seed")
+        reject(drive, DriveStatus.MANIFEST_CORRUPTED, f"{name} is of another seed")
     return manifest
 
 
@@ -174,15 +156,15 @@ def _drive_manifest(
     try:
         manifest, signer = read_drive_manifest(document, name=name)
     except IntegrityError as error:
-        _reject(drive, _status_of(error), str(error))
+        reject(drive, _status_of(error), str(error))
     if signer.hex() != public_key.lower():
         why = f"{name} is not signed by the copy computer that the job names"
-        _reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
+        reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
     if manifest.seed_id != seed_id:
-        _reject(drive, DriveStatus.MANIFEST_CORRUPTED, f"{name} is of another seed")
+        reject(drive, DriveStatus.MANIFEST_CORRUPTED, f"{name} is of another seed")
     if manifest.drive_serial.casefold() != drive.serial.casefold():
         why = f"{name} is of drive {manifest.drive_serial}"
-        _reject(drive, DriveStatus.MANIFEST_DRIVE_ID_MISMATCH, why)
+        reject(drive, DriveStatus.MANIFEST_DRIVE_ID_MISMATCH, why)
     return manifest
 
 
@@ -192,30 +174,30 @@ def _check_lists(seed: SeedManifest, listed: DriveManifest, drive: StationDrive)
     for each in listed.objects:
         if of_seed.get(each.name) != each:
             why = f"{DRIVE_MANIFEST} lists {each.name}, and the seed has no such object"
-            _reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
+            reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
 
 
 def _document(files: Files, name: str, drive: StationDrive) -> bytes:
     try:
         if files.size_bytes(name) > MAX_DOCUMENT_BYTES:
-            _reject(drive, DriveStatus.MANIFEST_FORMAT_INVALID, f"{name} is too long")
+            reject(drive, DriveStatus.MANIFEST_FORMAT_INVALID, f"{name} is too long")
         return files.read(name)
     except ObjectAbsent:
-        _reject(drive, DriveStatus.MANIFEST_NOT_FOUND, f"there is no {name}")
+        reject(drive, DriveStatus.MANIFEST_NOT_FOUND, f"there is no {name}")
     except OSError as error:
-        _reject(drive, DriveStatus.READ_MANIFEST_FAILED, f"{name} cannot be read: {error}")
+        reject(drive, DriveStatus.READ_MANIFEST_FAILED, f"{name} cannot be read: {error}")
 
 
 def _items(
     files: Files, name: str, listed: DriveManifest, *, drive: StationDrive, container: str
 ) -> Iterator[Item]:
     """Yield the objects with their parts, while the XML manifest and the signed one agree."""
-    blobs = _blobs(files, name, drive)
+    blobs = read_blobs(files, name, drive)
     for number, wanted in enumerate(listed.objects):
         blob = next(blobs, None)
         if blob is None or not _is_same(blob, wanted, seed_id=listed.seed_id, container=container):
             why = f"{name} does not list {wanted.name} where {DRIVE_MANIFEST} does"
-            _reject(drive, DriveStatus.MANIFEST_FORMAT_INVALID, why)
+            reject(drive, DriveStatus.MANIFEST_FORMAT_INVALID, why)
         yield Item(
             number=number,
             name=wanted.name,
@@ -225,20 +207,7 @@ def _items(
         )
     if next(blobs, None) is not None:
         why = f"{name} lists more than {DRIVE_MANIFEST}"
-        _reject(drive, DriveStatus.MANIFEST_FORMAT_INVALID, why)
-
-
-def _blobs(files: Files, name: str, drive: StationDrive) -> Iterator[Blob]:
-    try:
-        xml = read_manifest(files.blocks(name), name=name)
-        if xml.drive_id.casefold() != drive.serial.casefold():
-            why = f"{name} is of drive {xml.drive_id}"
-            _reject(drive, DriveStatus.MANIFEST_DRIVE_ID_MISMATCH, why)
-        yield from xml.blobs
-    except ManifestXmlInvalid as error:
-        _reject(drive, DriveStatus.MANIFEST_FORMAT_INVALID, str(error))
-    except (ObjectAbsent, OSError) as error:
-        _reject(drive, DriveStatus.READ_MANIFEST_FAILED, f"{name} cannot be read: {error}")
+        reject(drive, DriveStatus.MANIFEST_FORMAT_INVALID, why)
 
 
 def _is_same(blob: Blob, wanted: ManifestObject, *, seed_id: str, container: str) -> bool:
@@ -254,7 +223,3 @@ def _status_of(error: IntegrityError) -> DriveStatus:
     if isinstance(error, SignatureInvalid):
         return DriveStatus.MANIFEST_CORRUPTED
     return DriveStatus.MANIFEST_FORMAT_INVALID
-
-
-def _reject(drive: StationDrive, status: DriveStatus, why: str) -> NoReturn:
-    raise DriveRejected(drive.serial, status=status, why=why)

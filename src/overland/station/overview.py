@@ -61,7 +61,7 @@ class Overview:
                     name=job.name,
                     state=job.state,
                     cancel_requested=job.cancel_requested,
-                    next_step=_next_step(job.name, job.state, job.drives),
+                    next_step=_next_step(job.name, job.state, job.drives, is_export=job.is_export),
                     drives=tuple(
                         self._drive(job.job_id, drive, here.get(drive.serial.casefold()))
                         for drive in job.drives
@@ -87,9 +87,11 @@ class Overview:
         )
 
 
-def _next_step(name: str, state: str, drives: tuple[StationDrive, ...]) -> str:
+def _next_step(name: str, state: str, drives: tuple[StationDrive, ...], *, is_export: bool) -> str:
     if state == "Packaging":
         return f"overland station return --job {name}"
+    if is_export and any(drive.waits for drive in drives):
+        return f"overland station export --job {name} --drive PATH"
     if any(drive.waits for drive in drives):
         return f"overland station ingest --job {name}"
     return "wait for the parcel; then overland station receive"

@@ -5,8 +5,8 @@ and a method that was killed can be called again.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -15,8 +15,9 @@ from sqlalchemy import Engine, RowMapping, Table, and_, delete, func, insert, se
 from sqlalchemy.sql.elements import ColumnElement
 
 from overland.errors import IntegrityError, OverlandError, RefusedError, TransientError
-from overland.format.copy_log import BlobStatus, DriveStatus, PartStatus
-from overland.station.items import DriveKey, Item, Verdict, pack_blob, unpack_blob
+from overland.format.copy_log import NOTED, BlobStatus, DispositionStatus, DriveStatus
+from overland.station.itemrows import item_row, place_columns, read_item
+from overland.station.items import DriveKey, Item, Place, Verdict
 from overland.station.tables import drives, import_objects, imports, parcels
 
 __all__ = ["Counts", "Failure", "Import", "Records", "Stage", "Stop", "StoredDrive"]
@@ -25,7 +26,6 @@ Stage = Literal["opening", "importing", "ended"]
 """Where the import of a drive is: its manifests are read, its objects are, or it is over."""
 
 _ROWS_AT_ONCE: Final = 500
-_PARTS: Final = msgspec.msgpack.Decoder(tuple[PartStatus, ...] | PartStatus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +77,16 @@ class Import:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many objects of a drive landed, were damaged, and are still open."""
+    """How many objects of a drive landed, were damaged, and are still open.
+
+    `noted` tells what dispositions led to, such as `Renamed`, for those that landed.
+    """
 
     landed: int = 0
     landed_bytes: int = 0
     damaged: int = 0
     open: int = 0
+    noted: Mapping[str, int] = field(default_factory=dict)
 
 
 class Records:
@@ -187,7 +191,7 @@ class Records:
         count = size_bytes = 0
         # In short transactions, so that the import of another drive never waits for this one.
         for batch in _batches(items):
-            rows = [_row(key, item) for item in batch]
+            rows = [item_row(key, item) for item in batch]
             with self._database.begin() as connection:
                 connection.execute(insert(import_objects), rows)
             count, size_bytes = count + len(rows), size_bytes + sum(i.size_bytes for i in batch)
@@ -199,6 +203,27 @@ class Records:
         found = self.find_import(key)
         assert found is not None, "it was stored above"
         return found
+
+    def begin_export(self, key: DriveKey, *, path: str) -> bool:
+        """Begin to fill a drive at `path`, or begin anew; return whether it was begun before."""
+        is_known = self.find_import(key) is not None
+        self.open_import(key, path=path)
+        with self._database.begin() as connection:
+            connection.execute(delete(import_objects).where(_of(import_objects, key)))
+        self._change(imports, _of(imports, key), stage="importing")
+        return is_known
+
+    def add_exported(self, key: DriveKey, item: Item) -> None:
+        """Keep a blob of an export with how it went."""
+        assert item.verdict is not None, "an exported blob is settled when it is kept"
+        with self._database.begin() as connection:
+            connection.execute(insert(import_objects), [item_row(key, item)])
+        self.settle(key, item.number, item.verdict)
+
+    def note_manifest(self, key: DriveKey, *, size_bytes: int, sha256: str) -> None:
+        """Keep what the manifest of a filled drive is, for its copy."""
+        values = {"manifest_bytes": size_bytes, "manifest_sha256": sha256}
+        self._change(imports, _of(imports, key), **values)
 
     def open_items(self, key: DriveKey, *, first: int, last: int) -> list[Item]:
         """Return the objects numbered `first` to `last` whose import is open."""
@@ -222,8 +247,18 @@ class Records:
     def settle(self, key: DriveKey, number: int, verdict: Verdict) -> None:
         """Keep how the import of an object went."""
         where = and_(_of(import_objects, key), import_objects.c.number == number)
-        parts = msgspec.msgpack.encode(verdict.parts)
-        self._change(import_objects, where, verdict=verdict.status.value, parts=parts)
+        values = {
+            "verdict": verdict.status.value,
+            "parts": msgspec.msgpack.encode(verdict.parts),
+            "metadata_status": verdict.metadata,
+            "properties_status": verdict.properties,
+        }
+        self._change(import_objects, where, **values, **place_columns(verdict.place))
+
+    def choose_place(self, key: DriveKey, number: int, place: Place) -> None:
+        """Keep where a blob goes, before it is sent there."""
+        where = and_(_of(import_objects, key), import_objects.c.number == number)
+        self._change(import_objects, where, **place_columns(place))
 
     def counts(self, key: DriveKey) -> Counts:
         """Count the objects of a drive."""
@@ -234,8 +269,28 @@ class Records:
         found = {verdict: (count, total) for verdict, count, total in rows}
         landed, landed_bytes = found.pop(BlobStatus.COMPLETED.value, (0, 0))
         waiting, _ = found.pop(None, (0, 0))
-        damaged = sum(count for count, _ in found.values())
-        return Counts(landed=landed, landed_bytes=landed_bytes, damaged=damaged, open=waiting)
+        noted = self._noted(key)
+        _, skipped_bytes = noted.get(DispositionStatus.SKIPPED.value, (0, 0))
+        return Counts(
+            landed=landed,
+            landed_bytes=landed_bytes - skipped_bytes,
+            damaged=sum(count for count, _ in found.values()),
+            open=waiting,
+            noted={name: count for name, (count, _) in noted.items()},
+        )
+
+    def _noted(self, key: DriveKey) -> dict[str, tuple[int, int]]:
+        """Return for each disposition of note how many landed objects had it, and their bytes."""
+        column, size_bytes = import_objects.c.disposition, import_objects.c.size_bytes
+        wanted = select(column, func.count(), func.sum(size_bytes)).group_by(column)
+        chosen = and_(
+            _of(import_objects, key),
+            import_objects.c.verdict == BlobStatus.COMPLETED.value,
+            column.in_([each.value for each in NOTED]),
+        )
+        with self._database.connect() as connection:
+            rows = connection.execute(wanted.where(chosen)).all()
+        return {name: (count, total) for name, count, total in rows}
 
     def fail(self, key: DriveKey, failure: Failure) -> None:
         """Keep why a drive as a whole cannot be imported."""
@@ -268,7 +323,7 @@ class Records:
         wanted = select(import_objects).where(_of(import_objects, key), where)
         with self._database.connect() as connection:
             rows = connection.execute(wanted.order_by(import_objects.c.number)).mappings()
-            return [_item(row) for row in rows]
+            return [read_item(row) for row in rows]
 
     def _change(self, table: Table, where: ColumnElement[bool], **values: Any) -> None:
         # Column values of any type.
@@ -284,33 +339,6 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, _ROWS_AT_ONCE)):
         yield batch
-
-
-def _row(key: DriveKey, item: Item) -> dict[str, object]:
-    return {
-        "job_id": key.job_id,
-        "serial": key.serial,
-        "number": item.number,
-        "name": item.name,
-        "size_bytes": item.size_bytes,
-        "sha256": item.sha256,
-        "blob": pack_blob(item.blob),
-    }
-
-
-def _item(row: RowMapping) -> Item:
-    verdict = None
-    if row["verdict"] is not None:
-        parts = _PARTS.decode(row["parts"])
-        verdict = Verdict(status=BlobStatus(row["verdict"]), parts=parts)
-    return Item(
-        number=row["number"],
-        name=row["name"],
-        size_bytes=row["size_bytes"],
-        sha256=row["sha256"],
-        blob=unpack_blob(row["blob"], size_bytes=row["size_bytes"]),
-        verdict=verdict,
-    )
 
 
 def _import(row: RowMapping) -> Import:

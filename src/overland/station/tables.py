@@ -81,5 +81,9 @@ import_objects: Final = Table(
     Column("blob", LargeBinary, nullable=False),
     Column("verdict", String(32)),
     Column("parts", LargeBinary),
+    Column("place", Text),
+    Column("disposition", String(16)),
+    Column("metadata_status", String(16)),
+    Column("properties_status", String(16)),
     Index("import_objects_by_verdict", "job_id", "serial", "verdict"),
 )

@@ -29,6 +29,7 @@ def on_drive(name: str) -> str:
     return f"seed-{SEED}/{name}"
 
 
+@pytest.mark.requirement("R108")
 def test_everything_on_a_good_drive_lands_and_the_drive_is_completed(make_dock: MakeDock) -> None:
     dock = make_dock(packs=(4096, 5 * MIB, 512))
     dock.ship()
@@ -91,6 +92,7 @@ def test_an_object_on_two_drives_lands_once_and_both_are_completed(make_dock: Ma
     assert len(dock.puts) == len(set(dock.puts)) == len(dock.objects)
 
 
+@pytest.mark.requirement("R107", "R109", "R110")
 def test_a_flipped_bit_costs_its_object_alone_and_the_bad_range_is_named(
     make_dock: MakeDock,
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_drive_that_is_pulled_out_is_not_called_damaged(make_dock: MakeDock) -
     assert dock.landed() == dock.objects
 
 
+@pytest.mark.requirement("R107")
 def test_a_changed_manifest_is_refused_with_the_documented_code(make_dock: MakeDock) -> None:
     dock = make_dock()
     dock.ship()
@@ -385,6 +388,7 @@ def test_a_drive_of_no_job_is_refused(make_dock: MakeDock) -> None:
         dock.station().run(job=None, paths=[stranger.path])
 
 
+@pytest.mark.requirement("R106")
 def test_two_drives_with_one_serial_number_are_refused(make_dock: MakeDock) -> None:
     dock = make_dock()
     dock.ship()

@@ -56,6 +56,7 @@ def test_a_drive_that_was_not_in_the_parcel_is_missing_and_taken_in_late(
     assert outcomes(later) == {"D2": "late"}
 
 
+@pytest.mark.requirement("R104")
 def test_a_drive_of_no_job_is_for_quarantine(make_dock: MakeDock) -> None:
     dock = make_dock()
     dock.ship()
