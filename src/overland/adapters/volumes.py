@@ -13,11 +13,12 @@ from typing import Annotated, Final
 
 import msgspec
 
+from overland.adapters.attachment import attachment_of
 from overland.adapters.posix import PosixFiles, remove_tree
 from overland.errors import ObjectAbsent, OutOfSpace, RefusedError
 from overland.format.stored import UNREADABLE
 from overland.ports.files import TEMPORARY_PREFIX, Files, NewFile, name_parts
-from overland.ports.volume import Content
+from overland.ports.volume import Attachment, Content
 from overland.values import ObjectInfo
 
 __all__ = ["DriveAbsent", "DriveUnusable", "FolderVolume", "FolderVolumes", "create_folder_volume"]
@@ -129,6 +130,10 @@ class FolderVolume:
         if other.is_relative_to(self._folder) or self._folder.is_relative_to(other):
             return True
         return self._folder.is_mount() and _device(other) == _device(self._folder)
+
+    def attachment(self) -> Attachment:
+        """Say how the folder's file system hangs on this computer; see the port."""
+        return attachment_of(self._folder)
 
     def is_system(self) -> bool:
         """Return whether the system or somebody's home would be overwritten."""

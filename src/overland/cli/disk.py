@@ -4,38 +4,30 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from overland.adapters.volumes import create_folder_volume
+from overland.cli import diskairgap, diskcustody
 from overland.cli.copycomputer import CopyComputer, open_copy_computer
-from overland.cli.diskform import asked, form_options, with_options
+from overland.cli.diskflow import (
+    PrepareRequest,
+    connected,
+    one_of,
+    prepare_seed,
+    records_at,
+    ship_parcel,
+)
+from overland.cli.diskform import form_options, with_options
+from overland.cli.disklabels import write_labels
 from overland.cli.diskquestions import TerminalQuestions
-from overland.cli.outcome import (
-    SIZE,
-    Commands,
-    Exit,
-    ask,
-    confirm,
-    json_option,
-    note,
-    show,
-    size_text,
-)
-from overland.diskprep import ship as shipping
+from overland.cli.disktexts import prepared, prepared_text, shipped_text, status_text
+from overland.cli.outcome import SIZE, Commands, Exit, ask, json_option, note, show, size_text
 from overland.diskprep import status as watching
-from overland.diskprep import submit as submission
 from overland.diskprep.filling import StagedObjectDamaged
-from overland.diskprep.prepare import (
-    DEFAULT_DRIVE_LIMIT_BYTES,
-    Workbench,
-    check_staged,
-    choose_seed,
-    prepare_drives,
-    record_for,
-)
+from overland.diskprep.prepare import Workbench, check_staged, choose_seed
 from overland.diskprep.record import Preparation
-from overland.diskprep.refusals import NoPreparation, SeveralPreparations, ShippingDeclined
-from overland.errors import Unreachable
+from overland.diskprep.refusals import NoPreparation
+from overland.diskprep.safety import DEFAULT_DRIVE_LIMIT_BYTES
+from overland.diskprep.ship import NoJobYet
 
 __all__ = ["disk"]
 
@@ -83,11 +75,30 @@ def disk() -> None:
     "--replace", metavar="SERIAL", help="Give a lost drive up and make its content again."
 )
 @click.option(
+    "--missing",
+    is_flag=True,
+    help="Make drives with only what the shipped ones did not bring, as a job of its own.",
+)
+@click.option(
     "--drive-limit",
     type=SIZE,
     default=DEFAULT_DRIVE_LIMIT_BYTES,
     show_default="10TB",
     help="The largest drive that the datacenter takes.",
+)
+@click.option(
+    "--usb-adapter", is_flag=True, help="A drive on USB is an internal one on an adapter."
+)
+@click.option(
+    "--allow-virtual-source",
+    is_flag=True,
+    help="Prepare here although this source computer is virtual; the custody log records it.",
+)
+@click.option(
+    "--offline-request",
+    metavar="FILE",
+    default="",
+    help="Write the job request to FILE instead of asking the cloud, for `overland disk submit`.",
 )
 @click.option("--yes", is_flag=True, help="Fill blank drives without asking.")
 @json_option
@@ -98,28 +109,35 @@ def prepare(*, staging: str | None, publish_settings: str, as_json: bool, **opti
     filled side by side, four at a time, and each is verified while others are filled; a drive that
     fails leaves the others alone.  A drive that holds data is refused unless its serial number is
     repeated with --erase.
+
+    Once a job is shipped it takes no more drives: --missing, and --replace for a drive on its way,
+    then make another job, named after the first, with its own parcel and tracking number.
     """
+    if options["missing"] and options["offline_request"]:
+        raise click.UsageError("--missing asks the cloud; run it on a computer with a network")
     path = staging or ask("Staging location", option="--staging PATH")
     questions = TerminalQuestions(
         drives=options["drives"], erase=options["erase"], consent=options["yes"]
     )
+    request = PrepareRequest(
+        staging=path,
+        publish_settings=publish_settings,
+        job_name=options["job_name"],
+        seed_id=options["seed_id"],
+        replace=options["replace"],
+        missing=options["missing"],
+        offline_request=options["offline_request"],
+        allow_virtual_source=options["allow_virtual_source"],
+        usb_adapter=options["usb_adapter"],
+    )
     with open_copy_computer() as computer:
         bench = computer.bench(questions, drive_limit_bytes=options["drive_limit"])
-        location = computer.staging(path)
-        seed = choose_seed(
-            location, questions, job_name=options["job_name"], seed_id=options["seed_id"]
-        )
-        record = _remember(record_for(seed, bench, staging=location.path), bench, publish_settings)
-        service = computer.service(record.publish_settings, subscription_id=record.subscription_id)
-        try:
-            submission.find_job(record, bench, service)  # a name that is taken is told first
-        except Unreachable as error:
-            note(f"the import job is created when the network is back: {error}")
-        done = prepare_drives(seed, bench, staging=location.path, replace=options["replace"])
-        for unused in questions.unused_drives():
-            note(f"the drive at {unused} was not needed and not touched; do not ship it")
-        done = submission.submit(done, bench, service)
-        show(_prepared(done, computer), _prepared_text(done, computer), as_json=as_json)
+        done = prepare_seed(computer, bench, questions, request)
+        if request.offline_request:
+            shown = diskairgap.request_result(request.offline_request)
+        else:
+            shown = prepared(done, computer), prepared_text(done, computer)
+        show(*shown, as_json=as_json)
 
 
 @disk.command()
@@ -167,20 +185,13 @@ def ship(*, staging: str | None, publish_settings: str, as_json: bool, **options
     questions = TerminalQuestions(drives=(), erase=(), consent=False)
     with open_copy_computer() as computer:
         bench = computer.bench(questions)
-        record = _one_preparation(computer, bench, staging, options)
-        record = _remember(record, bench, publish_settings)
-        form = asked(with_options(record.form(), options))
-        record = shipping.keep(record, form, bench)
-        if missing := shipping.missing_fields(form):
-            raise shipping.ShippingIncomplete(missing)
-        service = computer.service(record.publish_settings, subscription_id=record.subscription_id)
-        if record.job is None:
-            record = submission.find_job(record, bench, service)
-        note(shipping.review(record, form))
-        if not (options["yes"] or confirm("Is this right, and may it be sent?")):
-            raise ShippingDeclined(record.job_name)
-        done = shipping.commit(record, form, bench, service)
-        place = str(computer.folder / done.seed_id / "record.json")
+        record = one_of(_preparations(computer, bench, staging, options))
+        form = with_options(record.form(), options)
+        done = ship_parcel(
+            computer, bench, record, form, settings=publish_settings, consent=options["yes"]
+        )
+        form = done.form()
+        place = str(computer.folder / done.folder / "record.json")
         result = {
             "job": done.job_name,
             "carrier": form.carrier,
@@ -188,11 +199,7 @@ def ship(*, staging: str | None, publish_settings: str, as_json: bool, **options
             "drives": list(done.job.serials) if done.job else [],
             "record": place,
         }
-        text = (
-            f"import job {done.job_name} is on its way with {form.carrier}, "
-            f"number {form.tracking_number}\nstored in {place}"
-        )
-        show(result, text, as_json=as_json)
+        show(result, shipped_text(done, computer), as_json=as_json)
 
 
 @disk.command()
@@ -211,10 +218,9 @@ def status(*, staging: str | None, publish_settings: str, as_json: bool, **optio
             raise NoPreparation
         found = []
         for record in records:
-            settings = publish_settings or record.publish_settings
-            service = computer.service(settings, subscription_id=record.subscription_id)
-            found.append(watching.job_status(record, service, now=computer.clock.now()))
-        show(found, "\n\n".join(_status_text(each) for each in found), as_json=as_json)
+            known, service = connected(record, bench, computer, publish_settings)
+            found.append(watching.job_status(known, service, now=computer.clock.now()))
+        show(found, "\n\n".join(status_text(each) for each in found), as_json=as_json)
         return max(_EXITS[each.answer] for each in found)
 
 
@@ -234,99 +240,37 @@ create_folder_drive_command.name = "create-folder-drive"
 disk.add_command(create_folder_drive_command)
 
 
-def _remember(record: Preparation, bench: Workbench, settings: str) -> Preparation:
-    """Keep where the publish settings are, so that later commands find them."""
-    if not settings or record.publish_settings == str(Path(settings).absolute()):
-        return record
-    known = msgspec.structs.replace(record, publish_settings=str(Path(settings).absolute()))
-    bench.preparations.save(known)
-    return known
+@disk.command()
+@_STAGING
+@_JOB
+@_SEED
+@json_option
+def label(*, staging: str | None, as_json: bool, **options: Any) -> None:
+    """Write the packing list and the shipping label again, as PDF where possible, and as text."""
+    questions = TerminalQuestions(drives=(), erase=(), consent=False)
+    with open_copy_computer() as computer:
+        record = one_of(_preparations(computer, computer.bench(questions), staging, options))
+        if record.job is None:
+            raise NoJobYet(record.job_name)
+        files = [str(path) for path in write_labels(computer, record)]
+        show({"job": record.job_name, "files": files}, "\n".join(files), as_json=as_json)
+
+
+disk.add_command(diskairgap.submit)
+disk.add_command(diskairgap.accept_answer)
+disk.add_command(diskcustody.custody)
 
 
 def _preparations(
     computer: CopyComputer, bench: Workbench, staging: str | None, options: dict[str, Any]
 ) -> list[Preparation]:
     """Return the records that a command is about: those here, or of a staging location."""
-    if staging is not None:
-        location = computer.staging(staging)
-        seeds = [seed for seed in location.seeds() if seed.why_not is None]
-        records = [
-            record_for(location.open(seed.seed_id), bench, staging=location.path) for seed in seeds
-        ]
-    else:
-        records = computer.preparations.all()
+    records = (
+        computer.preparations.all() if staging is None else records_at(computer, bench, [staging])
+    )
     job_name, seed_id = options["job_name"], options["seed_id"]
     return [
         record
         for record in records
         if job_name in {None, record.job_name} and seed_id in {None, record.seed_id}
     ]
-
-
-def _one_preparation(
-    computer: CopyComputer, bench: Workbench, staging: str | None, options: dict[str, Any]
-) -> Preparation:
-    """Return the one record that a command is about: the only one, or the only unshipped one."""
-    records = _preparations(computer, bench, staging, options)
-    if len(records) > 1:
-        records = [each for each in records if not (each.job and each.job.shipped_at)] or records
-    match records:
-        case []:
-            raise NoPreparation
-        case [only]:
-            return only
-        case _:
-            raise SeveralPreparations([record.job_name for record in records])
-
-
-def _prepared(done: Preparation, computer: CopyComputer) -> dict[str, object]:
-    job = done.job
-    assert job is not None, "the job was created"
-    return {
-        "job": done.job_name,
-        "job_id": job.arm_id,
-        "seed_id": done.seed_id,
-        "location": job.location,
-        "ship_to": job.ship_to,
-        "carriers": job.carriers,
-        "drives": [
-            {
-                "serial": drive.serial,
-                "path": drive.path,
-                "sequence": drive.sequence,
-                "objects": drive.object_count,
-                "bytes": drive.object_bytes,
-                "manifest_hash": drive.manifest_hash,
-            }
-            for drive in done.sealed()
-        ],
-        "objects": done.object_count,
-        "bytes": done.object_bytes,
-        "record": str(computer.folder / done.seed_id),
-    }
-
-
-def _prepared_text(done: Preparation, computer: CopyComputer) -> str:
-    return (
-        f"{submission.packing_list(done)}\n"
-        f"The packing list and the record are in {computer.folder / done.seed_id}\n"
-        "Next: hand the parcel to the carrier, then run `overland disk ship`."
-    )
-
-
-def _status_text(found: watching.JobStatus) -> str:
-    head = {
-        "no-such-job": "there is no such job",
-        "unreachable": f"the service cannot be reached: {found.detail}",
-        "not-authorised": f"not authorised: {found.detail}",
-    }.get(found.answer, found.state)
-    percent = "" if found.percent_complete is None else f", {found.percent_complete} %"
-    lines = [f"import job {found.job_name}: {head}{percent}"]
-    for drive in found.drives:
-        done = "" if drive.percent_complete is None else f", {drive.percent_complete} %"
-        lines.append(f"  drive {drive.serial}: {drive.state or drive.prepared}{done}")
-    step = found.next_step
-    by = "" if step.by is None else f", by {step.by:%Y-%m-%d}"
-    urgent = " - little time is left" if step.is_urgent else ""
-    lines.append(f"  next: {step.who}: {step.what}{by}{urgent}")
-    return "\n".join(lines)

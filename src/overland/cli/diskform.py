@@ -6,9 +6,9 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 
-from overland.cli.outcome import ask, is_interactive
+from overland.cli.outcome import ask, is_interactive, note
 from overland.diskprep.record import ShippingForm
-from overland.diskprep.ship import missing_fields
+from overland.diskprep.ship import FORM, FormField, missing_fields
 
 __all__ = ["asked", "form_options", "with_options"]
 
@@ -67,36 +67,29 @@ def _given(fields: dict[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def asked(form: ShippingForm) -> ShippingForm:
-    """Return the form with what is missing asked for, where somebody can answer."""
-    if not is_interactive() or not missing_fields(form):
+def asked(
+    form: ShippingForm, keep: Callable[[ShippingForm], object], *, again: bool = False
+) -> ShippingForm:
+    """Return the form with every entry confirmed or typed, where somebody can answer.
+
+    A complete form is asked for only `again`.  What was typed before is the default.  Each answer
+    goes to `keep` at once, so that stopping at any question loses none of those before it.
+    """
+    if not is_interactive() or not (again or missing_fields(form)):
         return form
-    address, back = form.return_address, form.return_shipping
+    for field in FORM:
+        typed = _answer(field, field.value(form))
+        if typed != field.value(form):
+            form = field.put(form, typed)
+            keep(form)
+    return form
 
-    def answer(question: str, known: str, *, optional: bool = False) -> str:
-        default = known or ("" if optional else None)
-        return ask(question, option="the options of `overland disk ship`", default=default)
 
-    return ShippingForm(
-        carrier=answer("Carrier", form.carrier),
-        tracking_number=answer("Tracking number", form.tracking_number),
-        return_address=msgspec.structs.replace(
-            address,
-            recipient_name=answer("Return address: name", address.recipient_name),
-            street_address1=answer("Street and number", address.street_address1),
-            street_address2=answer("Second line", address.street_address2, optional=True),
-            postal_code=answer("Postal code", address.postal_code),
-            city=answer("City", address.city),
-            state_or_province=answer("State", address.state_or_province, optional=True),
-            country_or_region=answer("Country", address.country_or_region),
-            phone=answer("Phone", address.phone),
-            email=answer("E-mail", address.email),
-        ),
-        return_shipping=msgspec.structs.replace(
-            back,
-            carrier_name=answer("Return carrier", back.carrier_name),
-            carrier_account_number=answer(
-                "Your account number with it", back.carrier_account_number
-            ),
-        ),
-    )
+def _answer(field: FormField, known: str) -> str:
+    """Ask until the answer keeps the field's rule."""
+    default = known if known or field.optional else None
+    while True:
+        typed = ask(field.title, option="the options of `overland disk ship`", default=default)
+        if field.accepts(typed):
+            return typed
+        note(f"  {field.title} needs {field.advice}")

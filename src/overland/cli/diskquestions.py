@@ -1,7 +1,9 @@
 """The operator of the copy computer, answering from options and, at a terminal, in person."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from overland.cli.drivenames import attached_drives, drive_path
 from overland.cli.outcome import ask, confirm, count_text, is_interactive, note, size_text
 from overland.diskprep.questions import DrivePlan, Remaining
 from overland.diskprep.refusals import DriveNotBlank
@@ -23,6 +25,11 @@ class TerminalQuestions:
 
     def __init__(self, *, drives: Sequence[str], erase: Sequence[str], consent: bool) -> None:
         self._drives, self._erase, self._consent = list(drives), frozenset(erase), consent
+        self._kept_away: tuple[str, ...] = ()
+
+    def never_offer(self, *paths: str) -> None:
+        """Leave drives that hold one of these paths out of what is offered (R80)."""
+        self._kept_away = paths
 
     def unused_drives(self) -> list[str]:
         """Return the paths that were named and not needed; those drives were not touched."""
@@ -45,7 +52,7 @@ class TerminalQuestions:
 
     def named_drive(self) -> str | None:
         """Take the next drive of the command line; see the port."""
-        return self._drives.pop(0) if self._drives else None
+        return drive_path(self._drives.pop(0)) if self._drives else None
 
     def next_drive(self, remaining: Remaining) -> str | None:
         """Ask at a terminal; a script has named all its drives; see the port."""
@@ -56,7 +63,15 @@ class TerminalQuestions:
             f"({size_text(remaining.object_bytes)}) to be put on drives; "
             f"{count_text(remaining.finished_drives, 'drive')} finished"
         )
-        return ask("Path of the next drive (- to stop)", option="--drive").removesuffix("-") or None
+        self._offer()
+        typed = ask("Next drive, by path or by name without colon (- to stop)", option="--drive")
+        return None if typed == "-" else drive_path(typed)
+
+    def _offer(self) -> None:
+        for drive in attached_drives():
+            if not drive.is_system() and not any(map(drive.holds, self._kept_away)):
+                capacity = size_text(drive.capacity_bytes)
+                note(f"  {Path(drive.path).name}: drive {drive.serial}, {capacity}, {drive.path}")
 
     def try_another(self, refusal: RefusedError) -> bool:
         """Ask again at a terminal; a script is told; see the port."""

@@ -5,7 +5,7 @@ four different errors (`overland.ports.http.accept`).  Fields that this program 
 ignored.
 """
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -19,8 +19,11 @@ __all__ = [
     "DriveAnswer",
     "ImportService",
     "JobAnswer",
+    "JobProperties",
     "LocationAnswer",
+    "MissingAnswer",
     "NoShippingLocation",
+    "SeedAnswer",
     "StorageAccountAbsent",
     "StorageAccountAnswer",
 ]
@@ -156,6 +159,20 @@ class JobAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     properties: JobProperties
 
 
+class SeedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A seed, as the cloud knows it: the import job that it follows, and where it is."""
+
+    state: str
+    job_name: str
+
+
+class MissingAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a seed has not arrived, as runs of (first place in its manifest, how many)."""
+
+    manifest_sha256: str
+    runs: tuple[tuple[int, int], ...]
+
+
 class ImportService:
     """The import service, with leave for one subscription."""
 
@@ -228,6 +245,30 @@ class ImportService:
         body = {"properties": properties}
         return self._ask(JobAnswer, "PATCH", path, "the import job", json=body)
 
+    def seed(self, seed_id: str) -> SeedAnswer | None:
+        """Return a seed, or None where it is not known, as in another vendor's service."""
+        try:
+            return self._seeds(SeedAnswer, seed_id, "the seed")
+        except ObjectAbsent:
+            return None
+
+    def missing(self, seed_id: str) -> MissingAnswer:
+        """Return what of a seed is neither in its container nor in the vault.
+
+        Raises:
+            RefusedByCloud: The seed was given up, or is not staged.
+            ObjectAbsent: The service knows no such seed.
+        """
+        return self._seeds(MissingAnswer, f"{seed_id}/missing", "what is missing of the seed")
+
+    def custody(self, job_path: str) -> dict[str, Any]:
+        """Return the cloud's signed custody log of a job (`docs/format/custody-v1.md`)."""
+        path = f"/v1/custody?job={quote(job_path, safe='')}"
+        body = accept(self._http.request("GET", path), what="the custody log")
+        if not isinstance(body, dict):
+            raise AnswerNotUnderstood("the custody log", why="it is no JSON object")
+        return body
+
     @staticmethod
     def job_path(subscription_id: str, resource_group: str, name: str) -> str:
         """Return the ARM path of a job."""
@@ -240,6 +281,13 @@ class ImportService:
             return self._ask(LocationAnswer, "GET", path, f"location {name}")
         except ObjectAbsent:
             return None
+
+    def _seeds(self, kind: type[_Kind], path: str, what: str) -> _Kind:
+        body = accept(self._http.request("GET", f"/v1/seeds/{path}"), what=what)
+        try:
+            return msgspec.convert(body, kind)
+        except msgspec.ValidationError as error:
+            raise AnswerNotUnderstood(what, why=str(error)) from None
 
     def _ask(
         self, kind: type[_Kind], method: str, path: str, what: str, *, json: object = None

@@ -11,9 +11,8 @@ Every object is read from staging once.
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
 
 import msgspec
 
@@ -28,17 +27,19 @@ from overland.diskprep.record import (
     runs_of,
 )
 from overland.diskprep.refusals import (
-    CapacityOverLimit,
     DriveChanged,
-    DriveHoldsStaging,
     DriveNotFound,
-    DriveOfSystem,
     DrivesMissing,
     DriveUnfinished,
     EraseDeclined,
     NoSeedToPrepare,
     SeedReplaced,
-    TooManyDrives,
+)
+from overland.diskprep.safety import (
+    DEFAULT_DRIVE_LIMIT_BYTES,
+    Host,
+    custody_notes,
+    refuse_unsafe,
 )
 from overland.errors import RefusedError
 from overland.ports.clock import Clock
@@ -53,20 +54,12 @@ from overland.seeding.staging import StagedProblem, StagedSeed, StagingLocation
 from overland.seeding.subfolder import Subfolder
 
 __all__ = [
-    "DEFAULT_DRIVE_LIMIT_BYTES",
-    "MAX_DRIVES",
     "Workbench",
     "check_staged",
     "choose_seed",
     "prepare_drives",
     "record_for",
 ]
-
-MAX_DRIVES: Final = 10
-"""The most drives that one import job holds (R24)."""
-
-DEFAULT_DRIVE_LIMIT_BYTES: Final = 10 * 1000**4
-"""The largest drive that the datacenter takes unless the operator knows better (R23)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +74,15 @@ class Workbench:
     random: Callable[[int], bytes]
     operator: str
     drive_limit_bytes: int = DEFAULT_DRIVE_LIMIT_BYTES
+    host: Host = field(default_factory=Host)
 
-    def local(self, seed_id: str) -> Files:
-        """Return the seed's folder of the local record."""
-        return Subfolder(self.preparations.files, seed_id)
+    def local(self, record: Preparation) -> Files:
+        """Return the folder of a record."""
+        return Subfolder(self.preparations.files, record.folder)
 
-    def ledger(self, seed_id: str) -> Ledger:
-        """Return the custody ledger of a seed's drives."""
-        return Ledger(self.local(seed_id), "custody.jsonl", clock=self.clock)
+    def ledger(self, record: Preparation) -> Ledger:
+        """Return the custody ledger of a job's drives."""
+        return Ledger(self.local(record), "custody.jsonl", clock=self.clock)
 
 
 def choose_seed(
@@ -140,10 +134,11 @@ def check_staged(seed: StagedSeed, bench: Workbench) -> list[StagedProblem]:
 def prepare_drives(
     seed: StagedSeed, bench: Workbench, *, staging: str, replace: str | None = None
 ) -> Preparation:
-    """Fill, verify and seal drives until the whole seed is on them; return the record.
+    """Fill, verify and seal drives until all that the last job brings is on them.
 
-    `replace` is the serial of a finished drive that was lost or damaged: its objects, and only
-    they, go on another drive (R133).  Takes up to 16 MiB of memory for each drive at work.
+    Returns its record.  `replace` is the serial of a finished drive that was lost or damaged: its
+    objects, and only they, go on another drive (R133).  Takes up to 16 MiB of memory for each
+    drive at work.
 
     Raises:
         StagedObjectDamaged: Staging does not hold what its manifest says; the object is named.
@@ -184,12 +179,12 @@ def _attend(work: "_Work", path: str, questions: Questions) -> None:
 
 
 def record_for(seed: StagedSeed, bench: Workbench, *, staging: str) -> Preparation:
-    """Return the local record of the seed, begun now if there is none.
+    """Return the local record of the seed's last job, begun now if there is none.
 
     Raises:
         SeedReplaced: The record is of another manifest.
     """
-    stored = bench.preparations.find(seed.manifest.seed_id)
+    stored = bench.preparations.newest(seed.manifest.seed_id)
     if stored is not None:
         if stored.seed_manifest_sha256 != seed.sha256:
             raise SeedReplaced(stored.seed_id, record=stored.seed_id)
@@ -217,7 +212,7 @@ class _Work:
         self, seed: StagedSeed, bench: Workbench, record: Preparation, lanes: Lanes
     ) -> None:
         self._seed, self._bench, self.record, self._lanes = seed, bench, record, lanes
-        self._ledger = bench.ledger(record.seed_id)
+        self._ledger = bench.ledger(record)
         self._attended: dict[str, DriveFilling] = {}
         self._lock = threading.Lock()  # record and ledger are written by all lanes
 
@@ -238,7 +233,7 @@ class _Work:
         """Return what is not on a finished drive, or None when everything is."""
         sealed = {number for drive in self.record.sealed() for number in drive.numbers()}
         objects = self._seed.manifest.objects
-        waiting = [number for number in range(len(objects)) if number not in sealed]
+        waiting = [number for number in self.record.wanted() if number not in sealed]
         if not waiting:
             return None
         return Remaining(
@@ -269,7 +264,8 @@ class _Work:
         if known is not None and known.state is DriveState.SEALED:
             self._recognise(volume, known)
             return
-        self._refuse_unsafe(volume)
+        limit_bytes = self._bench.drive_limit_bytes
+        refuse_unsafe(volume, self.record, self._bench.host, drive_limit_bytes=limit_bytes)
         if known is None or not self._filling(known, volume).was_begun():
             known = self._begin(volume, known)
         else:
@@ -282,20 +278,6 @@ class _Work:
         self._bench.questions.tell(
             f"drive {known.serial} is finished already and is kept; attach another one"
         )
-
-    def _refuse_unsafe(self, volume: Volume) -> None:
-        if volume.is_system():
-            raise DriveOfSystem(volume.path)
-        if volume.holds(self.record.staging):
-            raise DriveHoldsStaging(volume.path, staging=self.record.staging)
-        limit_bytes = self._bench.drive_limit_bytes
-        if volume.capacity_bytes > limit_bytes:
-            raise CapacityOverLimit(
-                volume.serial, capacity_bytes=volume.capacity_bytes, limit_bytes=limit_bytes
-            )
-        others = [drive for drive in self._in_use() if drive.serial != volume.serial]
-        if len(others) >= MAX_DRIVES:
-            raise TooManyDrives(MAX_DRIVES)
 
     def _begin(self, volume: Volume, known: DriveRecord | None) -> DriveRecord:
         """Make the drive blank, decide what goes on it, and mark it, in this order."""
@@ -315,7 +297,7 @@ class _Work:
         # What the file system leaves free is known only now.
         room_bytes = min(volume.capacity_bytes, volume.files().free_bytes())
         drive = self._place(volume, room_bytes, known)
-        self._note("prepared", drive.serial, {"path": drive.path})
+        self._note("prepared", drive.serial, custody_notes(volume, self._bench.host))
         self._save(drive)
         self._filling(drive, volume).begin()
         return drive
@@ -366,7 +348,7 @@ class _Work:
             seed=self._seed,
             drive=drive,
             medium=volume.files(),
-            local=self._bench.local(self.record.seed_id),
+            local=self._bench.local(self.record),
             key=self._bench.preparations.signing_key(self._bench.random),
             clock=self._bench.clock,
             progress=self._bench.progress.line(),

@@ -17,15 +17,18 @@ from xml.parsers import expat
 from overland.errors import RefusedError
 
 __all__ = [
+    "ManagementCertificateBroken",
     "PublishSettings",
     "PublishSettingsInvalid",
     "SubscriptionAccess",
     "SubscriptionNotInFile",
+    "WebDeployProfile",
     "parse_publish_settings",
 ]
 
 MAX_BYTES: Final = 1 << 20
 _MAX_ELEMENTS: Final = 10_000
+_SHORTEST_PFX: Final = 8  # frame and version
 _METHOD: Final = "AzureServiceManagementAPI"
 _SEPARATOR: Final = "\n"  # between name space and name; cannot occur in either
 
@@ -38,6 +41,27 @@ class PublishSettingsInvalid(RefusedError):
     def __init__(self, why: str) -> None:
         super().__init__(f"the publish settings file cannot be used: {why}; download it again")
         self.why = why
+
+
+class WebDeployProfile(PublishSettingsInvalid):
+    """A profile of a web site, which has the same suffix."""
+
+    code = "web-deploy-profile"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it is a web deployment profile, which has the same suffix; "
+            "the right file begins with <PublishData>"
+        )
+
+
+class ManagementCertificateBroken(PublishSettingsInvalid):
+    """The file was cut or changed: its certificate is not one."""
+
+    code = "management-certificate-broken"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"its ManagementCertificate is not a PKCS#12 file ({why})")
 
 
 class SubscriptionNotInFile(RefusedError):
@@ -67,9 +91,14 @@ class SubscriptionAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishSettings:
-    """The subscriptions of one file, in its order."""
+    """The subscriptions of one file, in its order.
+
+    `holds_private_key`: the file has a management certificate, with which whoever holds the file
+    rules all of its subscriptions.  The key is neither used nor kept; the operator is told.
+    """
 
     subscriptions: tuple[SubscriptionAccess, ...]
+    holds_private_key: bool = False
 
     def access(self, subscription_id: str, *, now: datetime) -> SubscriptionAccess:
         """Return the way to a subscription.
@@ -92,6 +121,8 @@ def parse_publish_settings(document: bytes) -> PublishSettings:
     is read, and so are files above 1 MiB.
 
     Raises:
+        WebDeployProfile: It is a web site's.
+        ManagementCertificateBroken: It has a certificate that is none.
         PublishSettingsInvalid: It is another kind of file; the text says which.
     """
     if len(document) > MAX_BYTES:
@@ -100,7 +131,9 @@ def parse_publish_settings(document: bytes) -> PublishSettings:
     reader.read(document)
     if not reader.subscriptions:
         raise PublishSettingsInvalid("it names no subscription")
-    return PublishSettings(subscriptions=tuple(reader.subscriptions))
+    return PublishSettings(
+        subscriptions=tuple(reader.subscriptions), holds_private_key=reader.holds_private_key
+    )
 
 
 def _refuse_unusable(access: SubscriptionAccess, now: datetime) -> None:
@@ -119,6 +152,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.subscriptions: list[SubscriptionAccess] = []
+        self.holds_private_key = False
         self._profile: Mapping[str, str] = {}
         self._path: list[str] = []
         self._elements = 0
@@ -145,14 +179,14 @@ class _Reader:
         name = _local(tag)
         self._path.append(name)
         values = {_local(key): value.strip() for key, value in attributes.items()}
+        if certificate := values.get("ManagementCertificate", ""):
+            _check_certificate(certificate)
+            self.holds_private_key = True
         match self._path:
             case ["PublishData"]:
                 pass
             case ["publishData"]:
-                raise PublishSettingsInvalid(
-                    "it is a web deployment profile, which has the same suffix; "
-                    "the right file begins with <PublishData>"
-                )
+                raise WebDeployProfile
             case [_]:
                 raise PublishSettingsInvalid(f"it begins with <{name}> instead of <PublishData>")
             case ["PublishData", "PublishProfile"]:
@@ -170,6 +204,25 @@ class _Reader:
         if method != _METHOD:
             raise PublishSettingsInvalid(f"its PublishMethod is {method} instead of {_METHOD}")
         self._profile = values
+
+
+def _check_certificate(text: str) -> None:
+    """Return if this can be a PKCS#12 file (RFC 7292 §4), judged by its outermost frame alone.
+
+    What is in it is a secret that nobody here needs, so nothing looks further.
+    """
+    try:
+        content = base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        raise ManagementCertificateBroken("it is not Base64") from None
+    if content[:1] != b"\x30" or len(content) < _SHORTEST_PFX:
+        raise ManagementCertificateBroken("it does not begin as one")
+    width = content[1] & 0x7F if content[1] & 0x80 else 0
+    size = int.from_bytes(content[2 : 2 + width], "big") if width else content[1]
+    if 2 + width + size != len(content):
+        raise ManagementCertificateBroken("a part of it is missing")
+    if content[2 + width : 5 + width] != b"\x02\x01\x03":
+        raise ManagementCertificateBroken("it is of another version")
 
 
 def _access(profile: Mapping[str, str], values: Mapping[str, str]) -> SubscriptionAccess:

@@ -1,11 +1,12 @@
 """The local record of disk preparation: what was done, so that a kill costs nothing.
 
-One folder per seed, replaced document by document, each durably:
+One folder per import job, replaced document by document, each durably:
 
     <seed id>/record.json            drives, import job, shipping entries
     <seed id>/custody.jsonl          who held which drive (`overland.seeding.ledger`)
     <seed id>/read-back/<number>/…   digests of what was read back from an unfinished drive
     <seed id>/packing-list.txt       what belongs in the parcel
+    <seed id>/top-up-<number>/…      the same of a later job, for what the ones before did not bring
     copy-computer.key                the key that signs the drives of this computer
 """
 
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 _KEY: Final = "copy-computer.key"
-_RECORD: Final = re.compile(r"([0-9a-f-]{36})/record\.json")
+_RECORD: Final = re.compile(r"([0-9a-f-]{36})/(?:top-up-([1-9][0-9]{0,2})/)?record\.json")
 
 
 class PreparationDamaged(IntegrityError):
@@ -140,7 +141,11 @@ class ShippingEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything this computer did for one seed."""
+    """Everything this computer did for one import job of a seed.
+
+    The first job brings the whole seed.  A top-up brings the objects of `runs` only, which are
+    places in the seed's manifest; `replaces` are the drives on their way that it makes up for.
+    """
 
     format_version: Literal[1] = 1
     seed_id: str
@@ -157,6 +162,19 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     drives: tuple[DriveRecord, ...] = ()
     job: JobRecord | None = None
     shipping: tuple[ShippingEntry, ...] = ()
+    top_up: int = 0
+    runs: tuple[tuple[int, int], ...] = ()
+    replaces: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Where the record of the job is, in the folder of all."""
+        return f"{self.seed_id}/top-up-{self.top_up}" if self.top_up else self.seed_id
+
+    def wanted(self) -> Iterator[int]:
+        """Yield the positions of the objects that the job has to bring, in order."""
+        for first, count in self.runs if self.top_up else ((0, self.object_count),):
+            yield from range(first, first + count)
 
     def drive(self, serial: str) -> DriveRecord | None:
         """Return the drive of that serial, unless it was given up."""
@@ -177,10 +195,10 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if drive.state is not DriveState.GIVEN_UP
             for number in drive.numbers()
         }
-        return [number for number in range(self.object_count) if number not in placed]
+        return [number for number in self.wanted() if number not in placed]
 
     def is_complete(self) -> bool:
-        """Return whether every object is on a finished drive."""
+        """Return whether every object that the job has to bring is on a finished drive."""
         return sum(drive.object_count for drive in self.sealed()) == self.object_count
 
     def with_drive(self, drive: DriveRecord) -> "Preparation":
@@ -222,13 +240,25 @@ class Preparations:
     def __init__(self, files: Files) -> None:
         self.files = files
 
-    def find(self, seed_id: str) -> Preparation | None:
-        """Return the record of a seed, or None if nothing was prepared for it here.
+    def newest(self, seed_id: str) -> Preparation | None:
+        """Return the record of a seed's last job, or None if nothing was prepared for it here."""
+        names = [info.name for info in self.files.names(f"{seed_id}/")]
+        folders = [name.removesuffix("/record.json") for name in names if _RECORD.fullmatch(name)]
+        found = [each for each in map(self.find, folders) if each is not None]
+        return max(found, key=lambda each: each.top_up, default=None)
+
+    def before(self, top_up: Preparation) -> Preparation | None:
+        """Return the record of the job before a top-up, if it was prepared here."""
+        assert top_up.top_up, "there is none before the first"
+        return self.find(msgspec.structs.replace(top_up, top_up=top_up.top_up - 1).folder)
+
+    def find(self, folder: str) -> Preparation | None:
+        """Return the record in a folder, or None if nothing was prepared there.
 
         Raises:
             PreparationDamaged: There is a file, and it cannot be read.
         """
-        name = f"{seed_id}/record.json"
+        name = f"{folder}/record.json"
         try:
             document = self.files.read(name)
         except ObjectAbsent:
@@ -240,14 +270,14 @@ class Preparations:
 
     def all(self) -> list[Preparation]:
         """Return all records, oldest first."""
-        matches = [_RECORD.fullmatch(info.name) for info in self.files.names()]
-        found = [self.find(match[1]) for match in matches if match]
+        names = [info.name for info in self.files.names() if _RECORD.fullmatch(info.name)]
+        found = [self.find(name.removesuffix("/record.json")) for name in names]
         return sorted((each for each in found if each), key=lambda each: each.started_at)
 
     def save(self, preparation: Preparation) -> None:
         """Store a record, durably, in place of its earlier form."""
         document = msgspec.json.format(msgspec.json.encode(preparation)) + b"\n"
-        self.files.write(f"{preparation.seed_id}/record.json", document)
+        self.files.write(f"{preparation.folder}/record.json", document)
 
     def signing_key(self, random: Callable[[int], bytes]) -> Secret:
         """Return the key that signs this computer's drives; made with `random` the first time."""

@@ -3,23 +3,33 @@
 from overland.errors import RefusedError, TransientError
 
 __all__ = [
+    "AdministratorNeeded",
     "CapacityOverLimit",
+    "DriveArrived",
     "DriveChanged",
+    "DriveHoldsSource",
     "DriveHoldsStaging",
     "DriveNotBlank",
     "DriveNotFound",
+    "DriveNotLocal",
     "DriveOfSystem",
+    "DriveRemovable",
     "DriveUnfinished",
     "DrivesMissing",
+    "DrivesUnderWay",
     "EraseDeclined",
     "JobDiffers",
     "JobNotCreatedYet",
     "NoPreparation",
     "NoSeedToPrepare",
+    "NothingMissing",
+    "NothingShipped",
+    "SeedGivenUp",
     "SeedReplaced",
     "SeveralPreparations",
     "ShippingDeclined",
     "TooManyDrives",
+    "VirtualSource",
 ]
 
 
@@ -45,6 +55,19 @@ class SeedReplaced(RefusedError):
         super().__init__(
             f"the manifest of seed {seed_id} is another one than the drives were begun with; move "
             f"the local record {record} away to begin again with blank drives"
+        )
+        self.seed_id = seed_id
+
+
+class SeedGivenUp(RefusedError):
+    """The seed was abandoned, so drives with it bring nothing."""
+
+    code = "seed-given-up"
+
+    def __init__(self, seed_id: str) -> None:
+        super().__init__(
+            f"seed {seed_id} was abandoned, and no drive is made for it any more; protect its "
+            "source with a new policy, and prepare the drives of that one's seed"
         )
         self.seed_id = seed_id
 
@@ -104,6 +127,71 @@ class DriveHoldsStaging(RefusedError):
     def __init__(self, path: str, *, staging: str) -> None:
         super().__init__(f"{path} holds the staging location {staging}; use another drive")
         self.path, self.staging = path, staging
+
+
+class DriveHoldsSource(RefusedError):
+    """What is backed up from this computer lies on the drive (R80)."""
+
+    code = "drive-holds-source"
+
+    def __init__(self, path: str, *, source: str) -> None:
+        super().__init__(f"{path} holds {source}, which is backed up from here; use another drive")
+        self.path, self.source = path, source
+
+
+class DriveNotLocal(RefusedError):
+    """The path leads to another computer (R25)."""
+
+    code = "drive-not-local"
+
+    def __init__(self, path: str, *, system: str) -> None:
+        super().__init__(
+            f"{path} is on another computer ({system}); attach the drive to this one, because it "
+            "is the drive that travels"
+        )
+        self.path, self.system = path, system
+
+
+class DriveRemovable(RefusedError):
+    """The drive is on a removable bus, and nobody said that an adapter is why (R22)."""
+
+    code = "drive-removable"
+
+    def __init__(self, path: str, *, bus: str) -> None:
+        super().__init__(
+            f"{path} is attached by {bus}; the datacenter takes internal drives (2.5-inch SSD, "
+            "SATA), no sticks and no drives in casings; for an internal drive on an adapter, run "
+            "again with --usb-adapter"
+        )
+        self.path, self.bus = path, bus
+
+
+class AdministratorNeeded(RefusedError):
+    """A drive is erased and filled by the administrator only (R76)."""
+
+    code = "administrator-needed"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is a whole drive, and erasing it takes the administrator's rights: another "
+            "user would stop half way at files of others; run again as root"
+        )
+        self.path = path
+
+
+class VirtualSource(RefusedError):
+    """The source computer is virtual, so it cannot be the copy computer as well (R9)."""
+
+    code = "virtual-source"
+
+    def __init__(self, path: str, *, virtual: str) -> None:
+        super().__init__(
+            f"this is the source computer, and it is virtual ({virtual}): the copy computer of a "
+            f"virtual source is another, physical one, so {path} was not touched; run disk "
+            "preparation there, or allow it here with --allow-virtual-source, which the custody "
+            "log records"
+        )
+        self.path, self.virtual = path, virtual
 
 
 class DriveNotBlank(RefusedError):
@@ -216,10 +304,65 @@ class JobDiffers(RefusedError):
 
     def __init__(self, name: str, *, why: str) -> None:
         super().__init__(
-            f"import job {name} exists already and {why}; it was not changed; cancel that job, or "
-            "rename the job of the policy with `overland seed relink`"
+            f"import job {name} exists already and {why}; it was not changed; if that job is a "
+            "leftover, delete it; else give this seed a job of its own: on the source computer "
+            "`overland seed relink POLICY OTHER_NAME`, then the same command here again"
         )
         self.name, self.why = name, why
+
+
+class NothingShipped(RefusedError):
+    """A top-up was asked for, and the drives of the seed have not been shipped."""
+
+    code = "nothing-shipped"
+
+    def __init__(self, name: str, *, state: str) -> None:
+        what = f"is {state} still" if state else "does not exist"
+        super().__init__(
+            f"import job {name} {what}, so its own drives can be made and made again: finish them "
+            "with `overland disk prepare`, and replace one with --replace SERIAL"
+        )
+        self.name, self.state = name, state
+
+
+class DrivesUnderWay(RefusedError):
+    """Nobody knows yet what will be missing: drives may still arrive, or are being imported."""
+
+    code = "drives-under-way"
+
+    def __init__(self, name: str, *, state: str, serials: list[str]) -> None:
+        super().__init__(
+            f"import job {name} is {state}, and these drives may still bring what they hold: "
+            f"{', '.join(serials)}; wait until the datacenter has processed them, or name a drive "
+            "that the carrier has lost with --replace SERIAL"
+        )
+        self.name, self.state, self.serials = name, state, serials
+
+
+class DriveArrived(RefusedError):
+    """A drive was called lost, and the datacenter has it."""
+
+    code = "drive-arrived"
+
+    def __init__(self, serial: str, *, job_name: str, state: str) -> None:
+        super().__init__(
+            f"drive {serial} has arrived: in import job {job_name} it is {state}; what it cannot "
+            "bring is known when all drives are processed, then run with --missing"
+        )
+        self.serial, self.job_name, self.state = serial, job_name, state
+
+
+class NothingMissing(RefusedError):
+    """A top-up was asked for, and every object of the seed has arrived."""
+
+    code = "nothing-missing"
+
+    def __init__(self, seed_id: str) -> None:
+        super().__init__(
+            f"nothing of seed {seed_id} is missing at the datacenter, so no drive is needed; the "
+            "next scheduled backup of the source computer adopts it, or `overland seed adopt`"
+        )
+        self.seed_id = seed_id
 
 
 class JobNotCreatedYet(TransientError):

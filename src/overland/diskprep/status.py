@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from overland.diskprep.import_service import ImportService, JobAnswer
+from overland.diskprep.import_service import ImportService, JobAnswer, JobProperties
 from overland.diskprep.record import Preparation
 from overland.errors import NotAuthorised, ObjectAbsent, Unreachable
 
@@ -19,16 +19,21 @@ Answer = Literal["no-such-job", "unreachable", "not-authorised", "in-progress", 
 _CLOCK: Final = timedelta(days=14)
 _WARN_BEFORE: Final = timedelta(days=4)
 _ENDED: Final = frozenset({"Completed", "Closed"})
+_INCOMPLETE: Final = frozenset({"NeverReceived", "CompletedMoreInfo"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextStep:
-    """Who has to do what, by when (None: no limit)."""
+    """Who has to do what, by when (None: no limit).
+
+    `is_urgent` from four days before the limit on, `is_overdue` from the limit on (R99, R100).
+    """
 
     who: str
     what: str
     by: datetime | None = None
     is_urgent: bool = False
+    is_overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +108,7 @@ def _with_job(preparation: Preparation, found: JobAnswer, now: datetime) -> JobS
         percent_complete=properties.percent_complete,
         tracking_number=package.tracking_number if package else "",
         drives=tuple(drives),
-        next_step=_next_step(preparation, properties.state, now),
+        next_step=_next_step(preparation, properties, now),
     )
 
 
@@ -141,17 +146,17 @@ def _step_without_job(preparation: Preparation, answer: Answer) -> NextStep:
             return NextStep(who="you", what="create the job with `overland disk prepare`")
 
 
-def _next_step(preparation: Preparation, state: str, now: datetime) -> NextStep:
+def _next_step(preparation: Preparation, properties: JobProperties, now: datetime) -> NextStep:
     job = preparation.job
-    match state:
+    match properties.state:
         case "Creating":
             by = job.created_at + _CLOCK if job else None
             what = "hand the parcel to the carrier, then run `overland disk ship`"
-            return NextStep(who="you", what=what, by=by, is_urgent=_is_near(by, now))
+            return _limited("you", what, by, now)
         case "Shipping":
             by = job.shipped_at + _CLOCK if job and job.shipped_at else None
             what = "bring the parcel to the datacenter"
-            return NextStep(who="the carrier", what=what, by=by, is_urgent=_is_near(by, now))
+            return _limited("the carrier", what, by, now)
         case "Received":
             return NextStep(who="the datacenter", what="begin with the first drive")
         case "Transferring":
@@ -164,9 +169,26 @@ def _next_step(preparation: Preparation, state: str, now: datetime) -> NextStep:
             return NextStep(
                 who="the source computer",
                 what="adopt the seed at its next scheduled backup, or now with "
-                "`overland seed adopt`",
+                f"`overland seed adopt`{_trouble(properties)}",
             )
 
 
-def _is_near(by: datetime | None, now: datetime) -> bool:
-    return by is not None and now >= by - _WARN_BEFORE
+def _trouble(properties: JobProperties) -> str:
+    """Return what to do about drives of an ended job that brought less than they should."""
+    found = [drive.drive_id for drive in properties.drive_list if drive.state in _INCOMPLETE]
+    if not found:
+        return ""
+    return (
+        f"; {', '.join(found)} brought nothing or not all: `overland disk prepare --missing` makes "
+        "what is missing again"
+    )
+
+
+def _limited(who: str, what: str, by: datetime | None, now: datetime) -> NextStep:
+    return NextStep(
+        who=who,
+        what=what,
+        by=by,
+        is_urgent=by is not None and now >= by - _WARN_BEFORE,
+        is_overdue=by is not None and now >= by,
+    )

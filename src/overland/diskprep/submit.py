@@ -28,6 +28,8 @@ __all__ = [
     "NO_LOCK",
     "SEED_TAG",
     "find_job",
+    "keep_job",
+    "own_key",
     "packing_list",
     "submit",
 ]
@@ -42,11 +44,18 @@ NO_LOCK: Final = "none"
 _CREATING: Final = "Creating"
 
 
-def submit(preparation: Preparation, bench: Workbench, service: ImportService) -> Preparation:
+def submit(
+    preparation: Preparation,
+    bench: Workbench,
+    service: ImportService,
+    *,
+    drive_key: bytes | None = None,
+) -> Preparation:
     """Create the import job of a complete preparation, or find it; return the record with it.
 
     The job has the name that the policy gave it (R84).  Doing it again changes nothing.  On return
-    the record and the packing list are durable.
+    the record and the packing list are durable.  `drive_key` is the public key that signed the
+    drives, when that was another computer's (R91).
 
     Raises:
         JobNotCreatedYet: The service did not answer; the same command goes on later.
@@ -54,14 +63,23 @@ def submit(preparation: Preparation, bench: Workbench, service: ImportService) -
         StorageAccountAbsent: The subscription does not hold the seed's storage account.
         NotAuthorised: The publish settings do not allow it.
     """
-    assert preparation.is_complete(), "a job is made for all drives of a seed"
+    assert preparation.is_complete(), "a job is made for all of its drives at once"
     try:
-        job = _job(preparation, bench, service)
+        job = _job(preparation, bench, service, drive_key or own_key(bench))
     except Unreachable as error:
         raise JobNotCreatedYet(preparation.job_name, why=str(error)) from error
+    return keep_job(preparation, job, bench)
+
+
+def own_key(bench: Workbench) -> bytes:
+    """Return the public key of this computer, which its drives are signed with."""
+    return sign.public_key(bench.preparations.signing_key(bench.random))
+
+
+def keep_job(preparation: Preparation, job: JobRecord, bench: Workbench) -> Preparation:
+    """Store the import job in the record, and the packing list beside it, durably."""
     done = msgspec.structs.replace(preparation, job=job)
-    local = bench.local(done.seed_id)
-    local.write("packing-list.txt", packing_list(done).encode())
+    bench.local(done).write("packing-list.txt", packing_list(done).encode())
     bench.preparations.save(done)
     return done
 
@@ -79,7 +97,7 @@ def find_job(preparation: Preparation, bench: Workbench, service: ImportService)
         preparation.subscription_id, account.resource_group, preparation.job_name
     )
     found = service.job(path)
-    if found is None:
+    if found is None or _is_leftover(found, preparation, service):
         return preparation
     _refuse_other_seed(found, preparation.seed_id)
     location = service.shipping_location(account.location)
@@ -113,15 +131,18 @@ def packing_list(preparation: Preparation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _job(preparation: Preparation, bench: Workbench, service: ImportService) -> JobRecord:
+def _job(
+    preparation: Preparation, bench: Workbench, service: ImportService, drive_key: bytes
+) -> JobRecord:
     account = service.storage_account(preparation.subscription_id, preparation.storage_account)
     path = service.job_path(
         preparation.subscription_id, account.resource_group, preparation.job_name
     )
     location = service.shipping_location(account.location)
     found = service.job(path)
-    if found is None or not _is_same(found, preparation):
-        body = _body(preparation, bench, account, location)
+    is_new = found is None or _is_leftover(found, preparation, service)
+    if found is None or is_new or not _is_same(found, preparation):
+        body = _body(preparation, drive_key, account, location)
         found = service.put_job(path, body)
     serials = tuple(drive.serial for drive in preparation.sealed())
     return _record(found, preparation, location, serials=serials, now=bench.clock.now())
@@ -149,6 +170,15 @@ def _record(
     )
 
 
+def _is_leftover(found: JobAnswer, preparation: Preparation, service: ImportService) -> bool:
+    """Return whether the job never left, and is of a seed that was given up; it may be replaced."""
+    carried = (found.tags or {}).get(SEED_TAG)
+    if carried in (None, preparation.seed_id) or found.properties.state != _CREATING:
+        return False
+    seed = service.seed(carried)
+    return seed is not None and seed.state == "Abandoned"
+
+
 def _refuse_other_seed(found: JobAnswer, seed_id: str) -> None:
     carried = (found.tags or {}).get(SEED_TAG)
     if carried != seed_id:
@@ -172,18 +202,18 @@ def _is_same(found: JobAnswer, preparation: Preparation) -> bool:
         raise JobDiffers(
             found.name,
             why=f"is {found.properties.state} without {others}: a drive cannot be added to it "
-            "any more, and the missing part can be sent over the network from the source computer",
+            "any more; what it does not bring travels with `overland disk prepare --missing`, or "
+            "over the network with `overland backup now`",
         )
     return False
 
 
 def _body(
     preparation: Preparation,
-    bench: Workbench,
+    drive_key: bytes,
     account: StorageAccountAnswer,
     location: LocationAnswer,
 ) -> dict[str, object]:
-    key = sign.public_key(bench.preparations.signing_key(bench.random))
     properties: dict[str, object] = {
         "storageAccountId": account.id,
         "jobType": "Import",
@@ -199,7 +229,7 @@ def _body(
         properties["returnShipping"] = camel_fields(form.return_shipping)
     return {
         "location": location.short_name,
-        "tags": {SEED_TAG: preparation.seed_id, DRIVE_KEY_TAG: key.hex()},
+        "tags": {SEED_TAG: preparation.seed_id, DRIVE_KEY_TAG: drive_key.hex()},
         "properties": properties,
     }
 

@@ -76,7 +76,8 @@ def forget_details(connection: Connection, job_id: str) -> None:
 def is_intact(log: Sequence[Entry]) -> bool:
     """Return whether no entry was changed, removed, added between or reordered.
 
-    Entries cut off at the end are not noticed: whoever cares keeps the last digest.
+    Entries cut off at the end are not noticed by the chain alone: the cloud signs number and digest
+    of the last entry (`overland.jobs.custodyproof`).
     """
     previous = _FIRST
     for number, entry in enumerate(log, start=1):

@@ -22,6 +22,8 @@ from overland.jobs.states import (
 from overland.values import SeedId
 
 __all__ = [
+    "EXPORT",
+    "IMPORT",
     "MAX_DRIVES",
     "Document",
     "Drive",
@@ -29,9 +31,12 @@ __all__ = [
     "DriveReport",
     "Happening",
     "ImportJob",
+    "TooManyDrives",
+    "add_export_drives",
     "apply_to_drive",
     "apply_to_job",
     "is_processed",
+    "set_export_drive",
     "settle",
 ]
 
@@ -39,6 +44,9 @@ Document = Mapping[str, object]
 """A small JSON object that is kept and shown as it was sent, such as an address."""
 
 MAX_DRIVES: Final = 10  # of one import job
+
+IMPORT: Final = "Import"
+EXPORT: Final = "Export"  # from the storage account onto drives that the customer sends
 
 _PROCESSED: Final = frozenset(
     {
@@ -58,6 +66,19 @@ class DriveNotInJob(RefusedError):
     def __init__(self, serial: str) -> None:
         super().__init__(f"the import job does not list drive {serial}; return it unopened")
         self.serial = serial
+
+
+class TooManyDrives(RefusedError):
+    """More drives came for an export job than one job can have."""
+
+    code: ClassVar[str] = "too-many-drives-came"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"job {name} would have more than {MAX_DRIVES} drives; "
+            "return the others unopened, for another job"
+        )
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +115,11 @@ class Drive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportJob:
-    """One import job: what the customer asked for, where it is, and its drives."""
+    """One import or export job: what the customer asked for, where it is, and its drives.
+
+    An export job (`job_type`) says in `export` which blobs it is for, has no drive until the
+    station books some in, and names in `incomplete_blob_list` the list of what did not fit.
+    """
 
     job_id: str
     tenant_id: str
@@ -107,6 +132,9 @@ class ImportJob:
     drives: tuple[Drive, ...]
     created_at: datetime
     changed_at: datetime
+    job_type: str = IMPORT
+    export: Document | None = None
+    incomplete_blob_list: str | None = None
     state: JobState = JobState.CREATING
     log_level: str = "Error"
     backup_drive_manifest: bool = False
@@ -132,6 +160,11 @@ class ImportJob:
             f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
             f"/providers/Microsoft.ImportExport/jobs/{self.name}"
         )
+
+    @property
+    def is_export(self) -> bool:
+        """Whether drives take data out of the storage account instead of into it."""
+        return self.job_type == EXPORT
 
     @property
     def percent_complete(self) -> int | None:
@@ -214,6 +247,48 @@ def apply_to_drive(
     )
     drives = tuple(changed if each is drive else each for each in job.drives)
     return replace(job, drives=drives, changed_at=at)
+
+
+def add_export_drives(job: ImportJob, serials: Iterable[str]) -> ImportJob:
+    """Return an export job with the empty drives that came for it, those that it lacks.
+
+    They are `Received`: nobody lists the drives of an export before they arrive.
+
+    Raises:
+        TooManyDrives: They would be more than a job can have.
+    """
+    assert job.is_export, "the drives of an import are listed by its customer"
+    known = {drive.serial.casefold() for drive in job.drives}
+    come = [
+        Drive(
+            serial=serial,
+            unlock_key="",
+            manifest_file="",
+            manifest_hash="",
+            state=DriveState.RECEIVED,
+        )
+        for serial in serials
+        if serial.casefold() not in known
+    ]
+    if len(job.drives) + len(come) > MAX_DRIVES:
+        raise TooManyDrives(job.name)
+    return replace(job, drives=(*job.drives, *come))
+
+
+def set_export_drive(
+    job: ImportJob, serial: str, *, unlock_key: str, manifest_file: str, manifest_hash: str
+) -> ImportJob:
+    """Return an export job with what the station made of a drive: its key and its manifest.
+
+    Raises:
+        DriveNotInJob: The job does not have the drive.
+    """
+    assert job.is_export, "the drives of an import are sealed by its customer"
+    drive = job.drive(serial)
+    made = replace(
+        drive, unlock_key=unlock_key, manifest_file=manifest_file, manifest_hash=manifest_hash
+    )
+    return replace(job, drives=tuple(made if each is drive else each for each in job.drives))
 
 
 def is_processed(job: ImportJob) -> bool:

@@ -24,7 +24,7 @@ __all__ = [
     "find_by_tracking_number",
     "find_job",
     "find_named",
-    "find_seed_job",
+    "find_seed_jobs",
     "insert_job",
     "list_jobs",
     "load_job",
@@ -143,14 +143,10 @@ def find_named(
     )
 
 
-def find_seed_job(connection: Connection, seed_id: SeedId, *, name: str | None) -> ImportJob | None:
-    """Return the newest job, of one name or of any, that says it carries this seed, or None."""
-    jobs = tables.import_jobs.c
-    wanted = select(tables.import_jobs).where(jobs.seed_id == seed_id)
-    if name is not None:
-        wanted = wanted.where(jobs.name_key == name.casefold())
-    found = _select(connection, wanted.order_by(jobs.created_at.desc()).limit(1))
-    return found[0] if found else None
+def find_seed_jobs(connection: Connection, seed_id: SeedId) -> list[ImportJob]:
+    """Return the jobs that say they carry this seed, or a part of it, oldest first."""
+    wanted = select(tables.import_jobs).where(tables.import_jobs.c.seed_id == seed_id)
+    return _select(connection, wanted)
 
 
 def find_by_serial(connection: Connection, serial: str) -> list[ImportJob]:

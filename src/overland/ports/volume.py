@@ -1,13 +1,30 @@
 """A drive, as a port: something with a serial and a capacity that files can be written to."""
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from overland.ports.files import Files
 
-__all__ = ["Content", "Volume", "Volumes"]
+__all__ = ["FOLDER", "Attachment", "Content", "Volume", "Volumes"]
 
 Content = Literal["blank", "overland", "foreign"]
 """What a drive holds: nothing, a drive of ours, or somebody's data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """How a drive hangs on this computer.
+
+    A `folder` is for practice; a `drive` is a file system of its own on a local device, reached by
+    `bus` (`sata`, `nvme`, `usb`, …; empty when the system does not say); `network` is on another
+    computer.
+    """
+
+    kind: Literal["folder", "drive", "network"]
+    bus: str = ""
+
+
+FOLDER = Attachment(kind="folder")
 
 
 class Volume(Protocol):
@@ -34,6 +51,10 @@ class Volume(Protocol):
 
     def holds(self, path: str) -> bool:
         """Return whether `path` lies on this drive (the staging location must not)."""
+        ...
+
+    def attachment(self) -> Attachment:
+        """Say how the drive hangs on this computer."""
         ...
 
     def is_system(self) -> bool:

@@ -6,6 +6,7 @@ the chain showing it.  The file is JSON lines, so that it can be read, and check
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal
 
@@ -16,7 +17,7 @@ from overland.format.stored import UNREADABLE
 from overland.ports.clock import Clock
 from overland.ports.files import Files
 
-__all__ = ["CustodyEvent", "CustodyEventName", "Ledger", "LedgerBroken"]
+__all__ = ["CustodyEvent", "CustodyEventName", "Ledger", "LedgerBroken", "checked_lines"]
 
 CustodyEventName = Literal["prepared", "sealed", "given up", "handed over"]
 """Formatting allowed, copied and verified, found lost or damaged, and given to the carrier."""
@@ -79,6 +80,24 @@ class Ledger:
         lines.append(msgspec.json.encode(entry, order="deterministic"))
         self._files.write(self._name, b"".join(line + b"\n" for line in lines))
 
+    def adopt(self, lines: Sequence[bytes]) -> None:
+        """Begin with the lines that another computer wrote, durably, if there are none here yet.
+
+        Raises:
+            LedgerBroken: Their chain does not hold; nothing was written.
+        """
+        checked_lines(lines, self._name)
+        if lines and not self._lines():
+            self._files.write(self._name, b"".join(line + b"\n" for line in lines))
+
+    def lines(self) -> list[bytes]:
+        """Return the lines as they are stored, without line ends, after checking their chain.
+
+        Raises:
+            LedgerBroken: The chain does not hold.
+        """
+        return self._lines()
+
     def events(self) -> list[CustodyEvent]:
         """Return all events, oldest first.
 
@@ -96,16 +115,27 @@ class Ledger:
         lines = content.split(b"\n")
         if lines.pop() != b"":
             raise LedgerBroken(self._name, line=len(lines) + 1)
-        previous = _FIRST
-        for number, line in enumerate(lines, start=1):
-            try:
-                entry = _decoded(line)
-            except UNREADABLE:
-                raise LedgerBroken(self._name, line=number) from None
-            if entry.sequence != number or entry.previous != previous:
-                raise LedgerBroken(self._name, line=number)
-            previous = _digest(line)
+        checked_lines(lines, self._name)
         return lines
+
+
+def checked_lines(lines: Sequence[bytes], name: str) -> list[CustodyEvent]:
+    """Return the events of ledger lines whose chain holds.
+
+    Raises:
+        LedgerBroken: A line was changed, taken out, put in, or cannot be read.
+    """
+    previous, events = _FIRST, []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = _decoded(line)
+        except UNREADABLE:
+            raise LedgerBroken(name, line=number) from None
+        if entry.sequence != number or entry.previous != previous:
+            raise LedgerBroken(name, line=number)
+        previous = _digest(line)
+        events.append(entry)
+    return events
 
 
 def _decoded(line: bytes) -> CustodyEvent:

@@ -73,6 +73,7 @@ def on_drives(*drives: SimDrive) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.requirement("R77", "R83")
 def test_one_large_drive_takes_everything(staging: SimDisk) -> None:
     drive = SimDrive("D1", capacity_bytes=4 * MIB)
 
@@ -82,6 +83,7 @@ def test_one_large_drive_takes_everything(staging: SimDisk) -> None:
     assert on_drives(drive) == staged.objects(packs=(300_032, 200_192, 100_352))
 
 
+@pytest.mark.requirement("R83")
 def test_a_seed_spans_drives_of_any_sizes_until_all_of_it_is_placed(staging: SimDisk) -> None:
     drives = [
         SimDrive("D1", capacity_bytes=320_000),
@@ -97,6 +99,7 @@ def test_a_seed_spans_drives_of_any_sizes_until_all_of_it_is_placed(staging: Sim
     assert [each.finished_drives for each in operator.remaining] == [0, 1, 2]
 
 
+@pytest.mark.requirement("R82")
 def test_a_finished_drive_describes_itself(staging: SimDisk) -> None:
     drive = SimDrive("D1", capacity_bytes=4 * MIB)
 
@@ -120,6 +123,7 @@ def test_a_finished_drive_describes_itself(staging: SimDisk) -> None:
     ]
 
 
+@pytest.mark.requirement("R83", "R88")
 def test_too_few_drives_are_told_and_nothing_is_lost(staging: SimDisk, local: SimDisk) -> None:
     first = SimDrive("D1", capacity_bytes=450_000)
     second = SimDrive("D2", capacity_bytes=4 * MIB)
@@ -137,6 +141,7 @@ def test_too_few_drives_are_told_and_nothing_is_lost(staging: SimDisk, local: Si
     assert "is finished already and is kept" in operator.told[0]
 
 
+@pytest.mark.requirement("R79")
 def test_declining_leaves_the_drive_as_it_was(staging: SimDisk) -> None:
     drive = SimDrive("D1", capacity_bytes=4 * MIB)
     drive.disk.write("holiday.jpg", b"precious")
@@ -149,6 +154,7 @@ def test_declining_leaves_the_drive_as_it_was(staging: SimDisk) -> None:
     assert drive.erased == 0
 
 
+@pytest.mark.requirement("R79")
 def test_a_drive_with_data_is_erased_only_when_its_serial_was_repeated(staging: SimDisk) -> None:
     drive = SimDrive("D1", capacity_bytes=4 * MIB)
     drive.disk.write("holiday.jpg", b"precious")
@@ -162,6 +168,7 @@ def test_a_drive_with_data_is_erased_only_when_its_serial_was_repeated(staging: 
     assert "holiday.jpg" not in {info.name for info in drive.disk.names()}
 
 
+@pytest.mark.requirement("R80")
 def test_the_systems_drive_is_refused(staging: SimDisk) -> None:
     drive = SimDrive("D1", capacity_bytes=4 * MIB)
     drive.system = True
@@ -170,6 +177,7 @@ def test_the_systems_drive_is_refused(staging: SimDisk) -> None:
         run(staging, bench(SimDrives(drive), Operator(drive.path)))
 
 
+@pytest.mark.requirement("R80")
 def test_the_drive_that_holds_the_staging_location_is_refused(staging: SimDisk) -> None:
     drive = SimDrive("D1", capacity_bytes=4 * MIB)
 
@@ -177,6 +185,7 @@ def test_the_drive_that_holds_the_staging_location_is_refused(staging: SimDisk) 
         run(staging, bench(SimDrives(drive), Operator(drive.path)), path="/drives/D1/staging")
 
 
+@pytest.mark.requirement("R23")
 def test_a_drive_over_the_limit_is_refused_and_the_limit_is_a_setting(staging: SimDisk) -> None:
     drive = SimDrive("D1", capacity_bytes=4 * MIB)
     work = bench(SimDrives(drive), Operator(drive.path, drive.path))
@@ -187,6 +196,7 @@ def test_a_drive_over_the_limit_is_refused_and_the_limit_is_a_setting(staging: S
     assert run(staging, dataclasses.replace(work, drive_limit_bytes=4 * MIB)).is_complete()
 
 
+@pytest.mark.requirement("R23")
 def test_the_default_limit_is_ten_terabytes(staging: SimDisk) -> None:
     drive = SimDrive("D1", capacity_bytes=10 * 1000**4 + 1)
 
@@ -194,6 +204,7 @@ def test_the_default_limit_is_ten_terabytes(staging: SimDisk) -> None:
         run(staging, bench(SimDrives(drive), Operator(drive.path)))
 
 
+@pytest.mark.requirement("R24")
 def test_the_eleventh_drive_is_refused() -> None:
     staging = SimDisk()
     staged.stage(staging, staged.objects(packs=[100_352 + 512 * n for n in range(11)]))
@@ -264,6 +275,7 @@ class FaultyDrive(SimDrive):
         return faulty
 
 
+@pytest.mark.requirement("R89")
 def test_an_object_that_reads_back_wrongly_is_written_again(staging: SimDisk) -> None:
     drive = FaultyDrive("D1", capacity_bytes=4 * MIB)
 
@@ -273,6 +285,7 @@ def test_an_object_that_reads_back_wrongly_is_written_again(staging: SimDisk) ->
     assert drive.lies == 0
 
 
+@pytest.mark.requirement("R89")
 def test_a_drive_that_keeps_lying_is_not_shipped(staging: SimDisk) -> None:
     drive = FaultyDrive("D1", capacity_bytes=4 * MIB)
     drive.lies = 1000
@@ -287,6 +300,7 @@ def test_a_drive_that_keeps_lying_is_not_shipped(staging: SimDisk) -> None:
 @pytest.mark.parametrize(
     "name", [f"{FOLDER}/{SEED_MANIFEST}", f"{FOLDER}/{DRIVE_MANIFEST}", MANIFEST_XML]
 )
+@pytest.mark.requirement("R89")
 def test_a_manifest_that_only_memory_has_right_is_not_shipped(staging: SimDisk, name: str) -> None:
     """`read` may be answered by the page cache, `blocks` is by the medium."""
 
@@ -306,6 +320,7 @@ def test_a_manifest_that_only_memory_has_right_is_not_shipped(staging: SimDisk, 
         run(staging, bench(SimDrives(drive), Operator(drive.path)))
 
 
+@pytest.mark.requirement("R88")
 def test_a_finished_drive_that_was_changed_since_is_noticed(
     staging: SimDisk, local: SimDisk
 ) -> None:
@@ -319,6 +334,7 @@ def test_a_finished_drive_that_was_changed_since_is_noticed(
         run(staging, bench(drives, Operator(first.path), local=local))
 
 
+@pytest.mark.requirement("R133")
 def test_a_lost_drive_alone_is_made_again(staging: SimDisk, local: SimDisk) -> None:
     drives = [SimDrive(f"D{n}", capacity_bytes=450_000) for n in (1, 2)]
     spare = SimDrive("D3", capacity_bytes=4 * MIB)
@@ -334,7 +350,7 @@ def test_a_lost_drive_alone_is_made_again(staging: SimDisk, local: SimDisk) -> N
     assert drives[0].disk.steps == steps
     assert [drive.serial for drive in done.sealed()] == ["D1", "D3"]
     assert [drive.state for drive in done.drives if drive.serial == "D2"] == [DriveState.GIVEN_UP]
-    events = [(event.drive, event.event) for event in work.ledger(staged.SEED_ID).events()]
+    events = [(event.drive, event.event) for event in work.ledger(done).events()]
     assert events[-3:] == [("D2", "given up"), ("D3", "prepared"), ("D3", "sealed")]
 
 
@@ -400,6 +416,7 @@ def test_a_refused_drive_may_be_followed_by_another(staging: SimDisk) -> None:
     assert "there is no drive at /nowhere" in operator.told
 
 
+@pytest.mark.requirement("R77")
 def test_one_seed_is_taken_without_a_question(staging: SimDisk) -> None:
     operator = Operator()
     draft = staged.location(staging).begin(
@@ -412,6 +429,7 @@ def test_one_seed_is_taken_without_a_question(staging: SimDisk) -> None:
     assert (seed.manifest.seed_id, operator.seeds) == (staged.SEED_ID, [])
 
 
+@pytest.mark.requirement("R77")
 def test_of_several_seeds_the_operator_chooses(staging: SimDisk) -> None:
     staged.stage(staging, staged.objects(), staged.OTHER_SEED_ID, job_name="second")
     operator = Operator()
@@ -426,6 +444,7 @@ def test_of_several_seeds_the_operator_chooses(staging: SimDisk) -> None:
     assert len(operator.seeds) == 1
 
 
+@pytest.mark.requirement("R77")
 def test_no_seed_is_an_error_that_names_the_unfinished_one(staging: SimDisk) -> None:
     with pytest.raises(NoSeedToPrepare):
         choose_seed(staged.location(SimDisk()), Operator())

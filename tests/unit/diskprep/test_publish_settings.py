@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overland.diskprep.publish_settings import (
+    ManagementCertificateBroken,
     PublishSettingsInvalid,
     SubscriptionNotInFile,
+    WebDeployProfile,
     parse_publish_settings,
 )
 
@@ -30,9 +32,10 @@ OURS = f"""<?xml version="1.0" encoding="utf-8"?>
   </PublishProfile>
 </PublishData>
 """
+PFX = base64.b64encode(b"\x30\x0a\x02\x01\x03secret!").decode()
 VARIANT_1 = f"""<PublishData>
   <PublishProfile PublishMethod="AzureServiceManagementAPI"
-                  Url="https://management.core.chinacloudapi.cn/" ManagementCertificate="UEZY">
+                  Url="https://management.core.chinacloudapi.cn/" ManagementCertificate="{PFX}">
     <Subscription Id="{ID}" Name="Example A" />
     <Subscription Id="11111111-1111-1111-1111-111111111111" Name="Example B" />
   </PublishProfile>
@@ -40,7 +43,7 @@ VARIANT_1 = f"""<PublishData>
 VARIANT_2 = f"""<PublishData>
   <PublishProfile SchemaVersion="2.0" PublishMethod="AzureServiceManagementAPI">
     <Subscription ServiceManagementUrl="https://management.core.windows.net" Id="{ID}"
-                  Name="Example A" ManagementCertificate="UEZY" />
+                  Name="Example A" ManagementCertificate="{PFX}" />
   </PublishProfile>
 </PublishData>"""
 
@@ -61,6 +64,7 @@ def test_an_expired_file_says_when_it_expired() -> None:
         settings.access(ID, now=datetime(2027, 3, 15, 12, tzinfo=UTC))
 
 
+@pytest.mark.requirement("R7")
 def test_both_published_variants_give_endpoint_and_subscriptions() -> None:
     first = parse_publish_settings(VARIANT_1.encode()).subscriptions
     second = parse_publish_settings(VARIANT_2.encode()).subscriptions
@@ -68,14 +72,54 @@ def test_both_published_variants_give_endpoint_and_subscriptions() -> None:
     assert [each.url for each in first] == ["https://management.core.chinacloudapi.cn"] * 2
     assert [each.name for each in first] == ["Example A", "Example B"]
     assert [each.url for each in second] == ["https://management.core.windows.net"]
-    assert "UEZY" not in repr(first + second)
+    assert PFX not in repr(first + second)
 
 
+@pytest.mark.parametrize("document", [VARIANT_1, VARIANT_2, OURS], ids=["1", "2", "ours"])
+@pytest.mark.requirement("R55")
+def test_a_private_key_in_the_file_is_noticed_and_not_kept(document: str) -> None:
+    settings = parse_publish_settings(document.encode())
+
+    assert settings.holds_private_key == (document != OURS)
+    assert PFX not in repr(settings)
+    assert not any(
+        PFX in str(getattr(each, name))
+        for each in settings.subscriptions
+        for name in each.__dataclass_fields__
+    )
+
+
+@pytest.mark.parametrize(
+    ("certificate", "why"),
+    [
+        ("not base64!", "not Base64"),
+        (base64.b64encode(b"PFX").decode(), "does not begin"),
+        (base64.b64encode(b"\x30\x82\x09\x00\x02\x01\x03rest").decode(), "missing"),
+        (base64.b64encode(b"\x30\x0a\x02\x01\x02secret!").decode(), "another version"),
+        (base64.b64encode(b"\x30\x0a\x02\x01\x03secret! and more").decode(), "missing"),
+    ],
+    ids=["no-base64", "no-sequence", "cut", "version", "longer"],
+)
+def test_a_broken_certificate_has_its_own_error(certificate: str, why: str) -> None:
+    for document in (VARIANT_1, VARIANT_2):
+        with pytest.raises(ManagementCertificateBroken, match=why):
+            parse_publish_settings(document.replace(PFX, certificate).encode())
+
+
+@pytest.mark.requirement("R13")
+def test_a_web_deployment_profile_has_its_own_error() -> None:
+    web = b'<publishData><publishProfile publishMethod="MSDeploy"/></publishData>'
+    with pytest.raises(WebDeployProfile, match="web deployment profile"):
+        parse_publish_settings(web)
+
+
+@pytest.mark.requirement("R55")
 def test_a_management_certificate_is_not_used() -> None:
     with pytest.raises(PublishSettingsInvalid, match="management certificate"):
         parse_publish_settings(VARIANT_2.encode()).access(ID, now=NOW)
 
 
+@pytest.mark.requirement("R15")
 def test_a_foreign_subscription_is_named() -> None:
     with pytest.raises(SubscriptionNotInFile):
         parse_publish_settings(OURS.encode()).access("0" * 36, now=NOW)
@@ -98,6 +142,7 @@ def test_a_foreign_subscription_is_named() -> None:
         ("<PublishData>" + " " * (1 << 20) + "</PublishData>", "more than"),
     ],
 )
+@pytest.mark.requirement("R13")
 def test_anything_else_is_refused_with_the_reason(document: str, why: str) -> None:
     with pytest.raises(PublishSettingsInvalid, match=why):
         parse_publish_settings(document.encode())

@@ -59,6 +59,7 @@ def prepared(work: Workbench, service: FakeImportService) -> Preparation:
     return submit(done, work, ImportService(service))
 
 
+@pytest.mark.requirement("R98")
 def test_committing_tells_the_service_and_keeps_a_record(
     prepared: Preparation, work: Workbench, service: FakeImportService
 ) -> None:
@@ -75,7 +76,7 @@ def test_committing_tells_the_service_and_keeps_a_record(
     assert properties["returnShipping"]["carrierAccountNumber"] == "000111222"
     assert work.preparations.find(staged.SEED_ID) == done
     assert [entry.committed for entry in done.shipping] == [False, True]
-    last = work.ledger(staged.SEED_ID).events()[-1]
+    last = work.ledger(done).events()[-1]
     assert (last.event, last.drive, last.details["tracking_number"]) == (
         "handed over",
         "D1",
@@ -83,6 +84,7 @@ def test_committing_tells_the_service_and_keeps_a_record(
     )
 
 
+@pytest.mark.requirement("R86")
 def test_what_was_typed_is_kept_without_sending(
     prepared: Preparation, work: Workbench, service: FakeImportService
 ) -> None:
@@ -96,6 +98,7 @@ def test_what_was_typed_is_kept_without_sending(
     assert service.methods("PATCH") == 0
 
 
+@pytest.mark.requirement("R101")
 def test_an_edit_keeps_the_earlier_value_and_changes_no_state(
     prepared: Preparation, work: Workbench, service: FakeImportService
 ) -> None:
@@ -119,12 +122,13 @@ def test_a_run_that_was_killed_after_sending_ships_once(
 
     patches = [body["properties"] for method, _, body in service.requests if method == "PATCH"]
     assert ["state" in properties for properties in patches] == [True, False]
-    assert len(work.ledger(staged.SEED_ID).events()) == 3
+    assert len(work.ledger(done).events()) == 3
     assert done.job is not None
     assert done.job.shipped_at is not None
 
 
 @pytest.mark.parametrize("number", ["", "1", "two words", "x" * 65])
+@pytest.mark.requirement("R92")
 def test_a_malformed_tracking_number_is_refused_before_anything_is_sent(
     prepared: Preparation, work: Workbench, service: FakeImportService, number: str
 ) -> None:
@@ -139,11 +143,13 @@ def test_a_malformed_tracking_number_is_refused_before_anything_is_sent(
     assert service.methods("PATCH") == 0
 
 
+@pytest.mark.requirement("R96", "R102")
 def test_every_required_field_is_asked_for() -> None:
     assert len(missing_fields(ShippingForm())) == 11
     assert missing_fields(FORM) == []
 
 
+@pytest.mark.requirement("R97")
 def test_the_review_shows_everything_that_was_typed(prepared: Preparation) -> None:
     text = review(prepared, FORM)
 
@@ -154,6 +160,7 @@ def test_the_review_shows_everything_that_was_typed(prepared: Preparation) -> No
     assert "D1" in text
 
 
+@pytest.mark.requirement("R93")
 def test_a_number_of_another_job_is_refused_with_its_name(
     prepared: Preparation, work: Workbench, service: FakeImportService
 ) -> None:

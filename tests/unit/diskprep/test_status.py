@@ -68,6 +68,7 @@ def put(service: FakeImportService, state: str, drive_state: str) -> None:
     service.jobs[JOB_PATH] = {"id": JOB_PATH, "name": "harbour", "properties": properties}
 
 
+@pytest.mark.requirement("R117")
 def test_four_answers_are_four_answers(prepared: Preparation, service: FakeImportService) -> None:
     answers = [job_status(prepared, ImportService(service), now=NOW)]
     put(service, "Shipping", "Specified")
@@ -86,6 +87,7 @@ def test_four_answers_are_four_answers(prepared: Preparation, service: FakeImpor
     assert len({found.next_step.what for found in answers}) == 4
 
 
+@pytest.mark.requirement("R116")
 def test_job_and_drives_are_shown_as_the_service_has_them(
     prepared: Preparation, service: FakeImportService
 ) -> None:
@@ -115,6 +117,7 @@ def test_job_and_drives_are_shown_as_the_service_has_them(
         ("Closed", "the source computer"),
     ],
 )
+@pytest.mark.requirement("R118")
 def test_every_state_says_who_is_next(
     prepared: Preparation, service: FakeImportService, state: str, who: str
 ) -> None:
@@ -127,14 +130,16 @@ def test_every_state_says_who_is_next(
 
 
 @pytest.mark.parametrize("state", ["Creating", "Shipping"])
+@pytest.mark.requirement("R99", "R100")
 def test_the_two_week_clocks_warn_from_day_ten(
     prepared: Preparation, service: FakeImportService, state: str
 ) -> None:
     put(service, state, "Specified")
     steps = [
         job_status(prepared, ImportService(service), now=NOW + timedelta(days=day)).next_step
-        for day in (9, 10, 15)
+        for day in (9, 10, 13.9, 14)
     ]
 
-    assert [step.is_urgent for step in steps] == [False, True, True]
+    assert [step.is_urgent for step in steps] == [False, True, True, True]
+    assert [step.is_overdue for step in steps] == [False, False, False, True]
     assert {step.by for step in steps} == {NOW + timedelta(days=14)}

@@ -38,6 +38,7 @@ def prepared(work: Workbench) -> Preparation:
     return prepare_drives(seed, work, staging=staged.STAGING)
 
 
+@pytest.mark.requirement("R84")
 def test_the_job_says_everything_that_the_service_needs(
     prepared: Preparation, work: Workbench, service: FakeImportService
 ) -> None:
@@ -64,6 +65,7 @@ def test_the_job_says_everything_that_the_service_needs(
     assert work.preparations.find(staged.SEED_ID) == done
 
 
+@pytest.mark.requirement("R88")
 def test_the_same_job_is_found_and_not_made_twice(
     prepared: Preparation, work: Workbench, service: FakeImportService
 ) -> None:
@@ -168,6 +170,7 @@ def test_an_answer_of_something_else_is_told_apart(service: FakeImportService) -
         ImportService(service).job(JOB_PATH)
 
 
+@pytest.mark.requirement("R85", "R90")
 def test_the_packing_list_names_every_drive_in_order(
     prepared: Preparation, work: Workbench, service: FakeImportService
 ) -> None:
@@ -179,4 +182,4 @@ def test_the_packing_list_names_every_drive_in_order(
         assert f"{drive.sequence}. {drive.serial}" in text
         assert drive.manifest_hash in text
     assert "Example Import Dock" in text
-    assert work.local(staged.SEED_ID).read("packing-list.txt").decode() == text
+    assert work.local(done).read("packing-list.txt").decode() == text

@@ -119,6 +119,7 @@ def test_drives_become_a_job_that_is_shipped_and_watched(scene: Scene) -> None:
     assert [drive["serial"] for drive in seed["job"]["drives"]] == ["D1", "D2"]
 
 
+@pytest.mark.requirement("R88")
 def test_everything_done_twice_is_done_once(scene: Scene) -> None:
     service = scene.service()
     first = submit(scene.prepared(), scene.work, service)
@@ -132,6 +133,7 @@ def test_everything_done_twice_is_done_once(scene: Scene) -> None:
     assert (found.state, found.tracking_number) == ("Shipping", "000999")
 
 
+@pytest.mark.requirement("R95")
 def test_another_computer_finds_the_job_by_the_staging_location(scene: Scene) -> None:
     service = scene.service()
     done = submit(scene.prepared(), scene.work, service)
@@ -166,6 +168,7 @@ def test_a_job_that_somebody_made_by_hand_is_not_replaced(scene: Scene) -> None:
         submit(prepared, scene.work, scene.service())
 
 
+@pytest.mark.requirement("R93")
 def test_a_tracking_number_of_another_job_is_refused_by_the_cloud(scene: Scene) -> None:
     other_drive = {
         "driveId": "OTHER",

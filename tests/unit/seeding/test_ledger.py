@@ -34,6 +34,7 @@ def test_telling_the_same_again_adds_nothing() -> None:
     assert len(ledger.events()) == 3
 
 
+@pytest.mark.requirement("R103")
 def test_every_changed_byte_breaks_the_chain() -> None:
     disk = SimDisk()
     filled(disk)
@@ -46,6 +47,7 @@ def test_every_changed_byte_breaks_the_chain() -> None:
         disk.damage("custody.jsonl", offset=offset)
 
 
+@pytest.mark.requirement("R103")
 def test_a_removed_line_breaks_the_chain() -> None:
     disk = SimDisk()
     ledger = filled(disk)

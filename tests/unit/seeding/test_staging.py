@@ -33,6 +33,7 @@ def test_a_staged_seed_is_found_and_opened_as_it_was_written(disk: SimDisk) -> N
     assert seed.check_sizes() == []
 
 
+@pytest.mark.requirement("R65", "R68")
 def test_a_seed_without_ready_is_incomplete_and_says_so(disk: SimDisk) -> None:
     staged.stage(disk, staged.objects())
     disk.delete(f"{FOLDER}/READY")
@@ -46,6 +47,7 @@ def test_a_seed_without_ready_is_incomplete_and_says_so(disk: SimDisk) -> None:
         staged.location(disk).open(staged.SEED_ID)
 
 
+@pytest.mark.requirement("R71")
 def test_foreign_files_are_neither_seeds_nor_touched(disk: SimDisk) -> None:
     foreign = {
         "holiday.jpg": b"1",
@@ -71,6 +73,7 @@ def test_seeds_are_listed_oldest_first(disk: SimDisk) -> None:
     assert [seed.seed_id for seed in found] == [staged.SEED_ID, staged.OTHER_SEED_ID]
 
 
+@pytest.mark.requirement("R20")
 def test_too_little_space_is_refused_before_anything_is_written() -> None:
     disk = SimDisk(capacity_bytes=10_000)
 
@@ -81,6 +84,7 @@ def test_too_little_space_is_refused_before_anything_is_written() -> None:
     staged.location(disk).begin(staged.record(), needed_bytes=10_001, even_if_small=True)
 
 
+@pytest.mark.requirement("R71")
 def test_what_an_interrupted_run_staged_counts_as_free_space() -> None:
     disk = SimDisk(capacity_bytes=100_000)
     draft = staged.location(disk).begin(staged.record(), needed_bytes=100_000)
@@ -111,6 +115,7 @@ def test_a_folder_with_other_settings_is_refused(disk: SimDisk, field: str) -> N
     assert refused.value.field == field.replace("_", " ")
 
 
+@pytest.mark.requirement("R72")
 def test_a_complete_seed_is_not_written_again(disk: SimDisk) -> None:
     staged.stage(disk, staged.objects())
 
@@ -118,6 +123,7 @@ def test_a_complete_seed_is_not_written_again(disk: SimDisk) -> None:
         staged.location(disk).begin(staged.record(), needed_bytes=0)
 
 
+@pytest.mark.requirement("R6")
 def test_a_newer_format_is_refused_by_its_number(disk: SimDisk) -> None:
     disk.write(f"{FOLDER}/seed.json", b'{"format_version": 2, "parity": "rs"}')
 
@@ -130,6 +136,7 @@ def test_a_newer_format_is_refused_by_its_number(disk: SimDisk) -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "READY"])
+@pytest.mark.requirement("R70")
 def test_any_change_of_the_manifest_is_noticed(disk: SimDisk, name: str) -> None:
     staged.stage(disk, staged.objects())
     disk.damage(f"{FOLDER}/{name}", offset=20)
@@ -171,6 +178,7 @@ def test_an_absent_and_a_short_object_are_two_problems(disk: SimDisk) -> None:
     ]
 
 
+@pytest.mark.requirement("R70")
 def test_a_flipped_bit_is_found_by_reading_everything(disk: SimDisk) -> None:
     content = staged.objects()
     staged.stage(disk, content)
