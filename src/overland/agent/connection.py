@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 from typing_extensions import override
 
+from overland.agent.cloudfacts import CloudFacts
 from overland.ports.http import Http, accept
 from overland.values import PointId, SeedId
 from overland.vault.retention import Retention
@@ -18,6 +19,7 @@ from overland.vault.retention import Retention
 __all__ = [
     "AdoptionReport",
     "Chains",
+    "CleanedUp",
     "Connection",
     "Deletion",
     "DriveReport",
@@ -106,6 +108,13 @@ class AdoptionReport(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class CleanedUp(msgspec.Struct, frozen=True, kw_only=True):
+    """What a clean-up removed."""
+
+    objects: int
+    size_bytes: int
+
+
 class SeedReport(msgspec.Struct, frozen=True, kw_only=True):
     """A seed, its import job and its adoption."""
 
@@ -113,6 +122,7 @@ class SeedReport(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     job_name: str
     job: JobReport | None = None
+    earlier_jobs: tuple[JobReport, ...] = ()
     next_step: NextStep | None = None
     adoption: AdoptionReport | None = None
     ready_to_adopt: bool = False
@@ -222,6 +232,11 @@ class Connection:
         answer = self._ask("POST", "/v1/seeds", f"seed {seed_id}", json=body)
         return msgspec.convert(answer, SeedReport)
 
+    def preflight(self, **page: str) -> CloudFacts:
+        """Return what the cloud knows of an offline page; nothing is refused, nothing kept."""
+        answer = self._ask("POST", "/v1/preflight", "preflight", json=page)
+        return msgspec.convert(answer, CloudFacts)
+
     def put_manifest(self, seed_id: SeedId, manifest: bytes) -> None:
         """Give the cloud the signed list of what the drives will bring.
 
@@ -249,6 +264,15 @@ class Connection:
     def abandon_seed(self, seed_id: SeedId) -> None:
         """Give a seed up; nothing that is in the vault is deleted."""
         self._ask("PATCH", f"/v1/seeds/{seed_id}", f"seed {seed_id}", json={"state": "Abandoned"})
+
+    def clean_up_seed(self, seed_id: SeedId) -> CleanedUp:
+        """Remove what landed of a seed from its container; again removes nothing.
+
+        Raises:
+            RefusedByCloud: The seed is neither in the vault nor given up.
+        """
+        answer = self._ask("POST", f"/v1/seeds/{seed_id}/clean-up", f"seed {seed_id}")
+        return msgspec.convert(answer, CleanedUp)
 
     def start_adoption(self, seed_id: SeedId) -> AdoptionReport:
         """Let the vault take over what landed in the container; start again if it ended short."""

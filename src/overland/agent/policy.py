@@ -31,6 +31,8 @@ __all__ = [
     "Progress",
     "Schedule",
     "SeedPhase",
+    "check_offline_field",
+    "check_policy_name",
     "is_due",
     "next_run",
     "stream_path",
@@ -85,6 +87,23 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     times: tuple[str, ...] = ("22:00",)
     days: tuple[Weekday, ...] = _WEEKDAYS
 
+    def checked(self) -> "Schedule":
+        """Return the schedule if it keeps its rules.
+
+        Raises:
+            PolicyInvalid: It does not; says the rule.
+        """
+        if not 1 <= len(self.times) <= _RUNS_PER_DAY_MAX:
+            raise PolicyInvalid("schedule", "one to three times a day")
+        if not self.days:
+            raise PolicyInvalid("schedule", "at least one day of the week")
+        for text in self.times:
+            if not _HALF_HOUR.fullmatch(text):
+                raise PolicyInvalid(
+                    "schedule", f"{text!r} is not a full or half hour such as 22:30"
+                )
+        return self
+
 
 class CommandSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A program whose output is one file of every recovery point.
@@ -122,6 +141,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mean_chunk_kib: Annotated[int, msgspec.Meta(ge=16, le=2048)] = 256
     image_chunk_kib: Annotated[int, msgspec.Meta(ge=16, le=2048)] = 64
     retention: Retention = msgspec.field(default_factory=Retention)
+    allowed_sources: tuple[Literal["removable", "read-only", "network", "locked"], ...] = ()
 
     def checked(self) -> "Policy":
         """Return the policy if every field keeps its rule.
@@ -130,15 +150,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             PolicyInvalid: The first field that does not, with the rule.
             PatternInvalid: A pattern of it cannot be understood.
         """
-        _check_name(self.name)
+        check_policy_name(self.name)
         _check_sources((*self.sources, *self.images), commands=self.commands)
         Rules(include=self.include, exclude=self.exclude)
         _check_rule_files(self)
-        _check_schedule(self.schedule)
+        self.schedule.checked()
         if (self.first_copy == "offline") != (self.offline is not None):
             raise PolicyInvalid("offline", "an offline first copy needs all six offline fields")
         if self.offline is not None:
-            _check_offline(self.offline)
+            for field, value in msgspec.structs.asdict(self.offline).items():
+                check_offline_field(field, value)
         return self
 
 
@@ -165,7 +186,12 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     last_outcome: str = ""
 
 
-def _check_name(name: str) -> None:
+def check_policy_name(name: str) -> None:
+    """Return if a policy may have this name.
+
+    Raises:
+        PolicyInvalid: It may not; says the rule.
+    """
     if not _POLICY_NAME.fullmatch(name):
         raise PolicyInvalid("name", "1-64 lower-case letters, digits, '-' or '_' inside")
 
@@ -228,35 +254,37 @@ def _check_paths(sources: tuple[str, ...]) -> None:
             ) from None
 
 
-def _check_schedule(schedule: Schedule) -> None:
-    if not 1 <= len(schedule.times) <= _RUNS_PER_DAY_MAX:
-        raise PolicyInvalid("schedule", "one to three times a day")
-    if not schedule.days:
-        raise PolicyInvalid("schedule", "at least one day of the week")
-    for text in schedule.times:
-        if not _HALF_HOUR.fullmatch(text):
-            raise PolicyInvalid("schedule", f"{text!r} is not a full or half hour such as 22:30")
+_NAME_RULES: Final = {
+    "job_name": (
+        POLICY_JOB_NAME,
+        "2-64 lower-case letters, digits, '-' or '_', starting with a letter",
+    ),
+    "storage_account": (ACCOUNT_NAME, "3-24 lower-case letters and digits"),
+    "container": (
+        CONTAINER_NAME,
+        "3-63 lower-case letters, digits and '-', no '--', letter or digit at both ends",
+    ),
+}
 
 
-def _check_offline(offline: OfflineSettings) -> None:
-    for field in ("staging_location", "publish_settings"):
-        if not getattr(offline, field).startswith("/"):
+def check_offline_field(field: str, value: str) -> None:
+    """Return if one field of the offline page keeps its rule.
+
+    Raises:
+        PolicyInvalid: It does not; says the rule.
+    """
+    if field in {"staging_location", "publish_settings"}:
+        if not value.startswith("/"):
             raise PolicyInvalid(field, "an absolute path is needed")
-    if not POLICY_JOB_NAME.fullmatch(offline.job_name):
-        raise PolicyInvalid(
-            "job_name", "2-64 lower-case letters, digits, '-' or '_', starting with a letter"
-        )
-    if not ACCOUNT_NAME.fullmatch(offline.storage_account):
-        raise PolicyInvalid("storage_account", "3-24 lower-case letters and digits")
-    if not CONTAINER_NAME.fullmatch(offline.container):
-        raise PolicyInvalid(
-            "container",
-            "3-63 lower-case letters, digits and '-', no '--', letter or digit at both ends",
-        )
-    try:
-        canonical_uuid(offline.subscription_id)
-    except ValueError:
-        raise PolicyInvalid("subscription_id", "a GUID is needed") from None
+    elif field == "subscription_id":
+        try:
+            canonical_uuid(value)
+        except ValueError:
+            raise PolicyInvalid(field, "a GUID is needed") from None
+    else:
+        pattern, rule = _NAME_RULES[field]
+        if not pattern.fullmatch(value):
+            raise PolicyInvalid(field, rule)
 
 
 def next_run(schedule: Schedule, *, after: datetime) -> datetime:
@@ -310,7 +338,7 @@ class Policies:
             PolicyAbsent: There is no policy of that name.
             RecordDamaged: The file is not what `save` wrote, or another policy's.
         """
-        _check_name(name)
+        check_policy_name(name)
         try:
             stored = self._files.read(f"policies/{name}.policy.json")
         except ObjectAbsent:

@@ -14,6 +14,7 @@ __all__ = [
     "SeedAbandoned",
     "SeedAbsent",
     "SeedLost",
+    "SeedStillNeeded",
     "SeedUnderWay",
     "SeedUnknown",
     "VaultCredentialsExpired",
@@ -208,3 +209,15 @@ class AdoptionFailed(TransientError):
             f"run `overland backup now {policy}` to try again"
         )
         self.policy = policy
+
+
+class SeedStillNeeded(RefusedError):
+    """What is left of a seed is asked to be deleted while it is the only whole copy."""
+
+    code = "seed-still-needed"
+
+    def __init__(self, policy: str, phase: str) -> None:
+        super().__init__(
+            f"the seed of {policy} is {phase}: until the vault has it, staging location and "
+            "container are needed; give it up with `overland seed abandon` first, or wait"
+        )

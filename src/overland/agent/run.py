@@ -7,6 +7,7 @@
 | AwaitingImport, job done | lets the vault adopt what landed | Adopting, then Online |
 | Adopting | goes on with the adoption; `backup now` sends what is missing | Online |
 | Adopting, objects missing | names them, and protects over the network | Adopting |
+| Adopting, a top-up under way | waits as before; `backup now` sends what is missing | the same |
 | Online | makes an incremental point over the network | Online |
 
 Every step may be killed and run again: progress is recorded after a step is durable, and a step
@@ -21,6 +22,7 @@ from uuid import uuid4
 
 import msgspec
 
+from overland.agent.adopting import wait_for_adoption
 from overland.agent.base import usable_base
 from overland.agent.connection import (
     AdoptionReport,
@@ -55,8 +57,9 @@ WAITING: Final = (
 )
 """What a scheduled run shows while drives travel, letter for letter as the original does."""
 
-_POLL_FIRST_S: Final = 0.1
-_POLL_MAX_S: Final = 5.0
+_LARGE: Final = ("The next run sends every change since that snapshot; it may be large.",)
+
+_ADOPTED: Final = frozenset({"Adopting", "Online"})  # in the cloud; somebody else began it
 
 _TRIES: Final = 3  # a reclaim takes objects away from one run, not from the next
 _REPACKED: Final = "chain-repacked"
@@ -71,7 +74,7 @@ class Outcome:
     """How a run ended; `messages` are for people, in order."""
 
     policy: str
-    result: Literal["staged", "waiting", "point", "adopted", "incomplete"]
+    result: Literal["staged", "no-job", "waiting", "point", "adopted", "incomplete"]
     phase: SeedPhase
     messages: tuple[str, ...]
     made: Made | None = None
@@ -129,7 +132,7 @@ class PolicyRun:
             case SeedPhase.AWAITING_IMPORT:
                 return self._await(policy, trigger)
             case SeedPhase.ADOPTING:
-                return self._adopt(policy, trigger)
+                return self._adopt_again(policy, trigger)
             case SeedPhase.ONLINE:
                 return self._protect(policy, result="point", messages=())
             case SeedPhase.ABANDONED:
@@ -184,16 +187,22 @@ class PolicyRun:
         report = self._report(policy, seed_id)
         state = report.job.state if report.job else "absent"
         log.info("job.polled", policy=policy.name, job=report.job_name, state=state)
-        if report.ready_to_adopt:
+        if report.ready_to_adopt or report.state in _ADOPTED:
             return self._adopt(policy, trigger)
-        messages = (WAITING, *next_step_text(report.next_step))
-        return self._meanwhile(policy, result="waiting", messages=messages, seed=report)
+        return self._waiting(policy, report)
+
+    def _waiting(self, policy: Policy, report: SeedReport) -> Outcome:
+        step = next_step_text(report.next_step)
+        if report.job is None:  # in the original this looks like waiting, for ever
+            head = f"No import job {report.job_name} is known yet."
+            return self._meanwhile(policy, result="no-job", messages=(head, *step), seed=report)
+        return self._meanwhile(policy, result="waiting", messages=(WAITING, *step), seed=report)
 
     def _meanwhile(
         self,
         policy: Policy,
         *,
-        result: Literal["waiting", "incomplete"],
+        result: Literal["no-job", "waiting", "incomplete"],
         messages: tuple[str, ...],
         seed: SeedReport | None = None,
     ) -> Outcome:
@@ -205,11 +214,21 @@ class PolicyRun:
 
     def _report(self, policy: Policy, seed_id: SeedId) -> SeedReport:
         try:
-            return self._connection.seed(seed_id)
+            report = self._connection.seed(seed_id)
         except ObjectAbsent:
             raise SeedUnknown(policy.name, seed_id) from None
+        if report.state == "Abandoned":  # by somebody else, in the cloud
+            self._record(policy.name, phase=SeedPhase.ABANDONED)
+            raise SeedAbandoned(policy.name)
+        return report
 
     # -- Adopting ---------------------------------------------------------------------------
+
+    def _adopt_again(self, policy: Policy, trigger: Trigger) -> Outcome:
+        report = self._report(policy, _seed_id(self._policies.progress(policy.name)))
+        if report.state == "AwaitingImport" and not report.ready_to_adopt and trigger == "schedule":
+            return self._waiting(policy, report)  # drives with what was missing are on their way
+        return self._adopt(policy, trigger)
 
     def _adopt(self, policy: Policy, trigger: Trigger) -> Outcome:
         seed_id = _seed_id(self._policies.progress(policy.name))
@@ -228,20 +247,7 @@ class PolicyRun:
                 raise AdoptionFailed(policy.name, str(adoption.error))
 
     def _wait_for_adoption(self, seed_id: SeedId) -> AdoptionReport:
-        adoption = self._connection.start_adoption(seed_id)
-        self._meter.start("adopting", adoption.total_bytes or None, adoption.total_objects or None)
-        pause_s, seen_bytes, seen_objects = _POLL_FIRST_S, 0, 0
-        while adoption.state == "running":
-            self._clock.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, _POLL_MAX_S)
-            adoption = self._connection.adoption(seed_id)
-            self._meter.advance(
-                bytes=max(0, adoption.done_bytes - seen_bytes),
-                count=max(0, adoption.done_objects - seen_objects),
-            )
-            seen_bytes, seen_objects = adoption.done_bytes, adoption.done_objects
-        self._meter.finish()
-        return adoption
+        return wait_for_adoption(self._connection, seed_id, clock=self._clock, meter=self._meter)
 
     def _send_missing(self, policy: Policy, seed_id: SeedId, adoption: AdoptionReport) -> int:
         names = [missing.name for missing in adoption.missing]
@@ -265,8 +271,10 @@ class PolicyRun:
                 ),
                 (
                     f"The staging folder in {offline.staging_location} and the objects in "
-                    f"container {offline.container} are not needed any more and may be deleted."
+                    f"container {offline.container} are not needed any more and may be deleted: "
+                    f"overland seed clean-up {policy.name}"
                 ),
+                *(_LARGE if policy.in_transit == "wait" else ()),
             ),
             sent_bytes=sent_bytes,
         )
@@ -281,6 +289,7 @@ class PolicyRun:
             f"The drives brought all but {len(named)} objects ({size_bytes} bytes):",
             *named,
             f"Next: overland backup now {policy.name} sends exactly these over the network",
+            "or, by drive: on the copy computer, overland disk prepare --missing",
         )
         return self._meanwhile(policy, result="incomplete", messages=messages)
 
@@ -290,7 +299,7 @@ class PolicyRun:
         self,
         policy: Policy,
         *,
-        result: Literal["point", "waiting", "incomplete"],
+        result: Literal["point", "no-job", "waiting", "incomplete"],
         messages: tuple[str, ...],
         seed: SeedReport | None = None,
     ) -> Outcome:

@@ -10,6 +10,7 @@ from overland.agent.home import AgentNotRegistered, Identity
 from overland.agent.keys import publish
 from overland.agent.refusals import ComputerHasKeys
 from overland.agent.setup import initialise, parse_vault_credentials, register
+from overland.cli.agentconfig import config
 from overland.cli.machine import AgentMachine, http_to, open_agent
 from overland.cli.outcome import Commands, is_interactive, json_option, note, show
 from overland.cli.refusals import FileTaken, FileUnusable
@@ -22,6 +23,9 @@ __all__ = ["agent"]
 @click.group(cls=Commands)
 def agent() -> None:
     """Keys, registration and state of this source computer."""
+
+
+agent.add_command(config)
 
 
 @agent.command()
@@ -114,9 +118,11 @@ def register_command(*, file: Path, as_json: bool) -> None:
 @json_option
 def status(*, as_json: bool) -> None:
     """Show who this computer is, its vault, whether the vault answers, and its policies."""
+    from overland.cli.certificatehere import identity_rows  # noqa: PLC0415 - slow to load
+
     with open_agent() as machine:
         identity = machine.home.identity()
-        rows = [*_identity_rows(identity), *_vault_rows(machine)]
+        rows = [*_identity_rows(identity), *_vault_rows(machine), *identity_rows(machine)]
         for name in machine.policies.names():
             progress = machine.policies.progress(name)
             rows.append((f"policy {name}", f"{progress.phase}  {progress.last_outcome}"))

@@ -1,4 +1,4 @@
-"""`overland backup` and `overland seed`: runs of policies, and the seeds that are under way."""
+"""`overland backup`: runs of policies."""
 
 import sys
 import time
@@ -8,15 +8,12 @@ import click
 import msgspec
 
 from overland.agent.backup.plan import SourceFailed
-from overland.agent.connection import SeedReport
 from overland.agent.policy import CommandSource, Policy, SeedPhase, is_due, stream_path
-from overland.agent.refusals import SeedAbsent
 from overland.agent.run import Outcome, Trigger
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import (
     Commands,
     Exit,
-    confirm,
     count_text,
     exit_for,
     json_option,
@@ -26,12 +23,11 @@ from overland.cli.outcome import (
     show,
     size_text,
 )
-from overland.cli.refusals import Declined, StdinNotRead
+from overland.cli.refusals import StdinNotRead
 from overland.errors import OverlandError
 from overland.source.streams import StreamSource, given_source
-from overland.values import SeedId
 
-__all__ = ["backup", "seed"]
+__all__ = ["backup", "note_failed", "outcome_text", "staging_text"]
 
 _IDLE_S: Final = 30.0
 _SILENCE_S: Final = 3600.0  # as of commands
@@ -85,16 +81,18 @@ def now(
     with open_agent(exclusive=True) as machine:
         started = time.monotonic()
         given = _standard_input(machine.policies.load(policy), stdin_name, timeout_s or _SILENCE_S)
+        if staging := staging_text(machine, policy):
+            note(staging)
         outcome = machine.runner(given=given, reads_all=paranoid).run(policy, trigger="manual")
         seconds = time.monotonic() - started
     show(
         {"seconds": round(seconds, 3), "outcome": outcome},
-        _outcome_text(outcome, seconds),
+        outcome_text(outcome, seconds),
         as_json=as_json,
     )
     if given is not None and outcome.made is None:
         raise StdinNotRead(policy)
-    click.get_current_context().exit(_note_failed(outcome))
+    click.get_current_context().exit(note_failed(outcome))
 
 
 def _standard_input(policy: Policy, name: str | None, timeout_s: float) -> StreamSource | None:
@@ -110,7 +108,7 @@ def _standard_input(policy: Policy, name: str | None, timeout_s: float) -> Strea
     return given_source(stream_path(name), timeout_s=timeout_s, fd=sys.stdin.fileno)
 
 
-def _note_failed(outcome: Outcome) -> int:
+def note_failed(outcome: Outcome) -> int:
     """Name what is not in the point although the policy does; return the exit code."""
     failed = outcome.made.failed if outcome.made is not None else ()
     for what in failed:
@@ -166,13 +164,26 @@ def _scheduled_run(name: str, *, as_json: bool) -> int:
     seconds = time.monotonic() - started
     show(
         {"seconds": round(seconds, 3), "outcome": outcome},
-        _outcome_text(outcome, seconds),
+        outcome_text(outcome, seconds),
         as_json=as_json,
     )
-    return _note_failed(outcome)
+    return note_failed(outcome)
 
 
-def _outcome_text(outcome: Outcome, seconds: float) -> str:
+def staging_text(machine: AgentMachine, name: str) -> str:
+    """Return where the next run writes the first copy, or nothing when it writes none there."""
+    offline = machine.policies.load(name).offline
+    phase = machine.policies.progress(name).phase
+    if offline is None or phase not in (SeedPhase.CONFIGURED, SeedPhase.STAGING):
+        return ""
+    return (
+        f"staging location: {offline.staging_location}  (import job name: {offline.job_name}); "
+        "disk preparation is given the same one"
+    )
+
+
+def outcome_text(outcome: Outcome, seconds: float) -> str:
+    """Return how a run ended, for people."""
     lines = [f"policy {outcome.policy}: {outcome.result} ({outcome.phase})"]
     if outcome.made is not None:
         made, counted = outcome.made, outcome.made.statistics
@@ -198,75 +209,3 @@ def _outcome_text(outcome: Outcome, seconds: float) -> str:
     if outcome.sent_bytes:
         lines.append(f"sent {size_text(outcome.sent_bytes)} that the drives did not bring")
     return "\n".join([*lines, *outcome.messages])
-
-
-@click.group(cls=Commands)
-def seed() -> None:
-    """Watch, repair or abandon the seed of a policy."""
-
-
-@seed.command()
-@click.argument("policy")
-@json_option
-def status(policy: str, *, as_json: bool) -> None:
-    """Show where the seed of POLICY is, and who has to do what next."""
-    with open_agent() as machine:
-        report = machine.connection().seed(_seed_of(machine, policy))
-    show(report, _report_text(report), as_json=as_json)
-
-
-def _report_text(report: SeedReport) -> str:
-    lines = [f"seed {report.seed_id}: {report.state}", f"import job {report.job_name}"]
-    if report.job is None:
-        lines[-1] += ": not created yet"
-    else:
-        percent = report.job.percent_complete
-        lines[-1] += f": {report.job.state}" + (f", {percent} %" if percent is not None else "")
-        lines += [f"  drive {drive.serial}: {drive.state}" for drive in report.job.drives]
-    if report.adoption is not None:
-        lines.append(f"adoption: {report.adoption.state}")
-        lines += [f"  missing {item.name}" for item in report.adoption.missing]
-    if report.next_step is not None:
-        by = f", by {report.next_step.by}" if report.next_step.by else ""
-        lines.append(f"next: {report.next_step.who}: {report.next_step.what}{by}")
-    return "\n".join(lines)
-
-
-@seed.command()
-@click.argument("policy")
-@click.argument("job_name")
-@json_option
-def relink(policy: str, job_name: str, *, as_json: bool) -> None:
-    """Link the seed of POLICY to the import job JOB_NAME, after a mistyped name."""
-    with open_agent(exclusive=True) as machine:
-        report = machine.connection().relink_seed(_seed_of(machine, policy), job_name=job_name)
-    show(report, _report_text(report), as_json=as_json)
-
-
-@seed.command()
-@click.argument("policy")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def abandon(policy: str, *, yes: bool) -> None:
-    """Give up the seed of POLICY; says what is left to clean up.  Nothing is deleted."""
-    with open_agent(exclusive=True) as machine:
-        seed_id = _seed_of(machine, policy)
-        if not yes and not confirm(f"Abandon the seed of {policy}? It cannot be taken up again."):
-            raise Declined
-        machine.runner().abandon(policy)
-        offline = machine.policies.load(policy).offline
-    assert offline is not None, "only offline policies have a seed"
-    click.echo(
-        f"the seed of {policy} is abandoned; left to clean up:\n"
-        f"  staging     {offline.staging_location}/seed-{seed_id}\n"
-        f"  import job  {offline.job_name}\n"
-        f"  objects     {offline.storage_account}/{offline.container}/seed-{seed_id}/\n"
-        "  drives      whatever was prepared for it"
-    )
-
-
-def _seed_of(machine: AgentMachine, policy: str) -> SeedId:
-    machine.policies.load(policy)
-    progress = machine.policies.progress(policy)
-    if progress.seed_id is None or progress.phase is SeedPhase.CONFIGURED:
-        raise SeedAbsent(policy)
-    return SeedId(progress.seed_id)

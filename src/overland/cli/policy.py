@@ -1,43 +1,35 @@
 """`overland policy`: what is protected, when, and how the first copy travels."""
 
 import shlex
-from pathlib import Path
 from typing import Any, Final
 
 import click
 import msgspec
 
-from overland.agent.policy import (
-    CommandSource,
-    OfflineSettings,
-    Policy,
-    PolicyInvalid,
-    Progress,
-    Schedule,
-    SeedPhase,
-    next_run,
-)
-from overland.agent.refusals import PolicyExists, SeedUnderWay
+from overland.agent.groups import grown, refuse_job_name, refuse_while_open
+from overland.agent.offlineidentity import OfflineIdentities, refuse_without_identity
+from overland.agent.policy import Policy, PolicyInvalid, next_run
+from overland.agent.refusals import PolicyExists
+from overland.agent.seedrefusals import FirstCopyFixed
 from overland.cli.machine import open_agent
-from overland.cli.outcome import Commands, ask, confirm, json_option, show
+from overland.cli.outcome import Commands, confirm, is_interactive, json_option, note, show
 from overland.cli.policykeep import described_retention, given_retention, keep_options
-from overland.cli.policyrules import described_rules, full_path, given_rules, rule_options
+from overland.cli.policyoptions import (
+    SIX,
+    drafted_policy,
+    given_commands,
+    given_schedule,
+    offline_options,
+    source_options,
+)
+from overland.cli.policyrules import described_rules, given_rules, rule_options
+from overland.cli.policywizard import ask_policy, told_after_staging
+from overland.cli.preflight import refuse_unfit
 from overland.cli.refusals import Declined
-from overland.source.patternfile import read_patterns
-from overland.vault.retention import Retention
 
 __all__ = ["policy"]
 
 _SILENCE_S: Final = 3600.0
-
-_SIX = {
-    "staging": "Staging location, the full path that the copy computer sees",
-    "publish_settings": "Publish settings file",
-    "job_name": "Import job name",
-    "subscription": "Subscription id",
-    "storage_account": "Storage account",
-    "container": "Container",
-}
 
 
 @click.group(cls=Commands)
@@ -46,37 +38,20 @@ def policy() -> None:
 
 
 @policy.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARGUMENT]...]")
-@click.option("--source", "sources", multiple=True, help="Folder or file; repeatable.")
-@click.option("--image", "images", multiple=True, help="Image file or block device; repeatable.")
+@source_options
 @click.option(
     "--command",
     metavar="NAME",
     help="Store what PROGRAM prints as the file NAME; more with `policy add-command`.",
 )
-@click.option("--include", multiple=True, help="Pattern: only what matches is backed up.")
 @click.option(
-    "--include-from", multiple=True, metavar="FILE", help="File of such patterns, one a line."
-)
-@rule_options
-@click.option("--one-file-system", is_flag=True, help="Do not follow mounts below a source.")
-@click.option(
-    "--at",
-    "times",
-    multiple=True,
-    default=("22:00",),
-    show_default=True,
-    help="Time of day, such as 12:30.",
+    "--at", "times", multiple=True, help="Time of day, such as 12:30; 22:00 when not given."
 )
 @click.option("--day", "days", multiple=True, help="mon, tue, …; every day when not given.")
-@click.option("--offline/--online", default=False, help="How the first copy travels.")
-@click.option("--staging", help=_SIX["staging"])
-@click.option("--publish-settings", help=_SIX["publish_settings"])
-@click.option("--job-name", help=_SIX["job_name"])
-@click.option("--subscription", help=_SIX["subscription"])
-@click.option("--storage-account", help=_SIX["storage_account"])
-@click.option("--container", help=_SIX["container"])
+@click.option("--offline/--online", default=None, help="How the first copy travels.")
+@offline_options
 @click.option(
     "--in-transit",
     type=click.Choice(["protect", "wait"]),
@@ -100,85 +75,55 @@ def policy() -> None:
 )
 @keep_options
 @json_option
-def create(
-    name: str, argv: tuple[str, ...], *, as_json: bool, offline: bool, **fields: Any
-) -> None:
+def create(name: str | None, argv: tuple[str, ...], *, as_json: bool, **fields: Any) -> None:
     """Make the policy NAME.
 
-    With --offline the six fields of the offline page are needed; what is missing is asked for at
-    a terminal.  Times of day are full or half hours, up to three a day.
+    At a terminal, without anything to protect, this asks for everything.  With --offline the six
+    fields of the offline page are needed; what is missing is asked for at a terminal, and
+    `overland preflight` is run before anything is saved.  Times of day are full or half hours, up
+    to three a day.
     """
-    made = Policy(
-        name=name,
-        sources=tuple(full_path(source) for source in fields["sources"]),
-        commands=_commands(fields["command"], argv, _SILENCE_S),
-        images=tuple(full_path(image) for image in fields["images"]),
-        include=fields["include"],
-        include_from=tuple(full_path(path) for path in fields["include_from"]),
-        **given_rules(fields),
-        one_file_system=fields["one_file_system"],
-        schedule=_schedule(fields["times"], fields["days"]),
-        first_copy="offline" if offline else "network",
-        offline=_offline_page(fields, offline=offline),
-        in_transit=fields["in_transit"],
-        mean_chunk_kib=fields["mean_chunk_kib"],
-        image_chunk_kib=fields["image_chunk_kib"],
-        retention=given_retention(fields, old=Retention()),
-    ).checked()
-    read_patterns((*made.include_from, *made.exclude_from))
+    is_asking = is_interactive() and not (fields["sources"] or fields["images"] or argv)
     with open_agent() as agent:
+        if is_asking:
+            name, fields["offline"] = ask_policy(
+                name, fields, policies=agent.policies, now=agent.clock.now()
+            )
+        if name is None:
+            raise click.UsageError("Missing argument 'NAME'.")
+        made = _drafted(name, argv, fields)
         if name in agent.policies.names():
             raise PolicyExists(name)
+        if made.offline is not None:
+            refuse_job_name(made, agent.policies)
+            refuse_without_identity(made, OfflineIdentities(agent.files), agent.settings())
+            refuse_unfit(agent, made, fields)
+        if is_asking:
+            note(f"\n{_describe(made)}\n")
+            if not confirm(f"Save the policy {name}?"):
+                raise Declined
         agent.policies.save(made)
-    show(
-        made,
-        f"policy {name} saved\n\n{_describe(made)}\n\nNext: overland backup now {name}",
-        as_json=as_json,
-    )
+    show(made, _saved_text(made), as_json=as_json)
 
 
-def _commands(
-    name: str | None, argv: tuple[str, ...], timeout_s: float
-) -> tuple[CommandSource, ...]:
-    if name is None and not argv:
-        return ()
-    if name is None or not argv:
-        raise click.UsageError("a command is given as --command NAME -- PROGRAM [ARGUMENT]...")
-    return (CommandSource(name=name, argv=argv, timeout_s=timeout_s),)
-
-
-def _schedule(times: tuple[str, ...], days: tuple[str, ...]) -> Schedule:
-    try:
-        return msgspec.convert(
-            {"times": times, "days": days} if days else {"times": times}, Schedule
-        )
-    except msgspec.ValidationError:
-        raise PolicyInvalid("schedule", "days are mon, tue, wed, thu, fri, sat, sun") from None
-
-
-def _offline_page(fields: dict[str, Any], *, offline: bool) -> OfflineSettings | None:
+def _drafted(name: str, argv: tuple[str, ...], fields: dict[str, Any]) -> Policy:
+    offline = bool(fields["offline"])
     if not offline:
         _refuse_offline_fields(fields)
-        return None
-    values = {
-        key: fields[key] or ask(question, option="--" + key.replace("_", "-"))
-        for key, question in _SIX.items()
-    }
-    publish_settings = Path(values["publish_settings"]).absolute()
-    if not publish_settings.is_file():
-        raise PolicyInvalid("publish_settings", f"{publish_settings} cannot be read as a file")
-    return OfflineSettings(
-        staging_location=str(Path(values["staging"]).absolute()),
-        publish_settings=str(publish_settings),
-        job_name=values["job_name"],
-        subscription_id=values["subscription"],
-        storage_account=values["storage_account"],
-        container=values["container"],
-    )
+    fields["times"] = fields["times"] or ("22:00",)
+    commands = given_commands(fields["command"], argv, _SILENCE_S)
+    return drafted_policy(name, fields, offline=offline, commands=commands)
+
+
+def _saved_text(made: Policy) -> str:
+    parts = [f"policy {made.name} saved", _describe(made)]
+    if made.offline is not None:
+        parts.append(told_after_staging(made.offline.staging_location, made.offline.job_name))
+    return "\n\n".join([*parts, f"Next: overland backup now {made.name}"])
 
 
 def _refuse_offline_fields(fields: dict[str, Any]) -> None:
-    given = [key for key in _SIX if fields[key]]
+    given = [key for key in SIX if fields[key]]
     if given:
         raise click.UsageError(
             f"--{given[0].replace('_', '-')} belongs to an offline first copy; add --offline"
@@ -253,6 +198,11 @@ def show_policy(name: str, *, as_json: bool) -> None:
 
 @policy.command()
 @click.argument("name")
+@click.option(
+    "--offline/--online",
+    default=None,
+    help="Refused, unless it is what the policy says: the method stays.",
+)
 @click.option("--at", "times", multiple=True, help="New times of day.")
 @click.option("--day", "days", multiple=True, help="New days of the week.")
 @rule_options
@@ -267,16 +217,18 @@ def change(name: str, *, as_json: bool, **fields: Any) -> None:
     """Change the policy NAME; an option that is given replaces what the policy had of it.
 
     From the end of staging until its seed is in the vault, only --in-transit may change, so that
-    what the drives carry stays what the policy says.
+    what the drives carry stays what the policy says.  New members go over the network, so they may
+    be added at any time: `overland group add`.
     """
     with open_agent() as agent:
         old, progress = agent.policies.load(name), agent.policies.progress(name)
+        _refuse_other_method(old, offline=fields.pop("offline"))
         edits = {key for key, value in fields.items() if value not in (None, ())}
         if edits - {"in_transit"}:
-            _refuse_while_open(name, progress)
+            refuse_while_open(name, progress)
         new = msgspec.structs.replace(
             old,
-            schedule=_schedule(
+            schedule=given_schedule(
                 fields["times"] or old.schedule.times, fields["days"] or old.schedule.days
             ),
             **given_rules(fields),
@@ -287,9 +239,10 @@ def change(name: str, *, as_json: bool, **fields: Any) -> None:
     show(new, _describe(new), as_json=as_json)
 
 
-def _refuse_while_open(name: str, progress: Progress) -> None:
-    if progress.phase in {SeedPhase.AWAITING_IMPORT, SeedPhase.ADOPTING}:
-        raise SeedUnderWay(name, progress.phase)
+def _refuse_other_method(it: Policy, *, offline: bool | None) -> None:
+    if offline is not None and offline != (it.first_copy == "offline"):
+        method = "by drive" if it.first_copy == "offline" else "over the network"
+        raise FirstCopyFixed(it.name, method=method)
 
 
 @policy.command("add-command")
@@ -318,9 +271,9 @@ def add_command(
     """
     with open_agent() as agent:
         old = agent.policies.load(policy_name)
-        _refuse_while_open(policy_name, agent.policies.progress(policy_name))
-        others = tuple(each for each in old.commands if each.name != name)
-        new = msgspec.structs.replace(old, commands=(*others, *_commands(name, argv, timeout_s)))
+        if any(each.name == name for each in old.commands):  # a replaced one is an edit
+            refuse_while_open(policy_name, agent.policies.progress(policy_name))
+        new = grown(old, commands=given_commands(name, argv, timeout_s))
         agent.policies.save(new)
     show(new, _describe(new), as_json=as_json)
 
@@ -333,7 +286,7 @@ def remove_command(policy_name: str, name: str, *, as_json: bool) -> None:
     """Store what the command NAME of POLICY prints no longer; points that have it keep it."""
     with open_agent() as agent:
         old = agent.policies.load(policy_name)
-        _refuse_while_open(policy_name, agent.policies.progress(policy_name))
+        refuse_while_open(policy_name, agent.policies.progress(policy_name))
         others = tuple(each for each in old.commands if each.name != name)
         if len(others) == len(old.commands):
             raise PolicyInvalid("command", f"{policy_name} has no command {name}")
@@ -349,7 +302,7 @@ def delete(name: str, *, yes: bool) -> None:
     """Stop protecting what the policy NAME names; recovery points in the vault stay."""
     with open_agent() as agent:
         agent.policies.load(name)
-        _refuse_while_open(name, agent.policies.progress(name))  # who would adopt the drives?
+        refuse_while_open(name, agent.policies.progress(name))  # who would adopt the drives?
         if not yes and not confirm(f"Delete the policy {name}? Its points in the vault stay."):
             raise Declined
         agent.policies.delete(name)

@@ -1,5 +1,6 @@
 """What a backup keeps of a source, and what it says about the rest."""
 
+import hashlib
 import os
 import socket
 from collections.abc import Callable
@@ -421,6 +422,7 @@ def test_lost_packs_are_stored_again_though_nothing_changed(world: World) -> Non
         assert Path(os.fsdecode(path)).read_bytes() == content
 
 
+@pytest.mark.requirement("R125")
 def test_lost_hints_cost_reading_and_store_nothing_twice(world: World) -> None:
     for number in range(30):
         world.write(f"{number % 3}/{number}", os.urandom(3000))
@@ -501,6 +503,7 @@ def test_several_roots_come_in_the_order_of_the_plan(world: World) -> None:
     assert len(world.tree().contents) == 2
 
 
+@pytest.mark.requirement("R68", "R71")
 def test_a_full_staging_location_keeps_finished_packs_for_the_next_run(world: World) -> None:
     for number in range(60):
         world.write(f"f{number:02d}", os.urandom(100_000))
@@ -517,13 +520,17 @@ def test_a_full_staging_location_keeps_finished_packs_for_the_next_run(world: Wo
     assert len(world.tree().contents) == 60
 
 
-def test_a_seeds_objects_carry_both_digests_and_the_point_comes_last(world: World) -> None:
+def test_a_seeds_objects_are_named_as_their_bytes_and_the_point_comes_last(world: World) -> None:
     world.write("f", os.urandom(1000))
     result = world.back_up()
     kinds = [found.name.partition("/")[0] for found in result.objects]
     assert kinds == sorted(kinds, key=("packs", "index", "points").index)
     assert kinds[-1] == "points"
-    assert all(found.md5 and found.size_bytes % 512 == 0 for found in result.objects)
+    assert all(found.size_bytes % 512 == 0 for found in result.objects)
+    assert all(
+        hashlib.sha256(world.out.read(found.name)).hexdigest() == found.sha256
+        for found in result.objects
+    )
     named = {ref.name for ref in world.tree().parsed.public.objects}
     assert named == {found.name for found in result.objects[:-1]}
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.backups import Tree, make_plan, make_repository, point_id, run
 from tests.support.simdisk import SimDisk
 
-from overland.agent.backup.lanes import Published
+from overland.agent.backup.publisher import Published
 from overland.agent.backup.run import BackupResult
 from overland.agent.repository import Repository
 from overland.crypto.keys import MasterKey
@@ -58,7 +58,6 @@ def test_a_killed_first_copy_stores_nothing_twice(source: Path, die_after: int) 
     assert kept <= named.keys()
     assert {info.name for info in out.names()} == named.keys(), "the seed is all there is"
     assert sum(info.size_bytes for info in out.names("packs/")) < 40 * 100_000 * 1.1
-    assert all(found.md5 for found in result.objects)
     assert len(contents(out)) == 40
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
 from tests.support.simdisk import SimDisk
 
-from overland.agent.backup.lanes import Published
+from overland.agent.backup.publisher import Published
 from overland.agent.backup.run import BackupResult
 from overland.agent.backup.upload import Uploader
 from overland.errors import NotAuthorised, Unreachable

@@ -42,10 +42,11 @@ def offline_policy(**changes: str) -> Policy:
     )
 
 
+@pytest.mark.requirement("R51")
 @pytest.mark.parametrize(
     ("field", "good", "bad"),
     [
-        ("job_name", ["ab", "a" * 64, "a-_9"], ["a", "a" * 65, "9ab", "Ab", "a b", "-a"]),
+        ("job_name", ["ab", "a" * 64, "a-_9"], ["", "a", "a" * 65, "9ab", "Ab", "a b", "-a"]),
         ("storage_account", ["abc", "a" * 24, "0ab"], ["ab", "a" * 25, "Abc", "a-b", "a_b"]),
         (
             "container",
@@ -68,6 +69,7 @@ def test_each_field_of_the_offline_page_keeps_its_rule(
         assert refused.value.field == field, value
 
 
+@pytest.mark.requirement("R50")
 @pytest.mark.parametrize("left_out", sorted(SIX))
 def test_offline_needs_all_six_fields(left_out: str) -> None:
     stored = msgspec.json.encode({key: value for key, value in SIX.items() if key != left_out})
@@ -119,6 +121,7 @@ def test_the_next_run_is_the_first_half_hour_that_the_schedule_names(
     assert next_run(schedule, after=at) == slow
 
 
+@pytest.mark.requirement("R59")
 def test_policies_come_back_as_they_were_saved() -> None:
     policies = Policies(SimDisk())
     policies.save(offline_policy())

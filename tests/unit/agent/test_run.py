@@ -15,6 +15,7 @@ from tests.support.simdisk import PowerCut, SimDisk
 from tests.unit.agent.test_policy import offline_policy
 from typing_extensions import override
 
+from overland.agent import run as run_module
 from overland.agent.connection import (
     AdoptionReport,
     Chains,
@@ -27,9 +28,9 @@ from overland.agent.connection import (
 )
 from overland.agent.datapath import Made, Staged
 from overland.agent.policy import Policies, Policy, SeedPhase
-from overland.agent.refusals import PointNotWhole, SeedUnknown
+from overland.agent.refusals import PointNotWhole, SeedAbandoned, SeedUnknown
 from overland.agent.run import WAITING, PolicyRun
-from overland.errors import ObjectAbsent, RefusedError, Unreachable
+from overland.errors import NotAuthorised, ObjectAbsent, RefusedError, Unreachable
 from overland.ports.http import RefusedByCloud
 from overland.ports.objects import Objects
 from overland.ports.progress import NullProgress
@@ -63,9 +64,13 @@ class _World:
     points: list[tuple[str, str | None]] = field(default_factory=list)
     catalog: list[str] = field(default_factory=list)
     landed: bool = False
+    top_up_travels: bool = False
+    seed_state: str = "AwaitingImport"
+    has_job: bool = True
     missing: tuple[str, ...] = ()
     adopted: set[str] = field(default_factory=set)
     reachable: bool = True
+    authorised: bool = True
     refuses_points: bool = False
     answers: list[str] = field(default_factory=list)  # to the next points; then all are taken
     published: list[tuple[str, int | None, str | None]] = field(default_factory=list)
@@ -80,6 +85,8 @@ class _Cloud(Connection):
     def _check(self) -> None:
         if not self._world.reachable:
             raise Unreachable("no answer")
+        if not self._world.authorised:
+            raise NotAuthorised("the token is not known")
 
     @override
     def create_seed(
@@ -106,13 +113,14 @@ class _Cloud(Connection):
         self._check()
         if seed_id not in self._world.seeds:
             raise ObjectAbsent("seed")
-        landed = self._world.landed
+        landed, state = self._world.landed, "Packaging" if self._world.landed else "Shipping"
+        job = JobReport(name="harbour-import-07", state=state)
         return SeedReport(
             seed_id=seed_id,
-            state="AwaitingImport",
+            state=self._world.seed_state,
             job_name="harbour-import-07",
-            job=JobReport(name="harbour-import-07", state="Packaging" if landed else "Shipping"),
-            ready_to_adopt=landed,
+            job=job if self._world.has_job else None,
+            ready_to_adopt=landed and not self._world.top_up_travels,
         )
 
     @override
@@ -234,6 +242,7 @@ def phase(disk: SimDisk) -> SeedPhase:
     return Policies(disk).progress("files").phase
 
 
+@pytest.mark.requirement("R1", "R72", "R114", "R121", "R123")
 def test_the_journey_goes_phase_by_phase(disk: SimDisk) -> None:
     world = _World()
     run = runner(disk, world)
@@ -255,6 +264,7 @@ def test_the_journey_goes_phase_by_phase(disk: SimDisk) -> None:
     assert world.staged_times == 1, "no second full copy, ever"
 
 
+@pytest.mark.requirement("R114")
 def test_the_waiting_text_is_the_original_letter_for_letter() -> None:
     assert WAITING == (
         "Waiting for Azure Import Job to complete. Please check on Azure Management portal "
@@ -262,15 +272,57 @@ def test_the_waiting_text_is_the_original_letter_for_letter() -> None:
     )
 
 
+@pytest.mark.requirement("R72", "R114", "R115")
 def test_a_policy_that_only_waits_sends_nothing(disk: SimDisk) -> None:
     Policies(disk).save(msgspec.structs.replace(offline_policy(), in_transit="wait"))
     world = _World()
     run = runner(disk, world)
     run.run("files", trigger="manual")
-    assert run.run("files", trigger="schedule").messages[0] == WAITING
+    waited = run.run("files", trigger="schedule")
+    assert (waited.result, waited.messages[0]) == ("waiting", WAITING)
     assert world.points == []
+    world.landed = True
+    adopted = run.run("files", trigger="schedule")
+    assert "may be large" in adopted.messages[-1], "all since the snapshot is still to be sent"
 
 
+@pytest.mark.requirement("R117")
+def test_a_job_that_does_not_exist_is_not_called_waiting(disk: SimDisk) -> None:
+    world = _World(has_job=False)
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    answer = run.run("files", trigger="schedule")
+    assert answer.result == "no-job"
+    assert "No import job harbour-import-07" in answer.messages[0]
+    assert WAITING not in answer.messages
+    assert len(world.points) == 1, "protected all the same"
+    world.has_job = True
+    assert run.run("files", trigger="schedule").messages[0] == WAITING
+
+
+@pytest.mark.requirement("R119")
+def test_every_answer_of_the_poll_is_logged_with_job_and_state(
+    disk: SimDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polled: list[tuple[object, object]] = []
+
+    def info(event: str, **fields: object) -> None:
+        if event == "job.polled":
+            polled.append((fields["job"], fields["state"]))
+
+    monkeypatch.setattr(run_module.log, "info", info)
+    world = _World(has_job=False)
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    for change in ("has_job", "landed"):
+        run.run("files", trigger="schedule")
+        setattr(world, change, True)
+    run.run("files", trigger="schedule")
+    name = "harbour-import-07"
+    assert polled == [(name, "absent"), (name, "Shipping"), (name, "Packaging")]
+
+
+@pytest.mark.requirement("R134")
 def test_a_schedule_names_what_is_missing_and_only_backup_now_sends_it(disk: SimDisk) -> None:
     world = _World(landed=True, missing=("packs/aa/x.pack",))
     run = runner(disk, world)
@@ -284,6 +336,40 @@ def test_a_schedule_names_what_is_missing_and_only_backup_now_sends_it(disk: Sim
     assert (finished.result, finished.sent_bytes) == ("adopted", 7)
 
 
+@pytest.mark.requirement("R133", "R134")
+def test_while_a_top_up_travels_schedules_wait_and_only_backup_now_sends(disk: SimDisk) -> None:
+    world = _World(landed=True, missing=("packs/aa/x.pack",))
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    assert run.run("files", trigger="schedule").result == "incomplete"
+    world.top_up_travels = True
+    assert run.run("files", trigger="schedule").result == "waiting"
+    assert phase(disk) is SeedPhase.ADOPTING
+    assert run.run("files", trigger="manual").sent_bytes == 7
+    assert phase(disk) is SeedPhase.ONLINE
+
+
+@pytest.mark.requirement("R127")
+def test_an_adoption_that_somebody_else_began_is_followed(disk: SimDisk) -> None:
+    world = _World()
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    world.seed_state = "Online"
+    assert run.run("files", trigger="schedule").result == "adopted"
+    assert phase(disk) is SeedPhase.ONLINE
+
+
+@pytest.mark.requirement("R131")
+def test_a_seed_that_was_given_up_in_the_cloud_is_given_up_here(disk: SimDisk) -> None:
+    world = _World()
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    world.seed_state = "Abandoned"
+    with pytest.raises(SeedAbandoned):
+        run.run("files", trigger="schedule")
+    assert phase(disk) is SeedPhase.ABANDONED
+
+
 def test_missing_objects_without_staging_are_refused_with_the_way_out(disk: SimDisk) -> None:
     world = _World(landed=True, missing=("packs/aa/x.pack",))
     run = runner(disk, world)
@@ -294,6 +380,7 @@ def test_missing_objects_without_staging_are_refused_with_the_way_out(disk: SimD
     assert phase(disk) is SeedPhase.ADOPTING
 
 
+@pytest.mark.requirement("R117")
 def test_a_seed_that_the_cloud_does_not_know_is_not_called_waiting(disk: SimDisk) -> None:
     world = _World()
     run = runner(disk, world)
@@ -304,6 +391,7 @@ def test_a_seed_that_the_cloud_does_not_know_is_not_called_waiting(disk: SimDisk
     assert Policies(disk).progress("files").last_outcome == "failed: seed-unknown"
 
 
+@pytest.mark.requirement("R117")
 def test_a_cloud_out_of_reach_is_not_called_waiting(disk: SimDisk) -> None:
     world = _World()
     run = runner(disk, world)
@@ -312,6 +400,17 @@ def test_a_cloud_out_of_reach_is_not_called_waiting(disk: SimDisk) -> None:
     with pytest.raises(Unreachable):
         run.run("files", trigger="schedule")
     assert phase(disk) is SeedPhase.AWAITING_IMPORT
+
+
+@pytest.mark.requirement("R117")
+def test_a_token_that_does_not_count_any_more_is_not_called_waiting(disk: SimDisk) -> None:
+    world = _World()
+    run = runner(disk, world)
+    run.run("files", trigger="manual")
+    world.authorised = False
+    with pytest.raises(NotAuthorised):
+        run.run("files", trigger="schedule")
+    assert Policies(disk).progress("files").last_outcome == "failed: not-authorised"
 
 
 def test_an_abandoned_seed_runs_no_more(disk: SimDisk) -> None:

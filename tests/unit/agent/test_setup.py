@@ -165,6 +165,7 @@ def test_registration_is_signed_by_the_signing_key_for_this_vault_and_token() ->
     sign.verify(public, "overland-registration-v1", signed.encode(), proof)
 
 
+@pytest.mark.requirement("R136")
 def test_another_vault_is_refused_so_that_no_seed_is_orphaned() -> None:
     disk = SimDisk()
     initialised(disk)
@@ -175,6 +176,7 @@ def test_another_vault_is_refused_so_that_no_seed_is_orphaned() -> None:
         register(home, other, http=_Cloud())
 
 
+@pytest.mark.requirement("R12")
 def test_expired_credentials_and_foreign_files_are_told_apart() -> None:
     with pytest.raises(NotAuthorised, match="expired"):
         parse_vault_credentials(credentials(), now=NOW + timedelta(days=10))

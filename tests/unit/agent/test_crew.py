@@ -1,0 +1,55 @@
+"""Threads start with the first work, once, and what they fail with comes out."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from overland.agent.backup.crew import Crew, Take
+
+
+def test_without_work_no_thread_starts() -> None:
+    begun = threading.Event()
+
+    def body(take: Take[int]) -> None:
+        begun.set()
+        while take() is not None:
+            pass
+
+    crew = Crew[int]("idle", [body], limit=1)
+    crew.raise_failure()
+    assert crew.end() == []
+    assert not begun.is_set()
+
+
+def test_many_who_hand_over_at_once_start_each_body_once() -> None:
+    begun: list[int] = []
+    done: list[int] = []
+
+    def body(take: Take[int]) -> None:
+        begun.append(1)
+        while (work := take()) is not None:
+            done.append(work)
+
+    crew = Crew[int]("busy", [body, body], limit=2)
+    with ThreadPoolExecutor(4) as hands:
+        list(hands.map(crew.hand_over, range(1, 101)))
+    assert crew.end() == []
+    assert sorted(done) == list(range(1, 101))
+    assert len(begun) == 2
+
+
+def test_what_a_body_fails_with_comes_out_where_work_is_handed_over() -> None:
+    def body(take: Take[int]) -> None:
+        take()
+        raise OSError("the device failed")
+
+    crew = Crew[int]("failing", [body], limit=1)
+
+    def hand_over_for_ever() -> None:
+        while True:
+            crew.hand_over(1)
+
+    with pytest.raises(OSError, match="the device failed"):
+        hand_over_for_ever()
+    assert set(crew.end()) <= {1}
