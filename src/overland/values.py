@@ -14,7 +14,9 @@ __all__ = [
     "ACCOUNT_NAME",
     "CONTAINER_NAME",
     "DIGEST_HEX_LENGTH",
+    "MAX_JOB_NAME",
     "POLICY_JOB_NAME",
+    "TOP_UP_NAME",
     "ObjectInfo",
     "ObjectName",
     "PackId",
@@ -24,12 +26,14 @@ __all__ = [
     "SeedId",
     "canonical_uuid",
     "index_name",
+    "is_job_or_top_up",
     "is_object_name",
     "keyring_name",
     "named_digest",
     "pack_name",
     "point_name",
     "replacement_name",
+    "top_up_name",
 ]
 
 ObjectName = NewType("ObjectName", str)
@@ -80,6 +84,12 @@ CONTAINER_NAME: Final = re.compile(r"(?=.{3,63}\Z)[a-z0-9](?:-?[a-z0-9])*")
 POLICY_JOB_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{1,63}")
 """The import job's name of the offline page: 2-64 lower-case letters, digits, `-`, `_`."""
 
+MAX_JOB_NAME: Final = 64
+"""Characters of an import job's name."""
+
+TOP_UP_NAME: Final = re.compile(r".*-topup-(?P<number>[1-9][0-9]{0,2})", re.IGNORECASE)
+"""The name of an import job that brings what another one did not; no policy may ask for it."""
+
 
 def is_object_name(name: str) -> bool:
     """Return whether `name` is one of the five forms that a repository may hold.
@@ -129,3 +139,22 @@ def canonical_uuid(text: str) -> str:
         ValueError: It is not a UUID.
     """
     return str(UUID(text))
+
+
+def top_up_name(job_name: str, number: int) -> str:
+    """Return the name of the `number`-th import job that brings what job `job_name` did not.
+
+    It is derived, so that nobody types a name twice; a long name loses its end.
+    """
+    assert 1 <= number <= 999, "a seed is topped up a few times"
+    ending = f"-topup-{number}"
+    return job_name[: MAX_JOB_NAME - len(ending)] + ending
+
+
+def is_job_or_top_up(name: str, job_name: str) -> bool:
+    """Return whether `name` is the import job `job_name` or a top-up of it; case is ignored."""
+    name, job_name = name.casefold(), job_name.casefold()
+    found = TOP_UP_NAME.fullmatch(name)
+    return name == job_name or (
+        found is not None and top_up_name(job_name, int(found["number"])) == name
+    )

@@ -58,6 +58,7 @@ def check(done: Preparation, disks: dict[str, SimDisk], service: FakeImportServi
 @pytest.mark.crash
 @pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "side by side"])
 @pytest.mark.parametrize("cut_disk", ["D1", "D2", "record"])
+@pytest.mark.requirement("R88")
 def test_power_cut_at_every_step_of_disk_preparation(cut_disk: str, *, at_once: bool) -> None:
     staging = SimDisk()
     staged.stage(staging, CONTENT)
@@ -84,6 +85,7 @@ def test_power_cut_at_every_step_of_disk_preparation(cut_disk: str, *, at_once: 
 
 
 @pytest.mark.crash
+@pytest.mark.requirement("R88")
 def test_a_kill_of_the_program_never_reformats_a_finished_drive() -> None:
     staging = SimDisk()
     staged.stage(staging, CONTENT)

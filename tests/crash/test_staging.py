@@ -30,6 +30,7 @@ def stage(disk: SimDisk) -> None:
 
 @pytest.mark.crash
 @pytest.mark.parametrize("coins", range(5))
+@pytest.mark.requirement("R68", "R71")
 def test_power_cut_at_every_step_of_staging(coins: int) -> None:
     for step in itertools.count():
         disk = SimDisk(cut_at=step, seed=coins)

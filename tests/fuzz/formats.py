@@ -1,32 +1,53 @@
 """Targets: the repository's own files, as a stranger may have changed them."""
 
 import hashlib
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
 from tests.fuzz.oracle import Target
 from tests.support import format_samples as sample
+from tests.support.documentdrives import make_drive
 from tests.support.format_texts import Written, worked_example
 
+from overland.cloud.grants import is_safe_name, is_space
 from overland.crypto.keyring import decode_keyring, encode_keyring
 from overland.crypto.keys import open_with_recovery_kit
 from overland.crypto.recovery_kit import format_kit, parse_kit
 from overland.crypto.sign import public_key, sign, verify
 from overland.format import pack, point, tree
-from overland.format.drive_xml import Blob, ManifestXmlInvalid, read_manifest, write_manifest
+from overland.format.blob_description import (
+    BlobDescription,
+    decode_description,
+    encode_description,
+    is_reserved,
+)
+from overland.format.blob_list import BlobSelection, read_blob_list, write_blob_list
+from overland.format.drive_xml import (
+    Blob,
+    BlobList,
+    ManifestXmlInvalid,
+    file_path_problem,
+    read_manifest,
+    write_manifest,
+)
 from overland.format.seed_manifest import (
     decode_drive_manifest,
     decode_seed_manifest,
     encode_drive_manifest,
     encode_seed_manifest,
 )
+from overland.format.side_xml import read_metadata, write_metadata
 from overland.seeding.manifest import (
     read_drive_manifest,
     read_seed_manifest,
     signed_drive_manifest,
     signed_seed_manifest,
 )
+from overland.station.items import pack_blob, unpack_blob
+from overland.station.placing import target_problem
 from overland.vault.owner import Owner, open_manifest
 
 __all__ = ["FORMATS"]
@@ -177,6 +198,62 @@ def _drive_xml(data: bytes) -> bool:
     return True
 
 
+def _other_drive(data: bytes) -> bool:
+    """A drive of another tool: paths that are used stay on the drive and in the container."""
+    used = 0
+    for blob in read_manifest(_in_pieces(data), check_names=False).blobs:
+        if file_path_problem(blob.file_path) is None:
+            below = f"/drive/{blob.file_name}"
+            assert os.path.normpath(below) == below, "a path stays on the drive"
+        if target_problem(blob.blob_path) is None:
+            container, _, name = blob.blob_path.partition("/")
+            assert is_space(f"accounts/harbour/{container}"), "it goes to a container"
+            assert is_safe_name(name), "and to a name in it"
+            assert not is_reserved(name), "which is not ours"
+        packed = pack_blob(blob)
+        again = unpack_blob(packed, size_bytes=blob.length)
+        shared = BlobList(metadata=blob.blob_list.metadata, properties=blob.blob_list.properties)
+        assert again == replace(blob, blob_list=shared), "a blob is kept as it was read"
+        used += 1
+    return used > 0
+
+
+def _side_file(data: bytes) -> bool:
+    metadata = read_metadata(data)
+    assert read_metadata(write_metadata(metadata)) == metadata, "metadata is written as read"
+    return True
+
+
+def _blob_list(data: bytes) -> bool:
+    found = read_blob_list(data)
+    plain = replace(found, snapshots=())
+    if plain.paths or plain.prefixes:
+        printable = all(path.isprintable() for path in (*plain.paths, *plain.prefixes))
+        again = read_blob_list(write_blob_list(plain))
+        assert again == plain or not printable, "a list is written as read"
+    return True
+
+
+def _description(data: bytes) -> bool:
+    found = decode_description(data, name="description")
+    again = decode_description(encode_description(found), name="description")
+    assert again == found, "a description is written as read"
+    return True
+
+
+@cache
+def _described() -> bytes:
+    return encode_description(
+        BlobDescription(
+            name="charts/tide.png",
+            blob_type="PageBlob",
+            sha256="ab" * 32,
+            properties={"Content-Type": "image/png"},
+            metadata={"Project": "Lantern"},
+        )
+    )
+
+
 def _rewritten(drive_id: str, blobs: list[Blob]) -> None:
     out = Written()
     try:
@@ -316,6 +393,39 @@ FORMATS: Final = (
         attempt=_drive_xml,
         tokens=_XML,
         bytes_per_byte=256,
+    ),
+    Target(
+        name="other-drive-xml",
+        kind="xml",
+        make_seeds=lambda: [worked_example(), *(make_drive(n).manifest for n in range(3))],
+        attempt=_other_drive,
+        tokens=(*_XML, b"\\..\\", b"../", b"$root/", b"seed-", b".overland-blobs/"),
+        bytes_per_byte=256,
+    ),
+    Target(
+        name="side-xml",
+        kind="xml",
+        make_seeds=lambda: [write_metadata({"Project": "Lantern", "Year": "2027"})],
+        attempt=_side_file,
+        tokens=_XML,
+        bytes_per_byte=256,
+    ),
+    Target(
+        name="blob-list",
+        kind="xml",
+        make_seeds=lambda: [
+            write_blob_list(BlobSelection(paths=("charts/a.png",), prefixes=("/music/love",)))
+        ],
+        attempt=_blob_list,
+        tokens=(*_XML, b"SnapshotTime", b"IncludeSnapshots"),
+        bytes_per_byte=256,
+    ),
+    Target(
+        name="blob-description",
+        kind="json",
+        make_seeds=lambda: [_described()],
+        attempt=_description,
+        tokens=_JSON,
     ),
 )
 """The format targets."""

@@ -25,6 +25,7 @@ from overland.agent.policy import (
     Schedule,
     SeedPhase,
 )
+from overland.agent.settings import AgentSettings
 from overland.cloud.grants import is_safe_name
 from overland.diskprep.record import Preparation, Preparations
 from overland.format.drive_blob import Blob, check_blob
@@ -192,6 +193,12 @@ def _write_registration(files: Files) -> None:
         token="secret",
     )
     AgentHome(files).save_registration(made)
+
+
+def _write_settings(files: Files) -> None:
+    settings = AgentSettings(AgentHome(files), scratch="/agent")
+    settings.set("CurrentUserId", "33333333-3333-4333-8333-333333333333")
+    settings.set("UseApplicationIdentity", "no")
 
 
 def _write_policy(files: Files) -> None:
@@ -396,6 +403,14 @@ LOCAL: Final = (
         kind="json",
         make_seeds=_written("registration.json", _write_registration),
         attempt=_stored("registration.json", lambda files: AgentHome(files).registration()),
+    ),
+    Target(
+        name="agent-settings",
+        kind="json",
+        make_seeds=_written("settings.json", _write_settings),
+        attempt=_stored(
+            "settings.json", lambda files: AgentSettings(AgentHome(files), scratch="/agent").all()
+        ),
     ),
     Target(
         name="policy",

@@ -65,6 +65,8 @@ def _check(answer: Answer, *, method: str) -> None:
     assert len(answer.content) <= 1 << 20, f"an answer of {len(answer.content)} bytes"
     if answer.status >= 400 and method != "HEAD":
         error = answer.json()["error"]
+        if isinstance(error, str):  # of sign-in, in the words of OAuth
+            error = {"code": error, "message": answer.json()["error_description"]}
         assert error["code"], "every refusal has a code"
         assert error["message"], "every refusal says why"
 
@@ -117,6 +119,8 @@ def _api_seeds() -> Sequence[bytes]:
         _request("POST", "/v1/tenants", {"name": "x"}, by="root"),
         _request("POST", "/v1/tokens", {"role": "station", "expires_in_days": 30}, by="root"),
         _request("POST", "/v1/subscriptions", {"name": "x"}),
+        _request("POST", "/v1/tenants/mine/applications", {"name": "x"}),
+        _request("POST", "/v1/tenants/mine/applications/x/certificates", {"certificate": "x"}),
         _request("POST", f"/v1/vaults/{world.vault_id}/credentials"),
         _request("POST", "/v1/seeds", journey.seed_body(), by="agent"),
         _request("PATCH", journey.seed_path, {"job_name": "other"}, by="agent"),
@@ -217,7 +221,7 @@ def _publish_settings_seeds() -> Sequence[bytes]:
     first = (
         '<?xml version="1.0" encoding="utf-8"?><PublishData><PublishProfile '
         'PublishMethod="AzureServiceManagementAPI" Url="https://one.test/" '
-        'ManagementCertificate="AAAA"><Subscription Id="11111111" Name="one" />'
+        'ManagementCertificate="MAYCAQMEAQA="><Subscription Id="11111111" Name="one" />'
         "</PublishProfile></PublishData>"
     )
     second = (

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tests.fuzz.formats import FORMATS
+from tests.fuzz.identity import IDENTITY
 from tests.fuzz.indexes import INDEXES
 from tests.fuzz.local import LOCAL
 from tests.fuzz.mutation import document_of
@@ -13,7 +14,7 @@ from tests.fuzz.services import SERVICES
 __all__ = ["TARGETS", "fuzz_one"]
 
 TARGETS: Final[Mapping[str, Target]] = {
-    target.name: target for target in (*FORMATS, *INDEXES, *SERVICES, *LOCAL)
+    target.name: target for target in (*FORMATS, *INDEXES, *SERVICES, *LOCAL, *IDENTITY)
 }
 """Every parser of foreign bytes, by name."""
 

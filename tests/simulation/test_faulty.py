@@ -38,8 +38,8 @@ NAME = "a/b"
 DATA = bytes(range(200))
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
-WITHOUT = "Progress"
-"""Ports that begin so only tell how far something is."""
+WITHOUT = ("Printer", "Progress")
+"""Ports that begin so make something for people to look at, which no program relies on."""
 
 
 def plan(*faults: str, seed: int = 0, clock: ManualClock | None = None) -> FaultPlan:

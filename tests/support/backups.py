@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from overland.agent.backup.chain import rebuild_index
-from overland.agent.backup.lanes import OnPublished
+from overland.agent.backup.publisher import OnPublished
 from overland.agent.backup.run import BackupPlan, BackupResult, back_up
 from overland.agent.repository import ObjectReader, Repository
 from overland.crypto.keys import MasterKey

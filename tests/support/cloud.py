@@ -127,6 +127,7 @@ class LocalCloud:
             ),
             dock=DOCK,
             grant_key=self.grant_key,
+            table_key=Secret(self.random(32)),
         )
         self.app = _app()
         self.root_token = self.token(Role.ROOT, days=3650)

@@ -59,6 +59,7 @@ def serving_app(
     app: Callable[..., object],
     authority: Authority | None,
     http: type[H11Protocol] = BulkProtocol,  # the data plane's; the API has uvicorn's own
+    kind: type[uvicorn.Server] = uvicorn.Server,
 ) -> Iterator[str]:
     """Serve an ASGI application with uvicorn until the block ends; the value is the address."""
     config = uvicorn.Config(
@@ -66,7 +67,7 @@ def serving_app(
     )
     config.load()
     config.ssl = authority.server_context if authority else None
-    server = uvicorn.Server(config)
+    server = kind(config)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -28,10 +28,13 @@ from overland.seeding.copying import ObjectCopier
 from overland.seeding.drive import begin_drive, seal_drive
 from overland.seeding.subfolder import Subfolder
 from overland.station.connection import Connection, Grant
+from overland.station.containers import Containers
 from overland.station.driveimport import DriveImport
+from overland.station.exporting import Export
 from overland.station.ingest import DRIVES_AT_ONCE, DriveOutcome, Ingest
 from overland.station.intake import Intake
 from overland.station.items import Item
+from overland.station.placing import Placing
 from overland.station.records import Records
 from overland.station.returning import Returning
 from overland.station.transfer import Transfer
@@ -166,7 +169,10 @@ class GrantedObjects:
         return self._store.names(self._prefix + prefix, start_after=after)
 
     def delete(self, name: str) -> None:
-        raise AssertionError("a station deletes nothing")
+        self._require("delete", name)
+        self._tripwire.step(f"before delete {name}")
+        self._store.delete(self._prefix + name)
+        self._tripwire.step(f"after delete {name}")
 
     def _sent(self, content: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
         for block in content:
@@ -213,12 +219,16 @@ class Station:
     ) -> list[DriveOutcome]:
         """Import the drives as `overland station ingest` does."""
         with Transfer(self.progress, drives_at_once=DRIVES_AT_ONCE) as transfer:
+            containers = Containers(connection=self.connection, open_grant=self._open)
             work = DriveImport(
                 connection=self.connection,
                 volumes=self._dock.volumes,
                 records=self.records,
                 transfer=transfer,
-                open_grant=self._open,
+                placing=Placing(
+                    records=self.records, containers=containers, progress=self.progress
+                ),
+                containers=containers,
                 drafts=self._dock.drafts,
                 clock=self._dock.cloud.clock,
             )
@@ -233,6 +243,18 @@ class Station:
             if then is not None:
                 return then(ingest)
             return ingest.run(ingest.choose(job=job, paths=paths))
+
+    def export(self) -> Export:
+        """Return what fills drives, as `overland station export` has it."""
+        return Export(
+            connection=self.connection,
+            volumes=self._dock.volumes,
+            records=self.records,
+            containers=Containers(connection=self.connection, open_grant=self._open),
+            drafts=self._dock.drafts,
+            clock=self._dock.cloud.clock,
+            progress=self.progress,
+        )
 
     def _open(self, grant: Grant, *, prefix: str, renew: Callable[[], str]) -> Objects:
         assert callable(renew), "a station asks for a new grant when one is over"

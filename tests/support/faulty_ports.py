@@ -17,7 +17,7 @@ from overland.ports.files import Files
 from overland.ports.http import Http, Reply
 from overland.ports.objects import Objects, Spaces
 from overland.ports.programs import Finished, ProgramAbsent, Programs, Running
-from overland.ports.volume import Content, Volume, Volumes
+from overland.ports.volume import Attachment, Content, Volume, Volumes
 from overland.values import ObjectInfo
 
 __all__ = [
@@ -231,6 +231,9 @@ class FaultyVolume:
 
     def holds(self, path: str) -> bool:
         return self._volume.holds(path)
+
+    def attachment(self) -> Attachment:
+        return self._volume.attachment()
 
     def is_system(self) -> bool:
         return self._volume.is_system()

@@ -296,7 +296,6 @@ def manifest() -> SeedManifest:
                 name=name,
                 size_bytes=len(data),
                 sha256=hashlib.sha256(data).hexdigest(),
-                md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
             )
             for name, data in sorted(named.items())
         ],

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import click
+from tests.support.conformance import conformance_page
+from tests.support.rolespage import roles_page
 
 from overland.cli.explain import errors_page
 from overland.cli.main import overland
@@ -162,9 +164,10 @@ _API_HEAD: Final = """\
 # API
 
 The cloud answers on two ports: the API, and the [data plane](#data-plane) for bulk bytes.
-Every request but `GET /healthz` has `Authorization: Bearer TOKEN`.
+Every request but `GET /healthz` and those of [sign-in](#sign-in) has `Authorization: Bearer TOKEN`.
 Routes below `/v1` are ours; the others follow the resource manager and the documented \
-import service, need `api-version`, and do not care about upper and lower case.
+import service, need `api-version`, and do not care about upper and lower case; \
+[how programs for Azure use them](import-export-api.md).
 A failure has the body `{"error": {"code", "message", "target", "details"}}`; \
 below `/v1` the code is one of [errors](errors.md).
 The routes and bodies are made from the server's OpenAPI document, which a running cloud shows \
@@ -262,7 +265,9 @@ def _type(schema: _Document) -> str:
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "api.md": api_page,
     "commands.md": commands_page,
+    "conformance.md": conformance_page,
     "errors.md": errors_page,
+    "roles.md": roles_page,
     "states.md": states_page,
 }
 

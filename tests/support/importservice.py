@@ -45,6 +45,8 @@ class FakeImportService:
         if self.is_down:
             raise Unreachable("the cloud did not answer")
         place, _, query = path.partition("?")
+        if place.startswith("/v1/"):
+            return error(404, "NotFound")  # the documented service knows jobs, and no seeds
         assert query == "api-version=2021-01-01"
         self.requests.append((method, place, json))
         if self.refusing is not None:

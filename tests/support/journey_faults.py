@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from overland.adapters.volumes import FolderVolumes
 from overland.ports.files import Files, NewFile
-from overland.ports.volume import Content, Volume
+from overland.ports.volume import Attachment, Content, Volume
 from overland.values import ObjectInfo
 
 __all__ = ["BaseClock", "Life", "MachineClock", "MortalEngine", "MortalFiles", "MortalVolumes"]
@@ -147,6 +147,9 @@ class _MortalVolume:
 
     def holds(self, path: str) -> bool:
         return self._volume.holds(path)
+
+    def attachment(self) -> Attachment:
+        return self._volume.attachment()
 
     def is_system(self) -> bool:
         return self._volume.is_system()

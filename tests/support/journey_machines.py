@@ -52,9 +52,11 @@ from overland.seeding.staging import StagingLocation
 from overland.server.api import create_app
 from overland.server.objects_app import create_objects_app
 from overland.station import connection as station
+from overland.station.containers import Containers
 from overland.station.driveimport import DriveImport
 from overland.station.ingest import DRIVES_AT_ONCE, Ingest
 from overland.station.intake import Intake
+from overland.station.placing import Placing
 from overland.station.records import Records
 from overland.station.returning import Returning
 from overland.station.transfer import Transfer
@@ -141,6 +143,7 @@ class Cloud:
             endpoints=Endpoints(url=API, object_url=OBJECTS, ca_pem=""),
             dock=DOCK,
             grant_key=home.grant_key(self._rng.randbytes),
+            table_key=home.table_key(self._rng.randbytes),
         )
         _api(self.services).state.services = self.services
         self._objects = create_objects_app(
@@ -310,13 +313,16 @@ class Station:
     def ingest(self) -> Iterator[Ingest]:
         drafts = MortalFiles(PosixFiles(self._folder), self.life)
         drafts.sweep()
+        containers = Containers(connection=self.connection, open_grant=self._open)
+        placing = Placing(records=self.records, containers=containers, progress=NullProgress())
         with Transfer(NullProgress(), drives_at_once=DRIVES_AT_ONCE) as transfer:
             work = DriveImport(
                 connection=self.connection,
                 volumes=self.volumes,
                 records=self.records,
                 transfer=transfer,
-                open_grant=self._open,
+                placing=placing,
+                containers=containers,
                 drafts=drafts,
                 clock=self.clock,
             )

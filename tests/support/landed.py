@@ -179,7 +179,6 @@ class Seed:
                     name=name,
                     size_bytes=len(data),
                     sha256=hashlib.sha256(data).hexdigest(),
-                    md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
                 )
                 for name, data in self.contents.items()
             ],

@@ -12,7 +12,7 @@ from overland.crypto import sign
 from overland.errors import RefusedError
 from overland.format.seed_manifest import ManifestObject, SeedManifest
 from overland.ports.files import Files
-from overland.ports.volume import Content
+from overland.ports.volume import FOLDER, Attachment, Content
 from overland.seeding.drive import MANIFEST_XML
 from overland.seeding.seedrecord import SeedRecord
 from overland.seeding.staging import SeedDraft, StagingLocation
@@ -62,7 +62,6 @@ def manifest_object(name: str, content: bytes) -> ManifestObject:
         name=name,
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        md5=hashlib.md5(content).hexdigest(),
     )
 
 
@@ -111,6 +110,7 @@ class SimDrive:
         self.disk = disk or SimDisk(capacity_bytes=capacity_bytes)
         self._serial, self._capacity_bytes = serial, capacity_bytes
         self.system, self.erased = False, 0
+        self.attached: Attachment = FOLDER
 
     @property
     def serial(self) -> str:
@@ -133,6 +133,9 @@ class SimDrive:
 
     def holds(self, path: str) -> bool:
         return PurePosixPath(path).is_relative_to(self.path)
+
+    def attachment(self) -> Attachment:
+        return self.attached
 
     def is_system(self) -> bool:
         return self.system

@@ -23,6 +23,7 @@ AT_THE_EDGES: Final = {
         "invalid-api-version-parameter",
         "length-required",
         "missing-api-version-parameter",
+        "no-registered-provider-found",
     },
     "server/objects_wire.py": {"internal"},
     "server/problems.py": {"internal-error", "method-not-allowed"},

@@ -10,7 +10,7 @@ from typing import Final
 
 from overland.adapters.posix import PosixFiles
 from overland.errors import ObjectAbsent, ObjectCorrupt, ObjectExists
-from overland.ports.files import Files, name_parts
+from overland.ports.files import Files, NewFile, name_parts
 from overland.ports.objects import Objects
 from overland.values import ObjectInfo, named_digest
 
@@ -18,7 +18,7 @@ __all__ = ["FolderObjects", "FolderSpaces"]
 
 _LOCKS: Final = 64  # more than the puts that one server runs at a time
 _SPACE: Final = re.compile(
-    r"accounts/[a-z0-9]{3,24}/[a-z0-9](-?[a-z0-9]){0,62}"
+    r"accounts/[a-z0-9]{3,24}/(?:[a-z0-9](-?[a-z0-9]){0,62}|\$root)"
     r"|vaults/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 )
 
@@ -69,7 +69,7 @@ class FolderObjects:
             # have put another object under this name.
             with self._locks.of(name):
                 if not self._is_there(name, size_bytes=size_bytes, sha256=sha256):
-                    new.publish(self._prefix + name)
+                    self._publish(new, name)
         finally:
             new.abandon()
 
@@ -107,6 +107,13 @@ class FolderObjects:
     def _path(self, name: str) -> str:
         name_parts(name)
         return self._prefix + name
+
+    def _publish(self, new: NewFile, name: str) -> None:
+        try:
+            new.publish(self._prefix + name)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError):
+            # Of `a` and `a/b` a folder holds one only.
+            raise ObjectExists(name) from None
 
     def _is_there(self, name: str, *, size_bytes: int, sha256: str) -> bool:
         """Return whether this object is stored, durably.

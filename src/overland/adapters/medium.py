@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import numpy as np
+from overland.buffers import new_buffer
 
 __all__ = ["BUFFER_BYTES", "BufferPool", "Writer", "read_at", "read_blocks"]
 
@@ -35,7 +35,7 @@ class BufferPool:
     def take(self) -> mmap.mmap:
         """Return a buffer of `BUFFER_BYTES`, with arbitrary content."""
         with self._lock:
-            return self._buffers.pop() if self._buffers else mmap.mmap(-1, BUFFER_BYTES)
+            return self._buffers.pop() if self._buffers else new_buffer(BUFFER_BYTES)
 
     def give(self, buffer: mmap.mmap) -> None:
         """Take a buffer back; a few are kept."""
@@ -137,9 +137,9 @@ def read_blocks(fd: int, *, block_bytes: int, pool: BufferPool) -> Iterator[memo
         _drop_cached(fd)
     length = -(-block_bytes // _ALIGNMENT) * _ALIGNMENT
     if left <= length:
-        yield from _read_alone(fd, left, memoryview(mmap.mmap(-1, length)))
+        yield from _read_alone(fd, left, memoryview(new_buffer(length)))
         return
-    buffers = [pool.take() if length == BUFFER_BYTES else mmap.mmap(-1, length) for _ in range(2)]
+    buffers = [pool.take() if length == BUFFER_BYTES else new_buffer(length) for _ in range(2)]
     yield from _read_ahead(fd, left, [memoryview(buffer) for buffer in buffers])
     # Only here: who leaves early may still hold a view, which nobody may then change.
     if length == BUFFER_BYTES:
@@ -201,5 +201,7 @@ def _set_direct(fd: int, *, on: bool) -> bool:
 
 
 def _is_aligned(view: memoryview) -> bool:
+    import numpy as np  # noqa: PLC0415 - for large writes only: most commands make none
+
     address: int = np.frombuffer(view, dtype=np.uint8).__array_interface__["data"][0]
     return address % _ALIGNMENT == 0

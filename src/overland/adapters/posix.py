@@ -131,6 +131,16 @@ class PosixFiles:
             os.fsync(folder)
         return swept
 
+    def remove_empty_folders(self, folder: str) -> None:
+        """Remove `folder` and those in it, as far as they hold nothing; does not follow links."""
+        parts = name_parts(folder)
+        with self._root.folder(parts[:-1], folder) as above:
+            for _, names, _, fd in os.fwalk(parts[-1], topdown=False, dir_fd=above):
+                for name in names:
+                    _remove_if_empty(name, fd)
+            _remove_if_empty(parts[-1], above)
+            os.fsync(above)
+
     def _names(self, above: tuple[str, ...], prefix: str, after: str) -> Iterator[ObjectInfo]:
         path = "".join(f"{part}/" for part in above)
         for name, size_bytes in self._root.listing(above):
@@ -347,6 +357,11 @@ def _sweep(folder: int, name: str) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _remove_if_empty(name: str, folder: int) -> None:
+    with contextlib.suppress(OSError):  # it holds something, or is no folder
+        os.rmdir(name, dir_fd=folder)
 
 
 def _listed(entry: os.DirEntry[str]) -> tuple[str, int | None] | None:

@@ -11,6 +11,8 @@ import click
 import msgspec
 
 import overland
+from overland.cli.cloudapplications import application, rotate_signing_key
+from overland.cli.cloudcapability import allow_seeding
 from overland.cli.cloudcomputer import (
     ApiClient,
     cloud_folder,
@@ -21,8 +23,9 @@ from overland.cli.cloudcomputer import (
     subscription_option,
     with_api,
 )
-from overland.cli.cloudjobs import job
+from overland.cli.cloudexport import job
 from overland.cli.cloudreclaim import reclaim
+from overland.cli.cloudusers import GROUPS
 from overland.cli.outcome import Commands, instant_text, json_option, note, show
 from overland.cli.refusals import ResourceAbsent
 from overland.cloud.home import ROOT_TOKEN_FILE
@@ -45,8 +48,13 @@ def cloud() -> None:
     """Serve vaults and import jobs, and administer them."""
 
 
+cloud.add_command(application)
 cloud.add_command(job)
 cloud.add_command(reclaim)
+cloud.add_command(allow_seeding)
+cloud.add_command(rotate_signing_key)
+for _each in GROUPS:
+    cloud.add_command(_each)
 
 
 def _place_options(function: _Function) -> _Function:
@@ -77,6 +85,11 @@ def _secret_option(what: str) -> Callable[[_Function], _Function]:
     type=click.IntRange(14, 3650),
     help="How long deleted recovery points can be taken back; 14 unless it was set.",
 )
+@click.option(
+    "--job-retention-days",
+    type=click.IntRange(1, 3650),
+    help="How long ended import jobs are kept; 90 unless it was set.",
+)
 @json_option
 def init(
     *,
@@ -84,6 +97,7 @@ def init(
     dock: str | None,
     new_root_token: bool,
     soft_delete_days: int | None,
+    job_retention_days: int | None,
     as_json: bool,
 ) -> None:
     """Make a cloud in the home folder; its root token goes into a file there."""
@@ -94,6 +108,7 @@ def init(
         dock=address,
         new_root_token=new_root_token,
         soft_delete_days=soft_delete_days,
+        job_retention_days=job_retention_days,
     )
     token_file = str(folder / ROOT_TOKEN_FILE)
     result = {"folder": str(folder), "root_token_file": token_file, "is_new": is_new}
@@ -351,7 +366,8 @@ def create_token(
 def list_tokens(*, api: ApiClient, as_json: bool) -> None:
     """List tokens, without their secrets."""
     found = api.ask("GET", "/v1/tokens", "tokens")
-    show(found, lines_text(found, "token_id", "role", "expires_at", "revoked_at"), as_json=as_json)
+    names = ("token_id", "role", "expires_at", "revoked_at", "issued_by")
+    show(found, lines_text(found, *names), as_json=as_json)
 
 
 @token.command("revoke")

@@ -1,8 +1,9 @@
 """The cloud's operator and its tenants' administrators, composed: home folder, API, secrets.
 
 `--home` or `OVERLAND_HOME` names the home folder, in which the cloud has `cloud/`; without them it
-lives where the system keeps programs' data.  Commands talk to the API: to the running cloud of
-that folder with its root token, or to the one that `--url`, `--ca-file` and `--token-file` name.
+lives where the system keeps programs' data.  Commands talk to the API: to the cloud where
+`overland sign-in` signed a person in, otherwise to the running cloud of that folder with its root
+token; or to the one that `--url`, `--ca-file` and `--token-file` name.
 """
 
 import os
@@ -18,6 +19,7 @@ import platformdirs
 from overland.adapters.clock import SystemClock
 from overland.adapters.http import UrllibHttp
 from overland.adapters.posix import PosixFiles
+from overland.cli import signedin
 from overland.cli.outcome import json_option
 from overland.cli.refusals import FileUnusable, SubscriptionUnclear
 from overland.cloud.home import CloudHome, CloudInitialised, Settings
@@ -33,6 +35,7 @@ __all__ = [
     "keep_secret",
     "lines_text",
     "open_api",
+    "read_token",
     "subscription_option",
     "with_api",
 ]
@@ -47,8 +50,9 @@ API_VERSION = "api-version=2021-01-01"
 class ApiClient:
     """Requests to one cloud with one token; errors become those of the four families."""
 
-    def __init__(self, http: UrllibHttp) -> None:
-        self._http = http
+    def __init__(self, http: UrllibHttp, *, url: str, ca_pem: str | None) -> None:
+        """Ask with `http`; address and authority are kept for who passes them on."""
+        self._http, self.url, self.ca_pem = http, url, ca_pem
 
     def ask(self, method: str, path: str, what: str, *, json: object = None) -> Any:  # noqa: ANN401 - the JSON of any answer
         """Send a request and return its JSON, of whatever shape: commands print it.
@@ -136,18 +140,34 @@ def open_api(
         Unreachable: The cloud of the home folder does not run.
         RefusedError: A file cannot be read, or an option is missing.
     """
+    kept = None if token_file is not None else signedin.read(signedin.home_folder(home))
+    if kept is not None and url in (None, kept.url):
+        kept = signedin.access_token(signedin.home_folder(home))
+        http = UrllibHttp(kept.url, kept.access_token, kept.ca_pem)
+        return ApiClient(http, url=kept.url, ca_pem=kept.ca_pem)
     if url is not None:
         if token_file is None:
-            raise click.UsageError("with --url, give --token-file too")
+            raise click.UsageError("with --url, give --token-file too, or `overland sign-in` there")
         ca_pem = None if ca_file is None else _read(ca_file)
-        return ApiClient(UrllibHttp(url, _read(token_file).strip(), ca_pem))
+        http = UrllibHttp(url, read_token(token_file), ca_pem)
+        return ApiClient(http, url=url, ca_pem=ca_pem)
     cloud_home = CloudHome(PosixFiles(cloud_folder(home)))
     cloud_home.settings()
     endpoints = cloud_home.endpoints()
     if endpoints is None:
         raise Unreachable("the cloud does not run; start it with `overland cloud serve`")
-    token = _read(token_file).strip() if token_file else cloud_home.root_token().reveal().decode()
-    return ApiClient(UrllibHttp(endpoints.url, token, _read(endpoints.ca)))
+    token = read_token(token_file) if token_file else cloud_home.root_token().reveal().decode()
+    ca_pem = _read(endpoints.ca)
+    return ApiClient(UrllibHttp(endpoints.url, token, ca_pem), url=endpoints.url, ca_pem=ca_pem)
+
+
+def read_token(path: str) -> str:
+    """Return the token that a file holds.
+
+    Raises:
+        FileUnusable: The file cannot be read.
+    """
+    return _read(path).strip()
 
 
 def cloud_folder(home: str | None) -> Path:
@@ -161,7 +181,12 @@ def cloud_folder(home: str | None) -> Path:
 
 
 def init_cloud(
-    folder: Path, *, dock: Dock | None, new_root_token: bool, soft_delete_days: int | None = None
+    folder: Path,
+    *,
+    dock: Dock | None,
+    new_root_token: bool,
+    soft_delete_days: int | None = None,
+    job_retention_days: int | None = None,
 ) -> bool:
     """Make a cloud, or change its settings or its root token; return whether it is new.
 
@@ -175,13 +200,16 @@ def init_cloud(
 
     cloud_home = CloudHome(PosixFiles(folder))
     is_new = not cloud_home.is_initialised()
-    if not (is_new or dock or new_root_token or soft_delete_days):
+    is_setting = bool(dock or soft_delete_days or job_retention_days)
+    if not (is_new or is_setting or new_root_token):
         raise CloudInitialised
-    if is_new or dock or soft_delete_days:
+    if is_new or is_setting:
         old = Settings() if is_new else cloud_home.settings()
         cloud_home.save_settings(
             Settings(
-                dock=dock or old.dock, soft_delete_days=soft_delete_days or old.soft_delete_days
+                dock=dock or old.dock,
+                soft_delete_days=soft_delete_days or old.soft_delete_days,
+                job_retention_days=job_retention_days or old.job_retention_days,
             )
         )
     if is_new or new_root_token:

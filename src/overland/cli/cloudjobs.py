@@ -15,7 +15,7 @@ from overland.cli.cloudcomputer import (
 from overland.cli.outcome import Commands, show
 from overland.cli.refusals import ResourceAbsent
 
-__all__ = ["job"]
+__all__ = ["job", "job_id"]
 
 _JOBS: Final = "/providers/Microsoft.ImportExport/jobs"
 
@@ -45,10 +45,10 @@ def list_jobs(*, api: ApiClient, subscription: str | None, as_json: bool) -> Non
 @with_api
 def show_job(*, api: ApiClient, name: str, subscription: str | None, as_json: bool) -> None:
     """Show an import job and its drives."""
-    found = api.arm("GET", _job_id(api, subscription, name), f"import job {name}")
+    found = api.arm("GET", job_id(api, subscription, name), f"import job {name}")
     drives = [
         {"drive": each["driveId"], "state": each["state"], "copy": each.get("copyStatus", "")}
-        for each in found["properties"]["driveList"]
+        for each in found["properties"].get("driveList") or ()
     ]
     text = f"{found['name']}: {found['properties']['state']}\n"
     show(found, text + lines_text(drives, "drive", "state", "copy"), as_json=as_json)
@@ -60,7 +60,7 @@ def show_job(*, api: ApiClient, name: str, subscription: str | None, as_json: bo
 @with_api
 def show_custody(*, api: ApiClient, name: str, subscription: str | None, as_json: bool) -> None:
     """Show who did what with an import job and its drives, and when."""
-    path = f"/v1/custody?job={quote(_job_id(api, subscription, name), safe='')}"
+    path = f"/v1/custody?job={quote(job_id(api, subscription, name), safe='')}"
     found = api.ask("GET", path, f"custody of {name}")
     text = lines_text(found["events"], "at", "event", "drive", "actor")
     broken = "" if found["intact"] else "\nthe chain of digests is broken: entries were changed"
@@ -73,11 +73,11 @@ def show_custody(*, api: ApiClient, name: str, subscription: str | None, as_json
 @with_api
 def delete_job(*, api: ApiClient, name: str, subscription: str | None, as_json: bool) -> None:
     """Delete an import job that is `Creating` or `Completed`, with its keys."""
-    api.arm("DELETE", _job_id(api, subscription, name), f"import job {name}")
+    api.arm("DELETE", job_id(api, subscription, name), f"import job {name}")
     show({"name": name, "deleted": True}, f"import job {name} deleted", as_json=as_json)
 
 
-def _job_id(api: ApiClient, subscription: str | None, name: str) -> str:
+def job_id(api: ApiClient, subscription: str | None, name: str) -> str:
     """Return the resource id of the job of this name, in whatever group it is."""
     path = f"{in_subscription(api, subscription)}{_JOBS}"
     while path:

@@ -21,8 +21,10 @@ from overland.adapters.http import UrllibHttp
 from overland.adapters.posix import PosixFiles
 from overland.adapters.progress import RichProgress
 from overland.adapters.volumes import FolderVolumes
+from overland.cli.outcome import note
+from overland.cli.sourcehere import SourceHere, virtual_machine
 from overland.diskprep.import_service import ImportService
-from overland.diskprep.prepare import DEFAULT_DRIVE_LIMIT_BYTES, Workbench
+from overland.diskprep.prepare import Workbench
 from overland.diskprep.publish_settings import (
     MAX_BYTES,
     PublishSettings,
@@ -31,6 +33,7 @@ from overland.diskprep.publish_settings import (
 )
 from overland.diskprep.questions import Questions
 from overland.diskprep.record import Preparations
+from overland.diskprep.safety import DEFAULT_DRIVE_LIMIT_BYTES, Host
 from overland.errors import RefusedError, TransientError
 from overland.seeding.staging import StagingLocation
 
@@ -43,6 +46,10 @@ __all__ = [
 ]
 
 _LOCK: Final = ".lock"
+_PRIVATE_KEY_NOTE: Final = (
+    "note: {path} holds a management certificate with its private key, which rules whole "
+    "subscriptions; it is neither used nor stored here; delete the file when the job is done"
+)
 
 
 class CopyComputerBusy(TransientError):
@@ -85,6 +92,7 @@ class CopyComputer:
         self.folder = folder
         self.clock = SystemClock()
         self.preparations = Preparations(PosixFiles(folder))
+        self.source = SourceHere(folder.parent)
 
     def bench(
         self, questions: Questions, *, drive_limit_bytes: int = DEFAULT_DRIVE_LIMIT_BYTES
@@ -99,6 +107,20 @@ class CopyComputer:
             random=secrets.token_bytes,
             operator=f"{getpass.getuser()}@{socket.gethostname()}",
             drive_limit_bytes=drive_limit_bytes,
+        )
+
+    def host(
+        self, repository_id: str, *, allow_virtual_source: bool = False, usb_adapter: bool = False
+    ) -> Host:
+        """Return what this computer is for a seed of that repository."""
+        is_source = self.source.repository_id() == repository_id
+        return Host(
+            is_administrator=os.geteuid() == 0,
+            is_source=is_source,
+            virtual=virtual_machine() if is_source else "",
+            sources=self.source.sources(),
+            allows_virtual_source=allow_virtual_source,
+            allows_usb_adapter=usb_adapter,
         )
 
     def staging(self, path: str) -> StagingLocation:
@@ -122,7 +144,10 @@ class CopyComputer:
         """
         if not settings_path:
             raise PublishSettingsMissing
-        access = _read(settings_path).access(subscription_id, now=self.clock.now())
+        settings = _read(settings_path)
+        if settings.holds_private_key:
+            note(_PRIVATE_KEY_NOTE.format(path=settings_path))
+        access = settings.access(subscription_id, now=self.clock.now())
         try:
             http = UrllibHttp(access.url, token=access.token, ca_pem=access.ca_pem or None)
         except ValueError as error:

@@ -12,8 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import platformdirs
-
 from overland.adapters.clock import SystemClock
 from overland.adapters.folderobjects import FolderObjects
 from overland.adapters.posix import PosixFiles
@@ -23,6 +21,7 @@ from overland.agent.connection import Connection, Grant
 from overland.agent.home import AgentHome, Registration
 from overland.agent.points.reading import ReadKeys
 from overland.agent.policy import Policies
+from overland.agent.settings import AgentSettings
 from overland.agent.setup import Keys, load_keys
 from overland.cli.refusals import NotAFolder
 from overland.errors import TransientError
@@ -51,8 +50,11 @@ class Busy(TransientError):
 
 def overland_home() -> Path:
     """Return the home folder of this machine's programs."""
-    named = os.environ.get("OVERLAND_HOME")
-    return Path(named) if named else Path(platformdirs.user_data_dir("overland"))
+    if named := os.environ.get("OVERLAND_HOME"):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("overland"))
 
 
 def private_folder(path: Path) -> Path:
@@ -96,9 +98,21 @@ class AgentMachine:
         return self.home.registration()
 
     def connection(self) -> Connection:
-        """Return the requests that this computer may make."""
+        """Return the requests that this computer may make.
+
+        Once an application speaks for it, those about seeds on their way carry that one's token.
+        """
         registered = self.registration()
-        return Connection(http_to(registered.url, token=registered.token, ca_pem=registered.ca_pem))
+        http = http_to(registered.url, token=registered.token, ca_pem=registered.ca_pem)
+        if not any((self.folder / name).exists() for name in ("identity", "settings.json")):
+            return Connection(http)
+        from overland.cli.certificatehere import seed_connection
+
+        return seed_connection(self, http)
+
+    def settings(self) -> AgentSettings:
+        """Return the settings of this computer."""
+        return AgentSettings(self.home, scratch=str(self.folder))
 
     def keys(self) -> Keys:
         """Return this computer's keys, opened."""

@@ -30,21 +30,27 @@ The journey of a first backup, and who types what:
 _COMMANDS: Final = {
     "agent": ("overland.cli.agent", "agent", "Keys, registration and state of this computer."),
     "backup": ("overland.cli.backup", "backup", "Back up now, or when the schedule says so."),
+    "cert": ("overland.cli.cert", "cert", "Let an application speak for this computer."),
     "check": ("overland.cli.check", "check", "Read all back; name what is damaged or missing."),
     "cloud": ("overland.cli.cloud", "cloud", "Serve and administer vaults and import jobs."),
     "completion": ("overland.cli.completion", "completion", "Print shell completion."),
     "disk": ("overland.cli.disk", "disk", "Prepare and ship drives on the copy computer."),
     "explain": ("overland.cli.explain", "explain", "Tell what an error code means."),
+    "group": ("overland.cli.group", "group", "Protect several workloads as one."),
     "keys": ("overland.cli.keys", "keys", "Change the passphrase and the recovery kit."),
     "mount": ("overland.cli.mount", "mount", "Show recovery points as folders, to browse."),
     "points": ("overland.cli.restore", "points", "List recovery points and what is in them."),
     "policy": ("overland.cli.policy", "policy", "What is protected, when, and how it starts."),
+    "preflight": ("overland.cli.preflight", "preflight", "Check all that a seed needs."),
     "repack": ("overland.cli.repack", "repack", "Free the room of what no point needs."),
     "repair": ("overland.cli.repair", "repair", "Bring back what the vault lacks; name losses."),
     "restore": ("overland.cli.restore", "restore", "Bring files back from a recovery point."),
-    "seed": ("overland.cli.backup", "seed", "Watch, repair or abandon a seed under way."),
+    "sign-in": ("overland.cli.signin", "sign_in", "Sign in at a cloud, as a person."),
+    "sign-out": ("overland.cli.signin", "sign_out", "End the session of this computer."),
+    "seed": ("overland.cli.seed", "seed", "Watch, repair or abandon a seed under way."),
     "station": ("overland.cli.station", "station", "Receive, import and return drives."),
     "unmount": ("overland.cli.mount", "unmount", "End what mount began."),
+    "who-am-i": ("overland.cli.signin", "who_am_i", "Show who is signed in, and their roles."),
 }
 
 

@@ -8,7 +8,7 @@ import click
 from overland.cli.outcome import is_interactive
 from overland.cli.refusals import FileUnusable
 
-__all__ = ["read_passphrase", "write_private"]
+__all__ = ["read_passphrase", "write_new", "write_private"]
 
 _FILE_BYTES_MAX = 4096
 
@@ -43,6 +43,11 @@ def _first_line(file: Path) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
+    """Write a text into a new file as `write_new` does."""
+    write_new(path, text.encode())
+
+
+def write_new(path: Path, content: bytes) -> None:
     """Write a new file that only its owner can read, durably; never over another.
 
     On return the file and its name survive a power cut.
@@ -52,8 +57,8 @@ def write_private(path: Path, text: str) -> None:
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

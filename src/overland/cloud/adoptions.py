@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from overland.cloud import seedlinks, seedwork
 from overland.cloud.computers import load as load_computer
 from overland.cloud.identity import Permission
-from overland.cloud.nextsteps import is_ready_to_adopt
+from overland.cloud.nextsteps import is_adoptable
 from overland.cloud.refusals import Conflict, ResourceAbsent
 from overland.cloud.services import Call
 from overland.jobs.seeds import Seed, apply_to_seed, find_seed, save_seed
@@ -28,14 +28,13 @@ def enter(call: Call, seed_id: str) -> str:
     """Enter an attempt to adopt a seed, or find the present one; return its key to launch.
 
     Raises:
-        Conflict: The drives have not all been processed, or the seed has no manifest.
+        Conflict: The drives of no job have all been processed, or the seed has no manifest.
     """
-    call.require(Permission.EDIT_SEEDS)
-    seed = settled(call, seedwork.get_seed(call, seed_id))
+    seed = settled(call, seedwork.editable_seed(call, seed_id, Permission.ADOPT_SEEDS))
     adoption = call.services.adoption
     if seed.state in (SeedState.ADOPTING, SeedState.ONLINE):
         return adoption.begin(call.connection, _request(call, seed))
-    if not is_ready_to_adopt(seed, seedlinks.job_of(call, seed)):
+    if not is_adoptable(seed, seedlinks.jobs_of(call, seed)):
         raise Conflict("seed_id", f"the seed is {seed.state}, and its drives are not all imported")
     key = adoption.begin(call.connection, _request(call, seed))
     save_seed(call.connection, apply_to_seed(seed, SeedEvent.ADOPTION_STARTED, at=call.at))

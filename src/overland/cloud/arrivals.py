@@ -2,8 +2,9 @@
 
 Anybody can type any tracking number, so a number that jobs of several tenants have says nothing
 by itself: the parcel belongs to the one that lists most of its drives, to nobody if two do.
-A drive that is in no job is quarantined, one that is in another parcel's job is returned
-unopened, one that comes late is taken in after all.  Nothing is opened before its ship notice.
+A drive that is in no job is quarantined, unless it is an empty one in the parcel of an export job;
+one that is in another parcel's job is returned unopened, one that comes late is taken in after all.
+Nothing is opened before its ship notice.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from typing import Literal
 
 from sqlalchemy import insert, or_, select, update
 
-from overland.cloud import names
-from overland.cloud.identity import Permission
+from overland.cloud import jobreach, names
+from overland.cloud.identity import Permission, Role
 from overland.cloud.refusals import Invalid
 from overland.cloud.services import Call
 from overland.jobs import records, tables
@@ -22,6 +23,7 @@ from overland.jobs.importjob import (
     MAX_DRIVES,
     Happening,
     ImportJob,
+    add_export_drives,
     apply_to_drive,
     settle,
 )
@@ -36,6 +38,7 @@ Outcome = Literal[
 
 _MAX_SERIALS = 10 * MAX_DRIVES
 _ARRIVABLE = frozenset({DriveState.SPECIFIED, DriveState.NEVER_RECEIVED})
+_TAKES_EMPTY = frozenset({JobState.SHIPPING, JobState.RECEIVED})
 _TAKES_DRIVES = frozenset(
     {JobState.SHIPPING, JobState.RECEIVED, JobState.TRANSFERRING, JobState.PACKAGING}
 )
@@ -73,6 +76,11 @@ def receive_parcel(
     names.check_tracking_number(tracking_number)
     checked = _serials(serials)
     job, flags = _job_for(call, tracking_number, checked)
+    if call.principal.role is Role.USER and (
+        job is None or not jobreach.may(call, job, Permission.WORK_AT_STATION)
+    ):
+        # Whatever is nobody's may be another tenant's, which the whole cloud's station sorts out.
+        raise Invalid("tracking_number", "it belongs to no import job that you work on")
     parcel_id = call.new_id()
     _insert_parcel(
         call,
@@ -161,12 +169,22 @@ def _book_in(
     """Take in the drives of a parcel; return what became of each, and which were expected."""
     if job is None:
         return tuple(_stray(call, serial) for serial in serials), ()
+    arrivals: list[Arrival] = []
+    happened: list[Happening] = []
+    if job.is_export:
+        job, happened = _take_empty(call, job, serials, parcel_id=parcel_id)
+        came = {each.drive for each in happened}
+    else:
+        came = set()
     listed = {drive.serial.casefold(): drive for drive in job.drives}
-    arrivals, happened = [], []
     for serial in serials:
+        if serial in came:
+            arrivals.append(Arrival(serial=serial, outcome="received"))
+            continue
         drive = listed.get(serial.casefold())
         if drive is None:
-            arrivals.append(_stray(call, serial))
+            waits = job.is_export and job.state is JobState.CREATING
+            arrivals.append(_waiting(serial) if waits else _stray(call, serial))
             continue
         outcome = _outcome(job, drive.state)
         arrivals.append(Arrival(serial=drive.serial, outcome=outcome))
@@ -184,6 +202,19 @@ def _book_in(
             call.connection, settled, happened=[*happened, *followed], actor=call.principal.name
         )
     return tuple(arrivals), tuple(missing)
+
+
+def _take_empty(
+    call: Call, job: ImportJob, serials: Sequence[str], *, parcel_id: str
+) -> tuple[ImportJob, list[Happening]]:
+    """Take the empty drives that came for an export job: nobody lists those before."""
+    if job.state not in _TAKES_EMPTY:
+        return job, []
+    room = MAX_DRIVES - len(job.drives)
+    free = [each for each in serials if not records.find_by_serial(call.connection, each)][:room]
+    detail = {"parcel": parcel_id, "outcome": "received"}
+    happened = [Happening(event=DriveEvent.RECEIVED, drive=each, detail=detail) for each in free]
+    return add_export_drives(job, free), happened
 
 
 def _miss_others(
@@ -212,8 +243,14 @@ def _outcome(job: ImportJob, state: DriveState) -> Outcome:
 
 
 def _stray(call: Call, serial: str) -> Arrival:
-    listed = records.find_by_serial(call.connection, serial)
+    found = records.find_by_serial(call.connection, serial)
+    listed = [job for job in found if jobreach.may(call, job, Permission.WORK_AT_STATION)]
+    # Without this permission it is a customer's ship notice, which learns no outcome.
     return Arrival(serial=serial, outcome="extra" if listed else "unknown")
+
+
+def _waiting(serial: str) -> Arrival:
+    return Arrival(serial=serial, outcome="awaiting-ship-notice")
 
 
 def _insert_parcel(

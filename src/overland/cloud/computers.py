@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import RowMapping, insert, select
 
-from overland.cloud import names, resources, tables
+from overland.cloud import audit, names, resources, tables
 from overland.cloud.identity import (
+    GRANTED,
     Permission,
     Role,
     Scope,
@@ -32,9 +33,11 @@ __all__ = [
     "get_computer",
     "issue_vault_credentials",
     "load",
+    "may_at",
     "own_computer",
     "owner_of",
     "register",
+    "require_at",
 ]
 
 
@@ -64,9 +67,11 @@ def issue_vault_credentials(call: Call, vault_id: str) -> dict[str, object]:
     """Return the document with which computers can register in a vault for ten days."""
     call.require(Permission.ISSUE_CREDENTIALS)
     vault = resources.get_vault(call, vault_id)
+    resources.require_at_vault(call, vault.vault_id, Permission.ISSUE_CREDENTIALS)
     lifetime = call.services.limits.vault_credentials
     scope = Scope(tenant_id=vault.tenant_id, vault_id=vault.vault_id)
     endpoints = call.services.endpoints
+    audit.note(call, "vault-credentials.issued", target=vault.name)
     return {
         "format": 1,
         "url": endpoints.url,
@@ -148,9 +153,29 @@ def get_computer(call: Call, source_computer_id: str) -> SourceComputer:
     call.require(Permission.READ_COMPUTERS)
     found = load(call, source_computer_id)
     own = call.principal.scope.source_computer_id
-    if found.tenant_id != call.principal.tenant_id or own not in (None, found.source_computer_id):
+    is_theirs = found.tenant_id == call.principal.tenant_id
+    is_read = is_theirs and may_at(call, found, Permission.READ_COMPUTERS)
+    if not is_read or own not in (None, found.source_computer_id):
         raise ResourceAbsent(f"source computer {source_computer_id}")
     return found
+
+
+def may_at(call: Call, computer: SourceComputer, permission: Permission) -> bool:
+    """Return whether the caller has a permission at the vault of a computer of their tenant."""
+    if call.principal.role is not Role.USER:
+        return permission in GRANTED[call.principal.role]
+    return resources.may_at_vault(call, computer.vault_id, permission)
+
+
+def require_at(call: Call, computer: SourceComputer, permission: Permission) -> None:
+    """Return if the caller has a permission at the vault of a computer that they see.
+
+    Raises:
+        Forbidden: They have not.
+    """
+    call.require(permission)
+    if call.principal.role is Role.USER:
+        resources.require_at_vault(call, computer.vault_id, permission)
 
 
 def own_computer(call: Call) -> SourceComputer:
@@ -160,7 +185,7 @@ def own_computer(call: Call) -> SourceComputer:
         Forbidden: The token is not that of a source computer.
     """
     own = call.principal.scope.source_computer_id
-    if own is None:
+    if own is None or call.principal.role is not Role.AGENT:
         raise Forbidden("only a source computer's own token allows this")
     return load(call, own)
 
@@ -232,5 +257,11 @@ def _computer(row: RowMapping) -> SourceComputer:
 
 def _issue(call: Call, role: Role, scope: Scope, lifetime: timedelta) -> str:
     return issue_token(
-        call.connection, role, scope, at=call.at, lifetime=lifetime, random=call.services.random
+        call.connection,
+        role,
+        scope,
+        at=call.at,
+        lifetime=lifetime,
+        random=call.services.random,
+        issued_by=call.principal,
     )

@@ -7,8 +7,10 @@ from typing import Final
 from overland.cloud.identity import Permission, Role
 from overland.cloud.refusals import ResourceAbsent
 from overland.cloud.services import Call
-from overland.jobs import custody, records
+from overland.crypto import sign
+from overland.jobs import custody, custodyproof, records
 from overland.jobs.custody import Entry
+from overland.values import is_job_or_top_up
 
 __all__ = ["CustodyLog", "custody_log"]
 
@@ -21,11 +23,17 @@ _JOB_ID: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustodyLog:
-    """Every event of a job and its drives, and whether the chain of digests holds."""
+    """Every event of a job and its drives, and whether the chain of digests holds.
+
+    `signature` is the cloud's, over the last digest, so that whoever keeps a copy can show later
+    that the cloud said so (`docs/format/custody-v1.md`).
+    """
 
     job_id: str
     is_intact: bool
     entries: tuple[Entry, ...]
+    public_key: bytes
+    signature: bytes
 
 
 def custody_log(call: Call, job: str) -> CustodyLog:
@@ -39,7 +47,15 @@ def custody_log(call: Call, job: str) -> CustodyLog:
     found = custody.entries(call.connection, job_id)
     if not found or not _may_see(call, job_id, found[0].tenant_id):
         raise ResourceAbsent(f"import job {job}")
-    return CustodyLog(job_id=job_id, is_intact=custody.is_intact(found), entries=tuple(found))
+    key = call.services.grant_key  # a purpose of its own keeps grants and logs apart
+    head = custodyproof.cloud_head(job_id, count=len(found), digest=found[-1].digest)
+    return CustodyLog(
+        job_id=job_id,
+        is_intact=custody.is_intact(found),
+        entries=tuple(found),
+        public_key=sign.public_key(key),
+        signature=sign.sign(key, custodyproof.CLOUD_PURPOSE, head),
+    )
 
 
 def _job_id(call: Call, job: str) -> str:
@@ -65,11 +81,15 @@ def _may_see(call: Call, job_id: str, tenant_id: str) -> bool:
     if tenant_id != call.principal.tenant_id:
         return False
     scope = call.principal.scope
-    if scope.subscription_id is None:
+    if call.principal.may(Permission.READ_CUSTODY):
         return True
     try:
         job = records.load_job(call.connection, job_id)
     except records.JobAbsent:
         return False
-    named = scope.job_name is None or scope.job_name.casefold() == job.name.casefold()
-    return named and scope.subscription_id == job.subscription_id
+    named = scope.job_name is None or is_job_or_top_up(job.name, scope.job_name)
+    return named and call.may(
+        Permission.READ_CUSTODY,
+        subscription_id=job.subscription_id,
+        resource_group=job.resource_group,
+    )

@@ -19,6 +19,7 @@ import msgspec
 from overland.crypto import sign as signing
 from overland.crypto.secrets import Secret
 from overland.errors import NotAuthorised, SignatureInvalid
+from overland.format.blob_description import DESCRIPTIONS, is_reserved
 from overland.ports.files import name_parts
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_TOKEN_CHARS",
     "PERMISSIONS",
     "PURPOSE",
+    "WHOLE",
     "Grant",
     "GrantExpired",
     "GrantInsufficient",
@@ -40,7 +42,7 @@ __all__ = [
 ]
 
 Permission = Literal["create", "read", "list", "delete"]
-"""What a grant may allow; nothing can be overwritten, so nothing allows it."""
+"""What a grant may allow; objects are never overwritten: who replaces one deletes it first."""
 
 PERMISSIONS: Final[tuple[Permission, ...]] = get_args(Permission)
 
@@ -54,11 +56,15 @@ MAX_NAME_BYTES: Final = 1024
 """The longest object name, as in Azure Blob."""
 
 MAX_PREFIXES: Final = 4
+
+WHOLE: Final = ""
+"""The prefix of a grant for a whole container."""
+
 _MAX_PART_BYTES: Final = 255  # what one name may have in the usual file systems
 _MAX_SUBJECT_CHARS: Final = 200
 
 _SPACE: Final = re.compile(
-    r"accounts/[a-z0-9]{3,24}/[a-z0-9](?:-?[a-z0-9]){2,62}"
+    r"accounts/[a-z0-9]{3,24}/(?:[a-z0-9](?:-?[a-z0-9]){2,62}|\$root)"
     r"|vaults/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -99,7 +105,9 @@ class GrantInsufficient(NotAuthorised):
 class Grant:
     """Who may do what below which prefixes of one space, and until when.
 
-    Each prefix ends with `/`, so that a grant for `seed-1/` never reaches `seed-12/`.
+    Each prefix ends with `/`, so that a grant for `seed-1/` never reaches `seed-12/`.  The single
+    prefix "" opens a storage account's whole container, except that it creates, replaces and
+    deletes nothing in a seed's folder.
     `expires_at` is aware, in whole seconds.
     """
 
@@ -164,7 +172,7 @@ def require(grant: Grant, permission: Permission, *, space: str, name: str) -> N
     Raises:
         GrantInsufficient: Another space, a name outside the prefixes, or not permitted.
     """
-    covered = is_safe_name(name) and name.startswith(grant.prefixes)
+    covered = is_safe_name(name) and _reaches(grant, permission, name)
     if permission not in grant.permissions or space != grant.space or not covered:
         raise GrantInsufficient(grant.grant_id, permission=permission, target=f"{space}/{name}")
 
@@ -181,6 +189,14 @@ def require_listing(grant: Grant, *, space: str, prefix: str) -> None:
     covered = is_safe_name(f"{prefix}x") and prefix.startswith(grant.prefixes)
     if "list" not in grant.permissions or space != grant.space or not covered:
         raise GrantInsufficient(grant.grant_id, permission="list", target=f"{space}/{prefix}")
+
+
+def _reaches(grant: Grant, permission: Permission, name: str) -> bool:
+    if grant.prefixes != (WHOLE,):
+        return name.startswith(grant.prefixes)
+    # Whoever may write to a whole container could else undo what a seed's own folder promises.
+    is_described = name.startswith(f"{DESCRIPTIONS}/")
+    return permission in {"read", "list"} or is_described or not is_reserved(name)
 
 
 def is_space(space: str) -> bool:
@@ -204,13 +220,14 @@ def is_safe_name(name: str) -> bool:
 def _problem(grant: Grant) -> str | None:
     """Say what is wrong with a grant."""
     may_delete = "delete" in grant.permissions
+    is_whole = grant.prefixes == (WHOLE,) and grant.space.startswith("accounts/")
     folders = all(each.endswith("/") and is_safe_name(each[:-1]) for each in grant.prefixes)
     rules = {
         "a grant has an id of 1 to 64 characters": 1 <= len(grant.grant_id) <= 64,
         "a grant's subject is short": len(grant.subject) <= _MAX_SUBJECT_CHARS,
         f"{grant.space} is not a space": is_space(grant.space),
         "a grant has one to four prefixes": 1 <= len(grant.prefixes) <= MAX_PREFIXES,
-        "a prefix is a folder's name and ends with a slash": folders,
+        "a prefix is a folder's name and ends with a slash": folders or is_whole,
         "a grant permits something": bool(grant.permissions),
         "a grant permits only what there is": grant.permissions <= set(PERMISSIONS),
         "a vault is immutable: no grant deletes there": not (

@@ -1,4 +1,4 @@
-"""The cloud's home folder: its settings, its root token, and the key that signs grants.
+"""The cloud's home folder: its settings, its root token, and the keys of grants and tables.
 
 The folder holds secrets of all tenants, so the composition makes it readable by its owner only.
 """
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select, update
 from overland.cloud import tables
 from overland.cloud.identity import Random, Role, Scope, issue_token
 from overland.cloud.locations import UNSET_DOCK, Dock
+from overland.cloud.tableseal import KEY_BYTES
 from overland.crypto import sign
 from overland.crypto.secrets import Secret
 from overland.errors import ObjectAbsent, RefusedError
@@ -24,6 +25,7 @@ ROOT_TOKEN_FILE: Final = "root-token"  # noqa: S105 - a file's name
 _SETTINGS: Final = "settings.json"
 _ENDPOINTS: Final = "endpoints.json"
 _GRANT_KEY: Final = "grant.key"
+_TABLE_KEY: Final = "tables.key"
 _ROOT_LIFETIME: Final = timedelta(days=3650)
 
 
@@ -54,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     format: Literal[1] = 1
     dock: Dock = UNSET_DOCK
     soft_delete_days: Annotated[int, msgspec.Meta(ge=14, le=3650)] = 14
+    job_retention_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 90
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +99,19 @@ class CloudHome:
             return Secret(bytes.fromhex(content.decode().strip()))
         key = sign.generate_signing_key(random)
         self._files.write(_GRANT_KEY, key.reveal().hex().encode() + b"\n")
+        return key
+
+    def table_key(self, random: Random) -> Secret:
+        """Return the key that seals secrets in the tables, made at the first call.
+
+        Without it, what it sealed is lost: a new signing key is made, and second factors have to
+        be reset.
+        """
+        content = self._read(_TABLE_KEY)
+        if content is not None:
+            return Secret(bytes.fromhex(content.decode().strip()))
+        key = Secret(random(KEY_BYTES))
+        self._files.write(_TABLE_KEY, key.reveal().hex().encode() + b"\n")
         return key
 
     def new_root_token(self, connection: Connection, *, at: datetime, random: Random) -> None:

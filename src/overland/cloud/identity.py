@@ -1,24 +1,24 @@
-"""Who may do what: roles, permissions, and the API tokens that stand for them.
+"""The API tokens that stand for machines, people and service accounts.
 
 A token is `ov1_<id>_<secret>`.  The id finds the row, the secret is compared with its SHA-256 in
 constant time; the secret itself is stored nowhere.  A role has the fewest permissions that its
-machine needs, and a token narrows them to one tenant, subscription, job, vault or computer.
+machine needs (`overland.cloud.permissions`), and a token narrows them to one tenant,
+subscription, job, vault or computer; a service account's token has what the account is assigned.
 """
 
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final
-from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from overland.cloud import tables
-from overland.cloud.refusals import Forbidden, ResourceAbsent, TokenInvalid
+from overland.cloud import people, tables, tables_users
+from overland.cloud.people import Random, new_uuid
+from overland.cloud.permissions import GRANTED, Permission, Principal, Role, Scope
+from overland.cloud.refusals import ResourceAbsent, TokenInvalid
 
 __all__ = [
     "GRANTED",
@@ -34,6 +34,7 @@ __all__ = [
     "list_tokens",
     "new_uuid",
     "revoke_computer_tokens",
+    "revoke_issued",
     "revoke_token",
 ]
 
@@ -42,162 +43,16 @@ MAX_TOKEN_DAYS: Final = 366
 _MARK: Final = "ov1"
 _SECRET_BYTES: Final = 32
 _MAX_TOKEN_CHARS: Final = 128
-
-Random = Callable[[int], bytes]
-"""Returns so many bytes from a source that nobody can predict."""
-
-
-class Role(StrEnum):
-    """What a token is for; one per kind of machine."""
-
-    ROOT = "root"
-    ADMIN = "admin"
-    AGENT = "agent"
-    DISKPREP = "diskprep"
-    STATION = "station"
-    REGISTRATION = "registration"
-
-
-class Permission(StrEnum):
-    """What a route needs."""
-
-    CREATE_TENANTS = "tenants/create"
-    MANAGE_TOKENS = "tokens/manage"
-    WRITE_SUBSCRIPTIONS = "subscriptions/write"
-    READ_SUBSCRIPTIONS = "subscriptions/read"
-    WRITE_RESOURCES = "resources/write"
-    READ_RESOURCES = "resources/read"
-    WRITE_VAULTS = "vaults/write"
-    READ_VAULTS = "vaults/read"
-    ISSUE_CREDENTIALS = "vaults/credentials"
-    ISSUE_PUBLISH_SETTINGS = "subscriptions/publish-settings"
-    REGISTER_COMPUTERS = "computers/register"
-    READ_COMPUTERS = "computers/read"
-    WRITE_SEEDS = "seeds/write"
-    EDIT_SEEDS = "seeds/edit"
-    READ_SEEDS = "seeds/read"
-    WRITE_JOBS = "jobs/write"
-    READ_JOBS = "jobs/read"
-    READ_KEYS = "jobs/listBitLockerKeys"
-    READ_LOCATIONS = "locations/read"
-    GET_GRANTS = "grants/create"
-    WRITE_POINTS = "points/write"
-    READ_POINTS = "points/read"
-    DELETE_POINTS = "points/delete"
-    RECLAIM = "vaults/reclaim"
-    WORK_AT_STATION = "station/work"
-    READ_CUSTODY = "custody/read"
-
-
-_P = Permission
-GRANTED: Final[Mapping[Role, frozenset[Permission]]] = {
-    Role.ROOT: frozenset({_P.CREATE_TENANTS, _P.MANAGE_TOKENS, _P.READ_LOCATIONS, _P.RECLAIM}),
-    Role.ADMIN: frozenset(
-        {
-            _P.MANAGE_TOKENS,
-            _P.WRITE_SUBSCRIPTIONS,
-            _P.READ_SUBSCRIPTIONS,
-            _P.WRITE_RESOURCES,
-            _P.READ_RESOURCES,
-            _P.WRITE_VAULTS,
-            _P.READ_VAULTS,
-            _P.ISSUE_CREDENTIALS,
-            _P.ISSUE_PUBLISH_SETTINGS,
-            _P.READ_COMPUTERS,
-            _P.EDIT_SEEDS,
-            _P.READ_SEEDS,
-            _P.WRITE_JOBS,
-            _P.READ_JOBS,
-            _P.READ_KEYS,
-            _P.READ_LOCATIONS,
-            _P.READ_POINTS,
-            _P.DELETE_POINTS,
-            _P.RECLAIM,
-            _P.READ_CUSTODY,
-        }
-    ),
-    Role.AGENT: frozenset(
-        {
-            _P.READ_COMPUTERS,
-            _P.WRITE_SEEDS,
-            _P.EDIT_SEEDS,
-            _P.READ_SEEDS,
-            _P.READ_LOCATIONS,
-            _P.GET_GRANTS,
-            _P.WRITE_POINTS,
-            _P.READ_POINTS,
-            _P.DELETE_POINTS,
-        }
-    ),
-    Role.DISKPREP: frozenset(
-        {
-            _P.READ_SUBSCRIPTIONS,
-            _P.READ_RESOURCES,
-            _P.READ_SEEDS,
-            _P.WRITE_JOBS,
-            _P.READ_JOBS,
-            _P.READ_LOCATIONS,
-            _P.READ_CUSTODY,
-        }
-    ),
-    Role.STATION: frozenset(
-        {_P.WORK_AT_STATION, _P.GET_GRANTS, _P.READ_LOCATIONS, _P.READ_CUSTODY}
-    ),
-    Role.REGISTRATION: frozenset({_P.REGISTER_COMPUTERS}),
-}
-"""The permissions of each role; what is not here is forbidden."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What a token is narrowed to; None does not narrow."""
-
-    tenant_id: str | None = None
-    subscription_id: str | None = None
-    job_name: str | None = None
-    vault_id: str | None = None
-    source_computer_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
-    """Who is asking: a valid token, without its secret."""
-
-    token_id: str
-    role: Role
-    scope: Scope
-
-    @property
-    def name(self) -> str:
-        """How logs and the custody log call them."""
-        return f"{self.role}:{self.token_id}"
-
-    @property
-    def tenant_id(self) -> str:
-        """The tenant that they belong to.
-
-        Raises:
-            Forbidden: They act for the whole cloud, not for a tenant.
-        """
-        if self.scope.tenant_id is None:
-            raise Forbidden(
-                f"tokens of the role {self.role} belong to no tenant; use one of the tenant's"
-            )
-        return self.scope.tenant_id
-
-    def require(self, permission: Permission) -> None:
-        """Return if the role has this permission.
-
-        Raises:
-            Forbidden: It has not.
-        """
-        if permission not in GRANTED[self.role]:
-            raise Forbidden(f"tokens of the role {self.role} do not allow {permission}")
+_SCOPED: Final = tuple(name for name in Scope.__dataclass_fields__ if name != "seed_ids")
+"""What is stored with a token; only those of applications, which are not, are for some seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRecord:
-    """What is known of a token: everything but its secret."""
+    """What is known of a token: everything but its secret.
+
+    `issued_by` is the name of the principal who made it; None for those of earlier versions.
+    """
 
     token_id: str
     role: Role
@@ -205,11 +60,7 @@ class TokenRecord:
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
-
-
-def new_uuid(random: Random) -> str:
-    """Return a random UUID in canonical form."""
-    return str(UUID(bytes=random(16), version=4))
+    issued_by: str | None
 
 
 def issue_token(
@@ -220,8 +71,16 @@ def issue_token(
     at: datetime,
     lifetime: timedelta,
     random: Random,
+    user_id: str | None = None,
+    issued_by: Principal | None = None,
 ) -> str:
-    """Store a new token and return its text, which nobody can get a second time."""
+    """Store a new token and return its text, which nobody can get a second time.
+
+    `user_id` is the service account that the token stands for, with the role `user`;
+    `issued_by` who asked for it.
+    """
+    assert not scope.seed_ids, "only access tokens are narrowed to seeds"
+    assert (role is Role.USER) == (user_id is not None), "a user's token names the user"
     assert timedelta() < lifetime <= timedelta(days=MAX_TOKEN_DAYS * 10), "tokens end"
     token_id = new_uuid(random)
     secret = base64.b32encode(random(_SECRET_BYTES)).decode().rstrip("=").lower()
@@ -231,9 +90,13 @@ def issue_token(
         "role": role,
         "created_at": at,
         "expires_at": at + lifetime,
-        **{name: getattr(scope, name) for name in Scope.__dataclass_fields__},
+        "issued_by": None if issued_by is None else issued_by.name,
+        **{name: getattr(scope, name) for name in _SCOPED},
     }
     connection.execute(insert(tables.tokens).values(**values))
+    if user_id is not None:
+        bound = insert(tables_users.account_tokens)
+        connection.execute(bound.values(token_id=token_id, user_id=user_id))
     return f"{_MARK}_{token_id}_{secret}"
 
 
@@ -252,6 +115,8 @@ def authenticate(connection: Connection, token: str, *, at: datetime) -> Princip
         raise TokenInvalid("the token is not known")
     if at >= row["expires_at"]:
         raise TokenInvalid(f"the token expired at {row['expires_at'].isoformat()}")
+    if row["role"] == Role.USER:
+        return _account(connection, token_id)
     return Principal(token_id=token_id, role=Role(row["role"]), scope=_scope(row))
 
 
@@ -267,6 +132,7 @@ def list_tokens(connection: Connection, *, tenant_id: str | None) -> list[TokenR
             created_at=row["created_at"],
             expires_at=row["expires_at"],
             revoked_at=row["revoked_at"],
+            issued_by=row["issued_by"],
         )
         for row in rows
     ]
@@ -298,6 +164,37 @@ def revoke_computer_tokens(
     connection.execute(wanted.values(revoked_at=at))
 
 
+def revoke_issued(connection: Connection, issuer: str, *, at: datetime) -> int:
+    """End the tokens that a principal of this name made, and return how many.
+
+    Those that administrators' tokens among them made end too.  Tokens of source computers that
+    registered with credentials of the principal stay: they are the computers' own.
+    """
+    tokens, issuers, ended = tables.tokens.c, [issuer], 0
+    while issuers:
+        wanted = select(tokens.token_id, tokens.role).where(
+            tokens.issued_by == issuers.pop(), tokens.revoked_at.is_(None)
+        )
+        for token_id, role in connection.execute(wanted).all():
+            change = update(tables.tokens).where(tokens.token_id == token_id)
+            connection.execute(change.values(revoked_at=at))
+            ended += 1
+            if role == Role.ADMIN:
+                issuers.append(f"{Role.ADMIN}:{token_id}")
+    return ended
+
+
+def _account(connection: Connection, token_id: str) -> Principal:
+    """Return the service account whose token this is."""
+    columns = tables_users.account_tokens.c
+    wanted = select(columns.user_id).where(columns.token_id == token_id)
+    user_id = connection.execute(wanted).scalar_one_or_none()
+    found = None if user_id is None else people.find(connection, user_id)
+    if found is None or found.is_disabled or found.kind != "service":
+        raise TokenInvalid("the token is not known")
+    return people.principal(connection, found, token_id=token_id)
+
+
 def _split(token: str) -> tuple[str, str]:
     mark, _, rest = token.partition("_")
     token_id, _, secret = rest.partition("_")
@@ -307,7 +204,7 @@ def _split(token: str) -> tuple[str, str]:
 
 
 def _scope(row: RowMapping) -> Scope:
-    return Scope(**{name: row[name] for name in Scope.__dataclass_fields__})
+    return Scope(**{name: row[name] for name in _SCOPED})
 
 
 def _digest(secret: str) -> str:

@@ -9,13 +9,17 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from overland.cloud import names, resources, seedlinks
+from overland.cloud import jobreach, names, resources, seedlinks
 from overland.cloud.arrivals import book_waiting_parcels
 from overland.cloud.identity import Permission
+from overland.cloud.jobfilters import parse_filter
 from overland.cloud.jobrequests import (
     JobPatch,
     JobRequest,
     check_diagnostics_path,
+    check_export,
+    check_job_type,
+    check_key_kind,
     check_log_level,
     drives_from,
     location_from,
@@ -33,6 +37,7 @@ from overland.jobs.importjob import (
     settle,
 )
 from overland.jobs.states import JobEvent, JobState
+from overland.values import is_job_or_top_up
 
 __all__ = [
     "delete_job",
@@ -72,6 +77,9 @@ def put_job(
     """
     call.require(Permission.WRITE_JOBS)
     group = resources.get_group(call, subscription_id=subscription_id, name=resource_group)
+    call.require_at(
+        Permission.WRITE_JOBS, subscription_id=subscription_id, resource_group=group.name
+    )
     names.check_resource_name(name, what="job name")
     _allow_name(call, name)
     try:
@@ -96,8 +104,7 @@ def get_job(call: Call, *, subscription_id: str, resource_group: str, name: str)
     Raises:
         JobAbsent: There is none.
     """
-    call.require(Permission.READ_JOBS)
-    return _find(call, subscription_id, resource_group, name)
+    return _find(call, subscription_id, resource_group, name, Permission.READ_JOBS)
 
 
 def list_jobs(
@@ -107,20 +114,37 @@ def list_jobs(
     resource_group: str | None,
     after: str,
     top: int,
+    filter_text: str = "",
 ) -> list[ImportJob]:
-    """Return up to `top` jobs of a subscription or one of its groups, after the job `after`."""
+    """Return up to `top` jobs of a subscription or one of its groups, after the job `after`.
+
+    Raises:
+        Invalid: The filter is malformed.
+    """
     call.require(Permission.READ_JOBS)
     subscription = resources.get_subscription(call, subscription_id)
     if resource_group is not None:
         resources.get_group(call, subscription_id=subscription_id, name=resource_group)
-    return records.list_jobs(
-        call.connection,
-        subscription_id=subscription.subscription_id,
-        resource_group=resource_group,
-        name=call.principal.scope.job_name,
-        after=after,
-        top=top,
-    )
+    shows = parse_filter(filter_text) if filter_text else None
+    found: list[ImportJob] = []
+    while len(found) < top:
+        read = records.list_jobs(
+            call.connection,
+            subscription_id=subscription.subscription_id,
+            resource_group=resource_group,
+            after=after,
+            top=top,
+        )
+        seen = [
+            job
+            for job in read
+            if _is_named(call, job.name) and jobreach.may(call, job, Permission.READ_JOBS)
+        ]
+        found += [job for job in seen if shows is None or shows(job)]
+        if len(read) < top:
+            break
+        after = read[-1].job_id
+    return found[:top]
 
 
 def patch_job(
@@ -135,8 +159,7 @@ def patch_job(
         ConditionMissing: It cannot be shipped without return address and delivery package.
         TrackingNumberUsed: Another import job of the tenant has the tracking number.
     """
-    call.require(Permission.WRITE_JOBS)
-    job = _find(call, subscription_id, resource_group, name)
+    job = _find(call, subscription_id, resource_group, name, Permission.WRITE_JOBS)
     changed, happened = _edit(call, job, patch)
     if patch.state:
         if patch.state != JobState.SHIPPING:
@@ -156,8 +179,7 @@ def delete_job(call: Call, *, subscription_id: str, resource_group: str, name: s
     Raises:
         EventRefused: The job is in another state.
     """
-    call.require(Permission.WRITE_JOBS)
-    job = _find(call, subscription_id, resource_group, name)
+    job = _find(call, subscription_id, resource_group, name, Permission.WRITE_JOBS)
     deleted = apply_to_job(job, JobEvent.DELETED, at=call.at)
     happened = Happening(event=JobEvent.DELETED)
     records.delete_job(call.connection, deleted, happened=happened, actor=call.principal.name)
@@ -167,26 +189,37 @@ def unlock_keys(
     call: Call, *, subscription_id: str, resource_group: str, name: str
 ) -> list[tuple[str, str]]:
     """Return serial and unlock key of each drive; that they were shown is in the custody log."""
-    call.require(Permission.READ_KEYS)
-    job = _find(call, subscription_id, resource_group, name)
+    job = _find(call, subscription_id, resource_group, name, Permission.READ_KEYS)
     _store(call, replace(job, changed_at=call.at), [Happening(event="keys_shown")])
-    return [(drive.serial, drive.unlock_key) for drive in job.drives]
+    return [(drive.serial, drive.unlock_key) for drive in job.drives if drive.unlock_key]
 
 
-def _find(call: Call, subscription_id: str, resource_group: str, name: str) -> ImportJob:
+def _find(
+    call: Call, subscription_id: str, resource_group: str, name: str, permission: Permission
+) -> ImportJob:
+    """Return a job at which the caller has the permission."""
+    call.require(permission)
     group = resources.get_group(call, subscription_id=subscription_id, name=resource_group)
     _allow_name(call, name)
-    return records.find_job(
+    found = records.find_job(
         call.connection,
         subscription_id=group.subscription_id,
         resource_group=group.name,
         name=name,
     )
+    jobreach.require(call, found, permission)
+    return found
+
+
+def _is_named(call: Call, name: str) -> bool:
+    """Return whether the token is for all jobs, or for this one or the one that it tops up."""
+    narrowed = call.principal.scope.job_name
+    return narrowed is None or is_job_or_top_up(name, narrowed)
 
 
 def _allow_name(call: Call, name: str) -> None:
     narrowed = call.principal.scope.job_name
-    if narrowed is not None and narrowed.casefold() != name.casefold():
+    if not _is_named(call, name):
         raise Forbidden(f"the token is for the import job {narrowed} only")
 
 
@@ -198,8 +231,9 @@ def _new_job(
     *,
     existing: ImportJob | None,
 ) -> ImportJob:
-    if request.job_type.casefold() != "import":
-        raise Invalid("jobType", "this cloud imports only; use Import")
+    export, known = request.export, existing.drives if existing else ()
+    kind = check_job_type(request.job_type, drives=request.drives, export=export)
+    check_key_kind(request.key_kind)
     account = _account(call, request.storage_account_id)
     location = location_from(request.location)
     job = ImportJob(
@@ -211,7 +245,9 @@ def _new_job(
         storage_account=account.name,
         storage_account_id=request.storage_account_id,
         location=location.id,
-        drives=drives_from(request.drives, known=existing.drives if existing else ()),
+        job_type=kind,
+        export=None if export is None else check_export(export),
+        drives=drives_from(request.drives, known=known) if export is None else (),
         created_at=existing.created_at if existing else call.at,
         changed_at=call.at,
         log_level=check_log_level(request.log_level),
@@ -255,6 +291,8 @@ def _edit(call: Call, job: ImportJob, patch: JobPatch) -> tuple[ImportJob, list[
         happened.append(Happening(event="edited", detail={"what": "tags"}))
     if patch.drives is not None:
         allow_edit("driveList", state=job.state)
+        if job.is_export:
+            raise Invalid("driveList", "send empty drives; an export job lists none")
         changed = replace(changed, drives=drives_from(patch.drives, known=job.drives))
         happened += _listed(changed)
     return changed, happened
@@ -307,7 +345,7 @@ def _account(call: Call, account_id: str) -> resources.StorageAccount:
     if match is None:
         raise Invalid("storageAccountId", "give the resource id of a storage account")
     try:
-        return resources.get_account(
+        account = resources.get_account(
             call,
             subscription_id=match["subscription"],
             resource_group=match["group"],
@@ -315,6 +353,13 @@ def _account(call: Call, account_id: str) -> resources.StorageAccount:
         )
     except ResourceAbsent as absent:
         raise Invalid("storageAccountId", str(absent)) from None
+    # The drives' content goes there, so that leave for the job's group alone is not enough.
+    call.require_at(
+        Permission.WRITE_JOBS,
+        subscription_id=account.subscription_id,
+        resource_group=account.resource_group,
+    )
+    return account
 
 
 def _dock(call: Call) -> Document:

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from overland.cloud.refusals import Invalid
-from overland.values import ACCOUNT_NAME, CONTAINER_NAME, POLICY_JOB_NAME
+from overland.values import ACCOUNT_NAME, CONTAINER_NAME, POLICY_JOB_NAME, TOP_UP_NAME
 
 __all__ = [
     "check_account_name",
@@ -50,6 +50,8 @@ def check_resource_name(name: str, *, what: str, longest: int = 64) -> str:
 def check_policy_job_name(name: str) -> str:
     """Return the import job's name that a policy asks for; the rule of the offline page."""
     rule = "use 2 to 64 lower-case letters, digits, `-` and `_`, a letter first"
+    if TOP_UP_NAME.fullmatch(name):
+        raise Invalid("import job name", "names with `-topup-` and a number are given by Overland")
     return _check(POLICY_JOB_NAME, name, "import job name", rule)
 
 

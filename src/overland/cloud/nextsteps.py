@@ -1,5 +1,6 @@
 """What has to happen next with a seed, who does it, and by when; for every state there is one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,7 +11,7 @@ from overland.jobs.importjob import ImportJob, is_processed
 from overland.jobs.seeds import Seed
 from overland.jobs.states import DriveState, JobState, SeedState
 
-__all__ = ["NextStep", "is_ready_to_adopt", "next_step"]
+__all__ = ["NextStep", "is_adoptable", "is_ready_to_adopt", "next_step"]
 
 _IMPORT_ESTIMATE: Final = timedelta(days=10)  # the documented goal, after receipt; no promise
 
@@ -24,35 +25,52 @@ class NextStep:
     by: datetime | None = None
 
 
-def is_ready_to_adopt(seed: Seed, job: ImportJob | None) -> bool:
-    """Return whether the vault may take over what the drives brought."""
+_ON_THEIR_WAY: Final = frozenset({JobState.SHIPPING, JobState.RECEIVED, JobState.TRANSFERRING})
+_EXPECTED: Final = frozenset({DriveState.SPECIFIED, DriveState.RECEIVED, DriveState.TRANSFERRING})
+
+
+def is_adoptable(seed: Seed, jobs: Sequence[ImportJob]) -> bool:
+    """Return whether the vault may take over what the drives of some job have brought."""
     waiting = seed.state is SeedState.AWAITING_IMPORT and seed.manifest_sha256 is not None
-    return waiting and job is not None and is_processed(job)
+    return waiting and any(is_processed(job) for job in jobs)
+
+
+def is_ready_to_adopt(seed: Seed, jobs: Sequence[ImportJob]) -> bool:
+    """Return whether the vault may, and no drive of any job is still expected."""
+    return is_adoptable(seed, jobs) and not any(_is_awaited(job) for job in jobs)
+
+
+def _is_awaited(job: ImportJob) -> bool:
+    return job.state in _ON_THEIR_WAY and any(each.state in _EXPECTED for each in job.drives)
 
 
 def next_step(
-    seed: Seed, job: ImportJob | None, *, missing: int, limits: Limits, at: datetime
+    seed: Seed, jobs: Sequence[ImportJob], *, missing: int, limits: Limits, at: datetime
 ) -> NextStep:
     """Return what has to happen next.
 
     Args:
         seed: The seed.
-        job: Its import job, or None if there is none yet.
+        jobs: The import jobs that carry it, oldest first; none at the beginning.
         missing: How many objects the last adoption did not find.
         limits: How long things last.
         at: Now.
     """
+    awaited = [job for job in jobs if _is_awaited(job)]
+    latest = awaited or jobs
+    job = latest[-1] if latest else None
+    travels = bool(awaited) or (job is not None and job.state is JobState.CREATING)
     match seed.state:
         case SeedState.CONFIGURED | SeedState.STAGING:
             return NextStep(
                 who="source computer",
                 what="write the first copy to the staging location: overland backup now",
             )
-        case SeedState.AWAITING_IMPORT if missing:
+        case SeedState.AWAITING_IMPORT if missing and not travels:
             return NextStep(
                 who="backup administrator",
-                what=f"bring the {missing} missing objects, by another drive or over the network, "
-                "then adopt again",
+                what=f"bring the {missing} missing objects: by drive with overland disk prepare "
+                "--missing on the copy computer, or over the network with overland backup now",
             )
         case SeedState.AWAITING_IMPORT:
             return _waiting(seed, job, limits=limits, at=at)
@@ -65,7 +83,8 @@ def next_step(
                 "the container's copy and the staging location may be deleted",
             )
         case SeedState.ABANDONED:
-            drives = "the drives" if job is None else f"the drives, the import job {job.name}"
+            held = [f"the import job {each.name}" for each in jobs]
+            drives = ", ".join(["the drives", *held])
             return NextStep(
                 who="backup administrator",
                 what=f"delete what remains: the staging location, {drives}, "
@@ -94,7 +113,7 @@ def _waiting(seed: Seed, job: ImportJob | None, *, limits: Limits, at: datetime)
             return NextStep(
                 who="backup administrator",
                 what=f"ask {job.carrier} about parcel {job.tracking_number}, which is overdue; "
-                "lost drives can be made again from the staging location",
+                "if it is lost, overland disk prepare --replace SERIAL makes its drives again",
                 by=deadline.by + limits.silence,
             )
         case JobState.SHIPPING:
@@ -116,7 +135,8 @@ def _after_import(job: ImportJob) -> NextStep:
     if not is_processed(job):
         return NextStep(
             who="backup administrator",
-            what="make the drives again from the staging location: none of them was imported",
+            what="none of the drives was imported: make them again with overland disk prepare "
+            "--missing on the copy computer",
         )
     failed = [drive.serial for drive in job.drives if drive.had_errors]
     lost = [drive.serial for drive in job.drives if drive.state is DriveState.NEVER_RECEIVED]

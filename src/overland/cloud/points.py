@@ -150,7 +150,7 @@ def list_chains(call: Call, *, source_computer_id: str | None) -> Chains:
         ResourceAbsent: The caller may see no such computer.
     """
     call.require(Permission.READ_POINTS)
-    owner = computers.owner_of(_computer(call, source_computer_id))
+    owner = computers.owner_of(_computer(call, source_computer_id, Permission.READ_POINTS))
     fence = chains.read_fence(call.connection, owner)
     listed = catalog.list_points(call.connection, source_computer_id=owner.source_computer_id)
     return Chains(version=fence.version, points=listed, replacements=fence.accepted)
@@ -164,7 +164,7 @@ def list_events(call: Call, *, source_computer_id: str | None) -> list[Event]:
         ResourceAbsent: The caller may see no such computer.
     """
     call.require(Permission.READ_POINTS)
-    computer = _computer(call, source_computer_id)
+    computer = _computer(call, source_computer_id, Permission.READ_POINTS)
     return chains.list_events(call.connection, source_computer_id=computer.source_computer_id)
 
 
@@ -218,7 +218,7 @@ def _own_point(
     call: Call, point_id: str, source_computer_id: str | None
 ) -> tuple[Owner, CatalogPoint]:
     wanted = PointId(names.check_uuid(point_id, what="point_id"))
-    owner = computers.owner_of(_computer(call, source_computer_id))
+    owner = computers.owner_of(_computer(call, source_computer_id, Permission.DELETE_POINTS))
     found = _find(call, owner, wanted)
     if found is None:
         raise ResourceAbsent(f"recovery point {point_id}")
@@ -250,8 +250,10 @@ def _store(services: Services, computer: SourceComputer) -> Objects:
     return services.spaces.open(f"vaults/{computer.vault_id}")
 
 
-def _computer(call: Call, source_computer_id: str | None) -> SourceComputer:
+def _computer(call: Call, source_computer_id: str | None, permission: Permission) -> SourceComputer:
     wanted = source_computer_id or call.principal.scope.source_computer_id
     if wanted is None:
         raise Invalid("source_computer", "say of which source computer")
-    return computers.get_computer(call, wanted)
+    found = computers.get_computer(call, wanted)
+    computers.require_at(call, found, permission)
+    return found

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
-from overland.cloud import names, resources
+from overland.cloud import audit, names, resources
 from overland.cloud.identity import Permission, Role, Scope, issue_token
 from overland.cloud.services import Call
 
@@ -35,6 +35,7 @@ def issue_publish_settings(
     """Make a token for disk preparation and return it as a publish settings file."""
     call.require(Permission.ISSUE_PUBLISH_SETTINGS)
     subscription = resources.get_subscription(call, subscription_id)
+    call.require_at(Permission.ISSUE_PUBLISH_SETTINGS, subscription_id=subscription_id)
     if job_name is not None:
         names.check_resource_name(job_name, what="job_name")
     lifetime = call.services.limits.publish_settings
@@ -50,7 +51,9 @@ def issue_publish_settings(
         at=call.at,
         lifetime=lifetime,
         random=call.services.random,
+        issued_by=call.principal,
     )
+    audit.note(call, "publish-settings.issued", target=subscription.name)
     expires_at = call.at + lifetime
     attributes = {
         "ServiceManagementUrl": call.services.endpoints.url,

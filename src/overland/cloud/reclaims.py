@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from overland.cloud import tables
+from overland.cloud import computers, tables
 from overland.cloud.computers import SourceComputer
 from overland.cloud.identity import Permission, Principal
 from overland.cloud.refusals import ResourceAbsent
@@ -87,7 +87,8 @@ def list_runs(
 
 def _chosen(call: Call, source_computer_id: str | None) -> list[SourceComputer]:
     """Return the computers that are meant: the tenant's, or everybody's for the operator."""
-    seen = _computers(call.connection, tenant_id=call.principal.scope.tenant_id)
+    found = _computers(call.connection, tenant_id=call.principal.scope.tenant_id)
+    seen = [each for each in found if computers.may_at(call, each, Permission.RECLAIM)]
     if source_computer_id is None:
         return seen
     chosen = [each for each in seen if each.source_computer_id == source_computer_id]

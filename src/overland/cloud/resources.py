@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import insert, select
 
 from overland.cloud import names, tables
-from overland.cloud.identity import Permission
+from overland.cloud.identity import Permission, Role
 from overland.cloud.refusals import Conflict, Forbidden, Invalid, ResourceAbsent
 from overland.cloud.services import Call
 
@@ -33,10 +33,12 @@ __all__ = [
     "list_groups",
     "list_subscriptions",
     "list_vaults",
+    "may_at_vault",
     "put_account",
     "put_container",
     "put_group",
     "put_vault",
+    "require_at_vault",
 ]
 
 ACCOUNT_KINDS: Final = ("StorageV2", "Storage")
@@ -108,7 +110,7 @@ def check_tenant(call: Call, tenant_id: str) -> None:
 
 def create_subscription(call: Call, name: str) -> Subscription:
     """Make a subscription of the caller's tenant."""
-    call.require(Permission.WRITE_SUBSCRIPTIONS)
+    call.require_at(Permission.WRITE_SUBSCRIPTIONS)
     found = Subscription(
         subscription_id=call.new_id(),
         tenant_id=call.principal.tenant_id,
@@ -121,21 +123,19 @@ def create_subscription(call: Call, name: str) -> Subscription:
 
 
 def list_subscriptions(call: Call) -> list[Subscription]:
-    """Return the subscriptions that the caller's token reaches, oldest first."""
+    """Return the subscriptions that the caller reaches, or a group in them, oldest first."""
     call.require(Permission.READ_SUBSCRIPTIONS)
     columns = tables.subscriptions.c
     wanted = select(tables.subscriptions).where(columns.tenant_id == call.principal.tenant_id)
-    if call.principal.scope.subscription_id is not None:
-        wanted = wanted.where(columns.subscription_id == call.principal.scope.subscription_id)
     rows = call.connection.execute(wanted.order_by(columns.created_at)).mappings()
-    return [Subscription(**row) for row in rows]
+    return [Subscription(**row) for row in rows if call.principal.reaches(row["subscription_id"])]
 
 
 def get_subscription(call: Call, subscription_id: str) -> Subscription:
-    """Return a subscription that the caller's token reaches.
+    """Return a subscription that the caller reaches, or a group in it.
 
     Raises:
-        Forbidden: The token does not reach it, whether it exists or not.
+        Forbidden: They do not reach it, whether it exists or not.
     """
     columns = tables.subscriptions.c
     wanted = select(tables.subscriptions).where(
@@ -143,8 +143,7 @@ def get_subscription(call: Call, subscription_id: str) -> Subscription:
         columns.tenant_id == call.principal.tenant_id,
     )
     row = call.connection.execute(wanted).mappings().one_or_none()
-    narrowed = call.principal.scope.subscription_id
-    if row is None or narrowed not in (None, row["subscription_id"]):
+    if row is None or not call.principal.reaches(row["subscription_id"]):
         raise Forbidden(f"the token does not reach subscription {subscription_id}")
     return Subscription(**row)
 
@@ -155,6 +154,9 @@ def put_group(
     """Make a resource group, or find the one of this name; return it and whether it is new."""
     call.require(Permission.WRITE_RESOURCES)
     subscription = get_subscription(call, subscription_id)
+    call.require_at(
+        Permission.WRITE_RESOURCES, subscription_id=subscription_id, resource_group=name
+    )
     names.check_resource_name(name, what="resource group", longest=90)
     try:
         return get_group(call, subscription_id=subscription_id, name=name), False
@@ -183,14 +185,15 @@ def get_group(call: Call, *, subscription_id: str, name: str) -> ResourceGroup:
 
 
 def list_groups(call: Call, *, subscription_id: str) -> list[ResourceGroup]:
-    """Return the resource groups of a subscription, sorted by name."""
+    """Return the resource groups of a subscription that the caller reaches, sorted by name."""
     subscription = get_subscription(call, subscription_id)
     columns = tables.resource_groups.c
     wanted = select(columns.subscription_id, columns.name, columns.location).where(
         columns.subscription_id == subscription.subscription_id
     )
     rows = call.connection.execute(wanted.order_by(columns.name_key)).mappings()
-    return [ResourceGroup(**row) for row in rows]
+    found = [ResourceGroup(**row) for row in rows]
+    return [each for each in found if _reaches(call, each.subscription_id, each.name)]
 
 
 def put_account(
@@ -203,6 +206,9 @@ def put_account(
     """
     call.require(Permission.WRITE_RESOURCES)
     group = get_group(call, subscription_id=subscription_id, name=resource_group)
+    call.require_at(
+        Permission.WRITE_RESOURCES, subscription_id=subscription_id, resource_group=group.name
+    )
     names.check_account_name(name)
     if kind not in ACCOUNT_KINDS:
         raise Invalid("kind", f"packs need page blobs; use one of {', '.join(ACCOUNT_KINDS)}")
@@ -249,21 +255,24 @@ def get_account(
 
 
 def list_accounts(call: Call, *, subscription_id: str) -> list[StorageAccount]:
-    """Return the storage accounts of a subscription, sorted by name."""
+    """Return the storage accounts of a subscription that the caller reaches, sorted by name."""
     subscription = get_subscription(call, subscription_id)
     columns = tables.storage_accounts.c
     wanted = select(*(columns[each] for each in StorageAccount.__dataclass_fields__)).where(
         columns.subscription_id == subscription.subscription_id
     )
-    return [
-        StorageAccount(**row)
-        for row in call.connection.execute(wanted.order_by(columns.name)).mappings()
-    ]
+    rows = call.connection.execute(wanted.order_by(columns.name)).mappings()
+    found = [StorageAccount(**row) for row in rows]
+    return [each for each in found if _reaches(call, each.subscription_id, each.resource_group)]
 
 
 def put_container(call: Call, account: StorageAccount, name: str) -> bool:
     """Make a container, or find it; return whether it is new."""
-    call.require(Permission.WRITE_RESOURCES)
+    call.require_at(
+        Permission.WRITE_RESOURCES,
+        subscription_id=account.subscription_id,
+        resource_group=account.resource_group,
+    )
     names.check_container_name(name)
     if name in list_containers(call, account):
         return False
@@ -285,6 +294,9 @@ def put_vault(
     """Make a vault, or find it; return it and whether it is new."""
     call.require(Permission.WRITE_VAULTS)
     group = get_group(call, subscription_id=subscription_id, name=resource_group)
+    call.require_at(
+        Permission.WRITE_VAULTS, subscription_id=subscription_id, resource_group=group.name
+    )
     names.check_resource_name(name, what="vault", longest=50)
     for vault in list_vaults(call, subscription_id=subscription_id, resource_group=group.name):
         if vault.name.casefold() == name.casefold():
@@ -327,7 +339,7 @@ def find_vault(call: Call, vault_id: str) -> Vault | None:
 def list_vaults(
     call: Call, *, subscription_id: str, resource_group: str | None = None
 ) -> list[Vault]:
-    """Return the vaults of a subscription or of one of its groups, sorted by name."""
+    """Return the vaults of a subscription or a group that the caller may read, by name."""
     call.require(Permission.READ_VAULTS)
     subscription = get_subscription(call, subscription_id)
     columns = tables.vaults.c
@@ -336,8 +348,49 @@ def list_vaults(
     )
     if resource_group is not None:
         wanted = wanted.where(columns.resource_group_key == resource_group.casefold())
-    rows = call.connection.execute(wanted.order_by(columns.name_key)).mappings()
-    return [Vault(**row) for row in rows]
+    found = [
+        Vault(**row)
+        for row in call.connection.execute(wanted.order_by(columns.name_key)).mappings()
+    ]
+    return [each for each in found if may_at_vault(call, each.vault_id, Permission.READ_VAULTS)]
+
+
+def may_at_vault(call: Call, vault_id: str, permission: Permission) -> bool:
+    """Return whether the caller has a permission at a vault of their tenant.
+
+    Computers, seeds and recovery points belong to their vault: who may read or change them is
+    decided by its resource group.
+    """
+    vault = find_vault(call, vault_id)
+    if vault is None or vault.tenant_id != call.principal.tenant_id:
+        return False
+    return call.may(
+        permission, subscription_id=vault.subscription_id, resource_group=vault.resource_group
+    )
+
+
+def require_at_vault(call: Call, vault_id: str, permission: Permission) -> None:
+    """Return if the caller has a permission at a vault of their tenant.
+
+    Raises:
+        Forbidden: They have not.
+    """
+    vault = get_vault(call, vault_id)
+    call.require_at(
+        permission, subscription_id=vault.subscription_id, resource_group=vault.resource_group
+    )
+
+
+def _reaches(call: Call, subscription_id: str, resource_group: str) -> bool:
+    """Whether a person holds a role there that reads resources; machines' tokens reach all.
+
+    Those are narrowed to a subscription before.
+    """
+    if call.principal.role is not Role.USER:
+        return True
+    return call.may(
+        Permission.READ_RESOURCES, subscription_id=subscription_id, resource_group=resource_group
+    )
 
 
 def _place(account: StorageAccount) -> tuple[str, str]:

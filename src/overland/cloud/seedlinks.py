@@ -4,21 +4,25 @@ The tag `overland-seed` holds the seed's id and is what counts.  Without it, the
 that the seed asks for in the seed's storage account is taken; so a job that was made by hand
 under another name is linked by correcting the name in the seed.  From then on that name alone
 counts: a job of another name no longer carries the seed, whatever its tags say.
+
+What a job did not bring, a top-up brings: another job with the seed's tag, whose name is derived
+from the seed's (`overland.values.top_up_name`).  The first job stays as it is.
 """
 
 from dataclasses import replace
 from typing import Final
 
-from overland.cloud import names
+from overland.cloud import names, resources
+from overland.cloud.identity import Permission, Role
 from overland.cloud.refusals import Conflict, Invalid
 from overland.cloud.services import Call
 from overland.jobs import records, seeds
 from overland.jobs.importjob import Document, ImportJob
 from overland.jobs.seeds import Seed
 from overland.jobs.states import JobState, SeedState
-from overland.values import SeedId
+from overland.values import SeedId, is_job_or_top_up
 
-__all__ = ["DRIVE_KEY_TAG", "SEED_TAG", "job_of", "seed_of", "with_tags"]
+__all__ = ["DRIVE_KEY_TAG", "SEED_TAG", "jobs_of", "seed_of", "with_tags"]
 
 SEED_TAG: Final = "overland-seed"
 DRIVE_KEY_TAG: Final = "overland-drive-key"
@@ -26,6 +30,7 @@ DRIVE_KEY_TAG: Final = "overland-drive-key"
 _OPEN: Final = frozenset(
     {JobState.CREATING, JobState.SHIPPING, JobState.RECEIVED, JobState.TRANSFERRING}
 )
+_IS_CHANGED: Final = frozenset({JobState.CREATING})  # drives can still be added to that job
 
 
 def with_tags(call: Call, job: ImportJob, tags: Document | None) -> ImportJob:
@@ -47,10 +52,10 @@ def with_tags(call: Call, job: ImportJob, tags: Document | None) -> ImportJob:
     )
 
 
-def job_of(call: Call, seed: Seed) -> ImportJob | None:
-    """Return the import job that carries a seed, or None if there is none yet."""
+def jobs_of(call: Call, seed: Seed) -> list[ImportJob]:
+    """Return the import jobs that carry a seed, oldest first: its own, then its top-ups."""
     linked = _linked(call, seed)
-    if linked is not None:
+    if linked:
         return linked
     named = records.find_named(
         call.connection,
@@ -58,13 +63,15 @@ def job_of(call: Call, seed: Seed) -> ImportJob | None:
         storage_account=seed.storage_account,
         name=seed.job_name,
     )
-    return next((job for job in named if job.seed_id is None), None)
+    return [job for job in named if job.seed_id is None][:1]
 
 
-def _linked(call: Call, seed: Seed) -> ImportJob | None:
-    """Return the newest job whose tag names the seed, of those that may carry it."""
-    name = seed.job_name if seed.is_relinked else None
-    return records.find_seed_job(call.connection, seed.seed_id, name=name)
+def _linked(call: Call, seed: Seed) -> list[ImportJob]:
+    """Return the jobs whose tag names the seed, of those that may carry it."""
+    found = records.find_seed_jobs(call.connection, seed.seed_id)
+    return [
+        job for job in found if not seed.is_relinked or is_job_or_top_up(job.name, seed.job_name)
+    ]
 
 
 def seed_of(call: Call, job: ImportJob) -> Seed | None:
@@ -89,24 +96,35 @@ def _check_seed(call: Call, job: ImportJob, seed_id: SeedId) -> None:
         raise Conflict(
             "storageAccountId", f"seed {seed_id} goes to storage account {seed.storage_account}"
         )
-    if seed.is_relinked and seed.job_name.casefold() != job.name.casefold():
+    if seed.is_relinked and not is_job_or_top_up(job.name, seed.job_name):
         raise Conflict(
             f"tags.{SEED_TAG}",
             f"seed {seed_id} was linked to import job {seed.job_name}; link it to {job.name} "
             "with `overland seed relink`",
         )
-    other = _linked(call, seed)
-    if not _may_link(call, job, seed, other):
+    linked = _linked(call, seed)
+    if not _may_link(call, job, seed, linked):
         raise Invalid(f"tags.{SEED_TAG}", f"there is no seed {seed_id} for import job {job.name}")
-    if other is not None and other.job_id != job.job_id and other.state in _OPEN:
-        raise Conflict(
-            f"tags.{SEED_TAG}", f"seed {seed_id} travels with import job {other.name} already"
-        )
+    held = _IS_CHANGED if _is_top_up(job, seed) else _OPEN
+    for other in linked:
+        if other.job_id != job.job_id and other.state in held:
+            raise Conflict(
+                f"tags.{SEED_TAG}", f"seed {seed_id} travels with import job {other.name} already"
+            )
 
 
-def _may_link(call: Call, job: ImportJob, seed: Seed, linked: ImportJob | None) -> bool:
+def _is_top_up(job: ImportJob, seed: Seed) -> bool:
+    is_derived = job.name.casefold() != seed.job_name.casefold()
+    return is_derived and is_job_or_top_up(job.name, seed.job_name)
+
+
+def _may_link(call: Call, job: ImportJob, seed: Seed, linked: list[ImportJob]) -> bool:
     """Whether the caller may put the seed on the job: a token for one job leaves others' alone."""
+    if call.principal.role is Role.USER and not resources.may_at_vault(
+        call, seed.vault_id, Permission.READ_SEEDS
+    ):
+        return False
     if call.principal.scope.job_name is None:
         return True
-    is_linked = linked is not None and linked.job_id == job.job_id
-    return is_linked or seed.job_name.casefold() == job.name.casefold()
+    is_linked = any(other.job_id == job.job_id for other in linked)
+    return is_linked or is_job_or_top_up(job.name, seed.job_name)

@@ -12,14 +12,16 @@ from typing import Final
 from sqlalchemy import Connection
 
 from overland.cloud import names, resources, seedlinks
+from overland.cloud.capabilities import is_seeding_allowed
 from overland.cloud.computers import SourceComputer, own_computer, owner_of
 from overland.cloud.computers import load as load_computer
 from overland.cloud.identity import Permission, Principal, Role
 from overland.cloud.refusals import Conflict, Forbidden, Invalid, ResourceAbsent
 from overland.cloud.services import Call, Services
 from overland.jobs import records
+from overland.jobs.importjob import ImportJob
 from overland.jobs.seeds import Seed, apply_to_seed, find_seed, insert_seed, list_seeds, save_seed
-from overland.jobs.states import SeedEvent, SeedState
+from overland.jobs.states import JobState, SeedEvent, SeedState
 from overland.values import SeedId
 from overland.vault import catalog
 from overland.vault.owner import open_manifest
@@ -28,7 +30,9 @@ __all__ = [
     "SeedRequest",
     "abandon_seed",
     "announce_seed",
+    "editable_seed",
     "get_seed",
+    "is_leftover",
     "manifest_name",
     "manifest_of",
     "own_seeds",
@@ -97,6 +101,20 @@ def get_seed(call: Call, seed_id: str) -> Seed:
     return seed
 
 
+def editable_seed(call: Call, seed_id: str, permission: Permission = Permission.EDIT_SEEDS) -> Seed:
+    """Return a seed that the caller may change, or adopt, as `permission` says.
+
+    Raises:
+        Forbidden: They may only look at it.
+        ResourceAbsent: They may not even know of it.
+    """
+    call.require(permission)
+    seed = get_seed(call, seed_id)
+    if call.principal.role is Role.USER:
+        resources.require_at_vault(call, seed.vault_id, permission)
+    return seed
+
+
 def own_seeds(call: Call) -> list[Seed]:
     """Return the seeds that the caller may see, oldest first."""
     call.require(Permission.READ_SEEDS)
@@ -161,9 +179,8 @@ def relink_seed(call: Call, seed_id: str, job_name: str) -> Seed:
     Raises:
         Conflict: Another seed's job has the name.
     """
-    call.require(Permission.EDIT_SEEDS)
     seed = replace(
-        get_seed(call, seed_id),
+        editable_seed(call, seed_id),
         job_name=names.check_policy_job_name(job_name),
         changed_at=call.at,
         is_relinked=True,
@@ -177,8 +194,7 @@ def relink_seed(call: Call, seed_id: str, job_name: str) -> Seed:
 
 def abandon_seed(call: Call, seed_id: str) -> Seed:
     """Give a seed up, in whatever state it is; again does nothing.  Nothing is deleted."""
-    call.require(Permission.EDIT_SEEDS)
-    seed = get_seed(call, seed_id)
+    seed = editable_seed(call, seed_id)
     if seed.state is SeedState.ABANDONED:
         return seed
     seed = apply_to_seed(seed, SeedEvent.ABANDONED, at=call.at)
@@ -193,6 +209,12 @@ def _from_request(call: Call, computer: SourceComputer, request: SeedRequest) ->
         raise Invalid(
             "subscription_id", f"{request.subscription_id} is not a subscription of this tenant"
         ) from None
+    if not is_seeding_allowed(call, subscription.subscription_id):
+        raise Invalid(
+            "subscription_id",
+            "the provider does not allow this subscription to seed by drive; ask the provider, "
+            "or make the first copy over the network",
+        )
     try:
         account = resources.get_account(
             call, subscription_id=subscription.subscription_id, name=request.storage_account
@@ -221,6 +243,14 @@ def _from_request(call: Call, computer: SourceComputer, request: SeedRequest) ->
     )
 
 
+def is_leftover(call: Call, job: ImportJob) -> bool:
+    """Return whether a job has not left and is of a seed that was given up: its name is free."""
+    if job.state is not JobState.CREATING or job.seed_id is None:
+        return False
+    seed = find_seed(call.connection, job.seed_id)
+    return seed is not None and seed.state is SeedState.ABANDONED
+
+
 def _refuse_taken_name(call: Call, seed: Seed) -> None:
     """Refuse a job name that another job has, or that goes to another account here."""
     existing = records.find_named(
@@ -229,10 +259,12 @@ def _refuse_taken_name(call: Call, seed: Seed) -> None:
         storage_account=seed.storage_account,
         name=seed.job_name,
     )
-    if any(job.seed_id not in (None, seed.seed_id) for job in existing):
+    others = [job for job in existing if not is_leftover(call, job)]
+    if any(job.seed_id not in (None, seed.seed_id) for job in others):
         raise Conflict(
             "job_name",
-            f"storage account {seed.storage_account} has an import job {seed.job_name} already",
+            f"storage account {seed.storage_account} has an import job {seed.job_name} already; "
+            "choose another name",
         )
     own = list_seeds(call.connection, source_computer_id=seed.source_computer_id)
     for other in own:
@@ -257,11 +289,17 @@ def _may_see(call: Call, seed: Seed) -> bool:
     scope = call.principal.scope
     if seed.tenant_id != call.principal.tenant_id:
         return False
-    if call.principal.role is Role.AGENT:
+    if call.principal.role is Role.USER:
+        return resources.may_at_vault(call, seed.vault_id, Permission.READ_SEEDS)
+    if scope.seed_ids and seed.seed_id not in scope.seed_ids:
+        return False
+    if call.principal.role is Role.APPLICATION and seed.state is SeedState.ABANDONED:
+        return False
+    if call.principal.role in (Role.AGENT, Role.APPLICATION):
         return seed.source_computer_id == scope.source_computer_id
     in_subscription = scope.subscription_id in (None, seed.subscription_id)
-    job = seedlinks.job_of(call, seed) if scope.job_name is not None else None
-    named = {seed.job_name.casefold()} | ({job.name.casefold()} if job is not None else set())
+    jobs = seedlinks.jobs_of(call, seed) if scope.job_name is not None else []
+    named = {name.casefold() for name in (seed.job_name, *(job.name for job in jobs))}
     return in_subscription and (scope.job_name is None or scope.job_name.casefold() in named)
 
 

@@ -4,10 +4,10 @@ Every report may come twice: a station that was killed sends it again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from overland.cloud import names, seedlinks
+from overland.cloud import jobreach, names, seedlinks, stationcontainers
 from overland.cloud.computers import load as load_computer
 from overland.cloud.identity import Permission
 from overland.cloud.refusals import Conflict, Invalid, ResourceAbsent
@@ -19,12 +19,14 @@ from overland.jobs.importjob import (
     ImportJob,
     apply_to_drive,
     apply_to_job,
+    set_export_drive,
     settle,
 )
 from overland.jobs.seeds import Seed
 from overland.jobs.states import DriveEvent, DriveState, EventRefused, JobEvent, JobState
 
 __all__ = [
+    "FilledDrive",
     "ReportedEvent",
     "StationJob",
     "list_station_jobs",
@@ -59,11 +61,25 @@ _RETURNABLE: Final = frozenset({DriveState.COMPLETED, DriveState.COMPLETED_MORE_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationJob:
-    """An import job with what the station needs to work on it.  Holds unlock keys."""
+    """A job with what the station needs to work on it.  Holds unlock keys.
+
+    `containers` are those of the storage account, for an export job.
+    """
 
     job: ImportJob
     seed: Seed | None
     signing_public_key: str | None
+    containers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilledDrive:
+    """What a drive of an export job carries back; the unlock key is a secret."""
+
+    manifest_file: str
+    manifest_hash: str
+    unlock_key: str = field(repr=False)
+    incomplete_blob_list: str | None
 
 
 def list_station_jobs(call: Call, *, state: str | None) -> list[ImportJob]:
@@ -77,7 +93,8 @@ def list_station_jobs(call: Call, *, state: str | None) -> list[ImportJob]:
         states = _AT_STATION if state is None else (JobState(state),)
     except ValueError:
         raise Invalid("state", f"use one of {', '.join(_AT_STATION)}") from None
-    return records.list_jobs(call.connection, states=states)
+    found = records.list_jobs(call.connection, states=states)
+    return [job for job in found if jobreach.may(call, job, Permission.WORK_AT_STATION)]
 
 
 def station_job(call: Call, job_id: str) -> StationJob:
@@ -92,13 +109,22 @@ def station_job(call: Call, job_id: str) -> StationJob:
     key = None
     if seed is not None:
         key = load_computer(call, seed.source_computer_id).signing_public_key
-    return StationJob(job=job, seed=seed, signing_public_key=key)
+    containers = stationcontainers.containers_of(call, job.storage_account) if job.is_export else []
+    return StationJob(job=job, seed=seed, signing_public_key=key, containers=tuple(containers))
 
 
 def report_drive(
-    call: Call, job_id: str, serial: str, *, event: ReportedEvent, report: DriveReport
+    call: Call,
+    job_id: str,
+    serial: str,
+    *,
+    event: ReportedEvent,
+    report: DriveReport,
+    filled: FilledDrive | None = None,
 ) -> ImportJob:
     """Take down what the station did with a drive, and what follows for the job.
+
+    `filled` says what a drive of an export job carries; an import job has no such drives.
 
     Raises:
         DriveNotInJob: The job does not list the drive.
@@ -115,6 +141,8 @@ def report_drive(
         happened.append(Happening(event=DriveEvent.STARTED, drive=serial))
     _refuse_cancelled(job, serial, drive_event)
     job = apply_to_drive(job, serial, drive_event, at=call.at, report=report)
+    if filled is not None:
+        job = _filled(job, serial, filled)
     if drive_event is not DriveEvent.PROGRESSED:
         happened.append(_reported(event, serial, report))
     settled, followed = settle(job, at=call.at)
@@ -159,8 +187,23 @@ def return_drives(
     return job
 
 
+def _filled(job: ImportJob, serial: str, filled: FilledDrive) -> ImportJob:
+    if not job.is_export:
+        raise Conflict("manifest_file", "the customer says what a drive of an import job carries")
+    job = set_export_drive(
+        job,
+        serial,
+        unlock_key=filled.unlock_key,
+        manifest_file=filled.manifest_file,
+        manifest_hash=filled.manifest_hash,
+    )
+    incomplete = filled.incomplete_blob_list or job.incomplete_blob_list
+    return replace(job, incomplete_blob_list=incomplete)
+
+
 def _load(call: Call, job_id: str) -> ImportJob:
     job = records.load_job(call.connection, job_id)
+    jobreach.require(call, job, Permission.WORK_AT_STATION)
     if job.state is JobState.CREATING:
         raise ResourceAbsent(f"import job {job_id} at the station: it has no ship notice yet")
     return job

@@ -47,6 +47,7 @@ tokens: Final = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    Column("issued_by", String(64)),  # the name of the principal who asked for it
 )
 """API tokens; of the secret only its SHA-256 is here, so that a stolen table opens nothing."""
 

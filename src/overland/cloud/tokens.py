@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from overland.cloud import names, resources
+from overland.cloud import audit, names, resources
 from overland.cloud.identity import (
     MAX_TOKEN_DAYS,
     Permission,
@@ -53,15 +53,22 @@ def issue(call: Call, request: TokenRequest) -> IssuedToken:
         Forbidden: The caller may not make tokens of this role or for this tenant.
         Invalid: The role, the scope or the time does not fit.
     """
-    call.require(Permission.MANAGE_TOKENS)
+    call.require_at(Permission.MANAGE_TOKENS)
     if not 1 <= request.expires_in_days <= MAX_TOKEN_DAYS:
         raise Invalid("expires_in_days", f"use 1 to {MAX_TOKEN_DAYS}")
     role = _role(call, request.role)
     scope = _scope(call, role, request)
     lifetime = timedelta(days=request.expires_in_days)
     token = issue_token(
-        call.connection, role, scope, at=call.at, lifetime=lifetime, random=call.services.random
+        call.connection,
+        role,
+        scope,
+        at=call.at,
+        lifetime=lifetime,
+        random=call.services.random,
+        issued_by=call.principal,
     )
+    _note(call, scope.tenant_id, "token.issued", f"{role} for {request.expires_in_days} days")
     return IssuedToken(token=token, role=role, expires_at=call.at + lifetime)
 
 
@@ -73,7 +80,7 @@ def issue_admin(call: Call, tenant_id: str) -> IssuedToken:
 
 def known(call: Call) -> list[TokenRecord]:
     """Return the tokens that the caller can end: those of their tenant, or of the cloud."""
-    call.require(Permission.MANAGE_TOKENS)
+    call.require_at(Permission.MANAGE_TOKENS)
     return list_tokens(call.connection, tenant_id=call.principal.scope.tenant_id)
 
 
@@ -84,10 +91,25 @@ def revoke(call: Call, token_id: str) -> None:
         ResourceAbsent: The caller's tenant has no such token.
         Invalid: It is the caller's own; nobody locks themselves out by accident.
     """
-    call.require(Permission.MANAGE_TOKENS)
+    call.require_at(Permission.MANAGE_TOKENS)
     if token_id == call.principal.token_id:
         raise Invalid("token_id", "this is the token you use; end it with another one")
-    revoke_token(call.connection, token_id, tenant_id=call.principal.scope.tenant_id, at=call.at)
+    tenant_id = call.principal.scope.tenant_id
+    revoke_token(call.connection, token_id, tenant_id=tenant_id, at=call.at)
+    _note(call, tenant_id, "token.revoked", token_id)
+
+
+def _note(call: Call, tenant_id: str | None, event: str, target: str) -> None:
+    """Take it down for whose tenant it is, also what the cloud's operator does."""
+    audit.add(
+        call.connection,
+        tenant_id=tenant_id or "",
+        at=call.at,
+        actor=call.principal.name,
+        address=call.address,
+        event=event,
+        target=target,
+    )
 
 
 def _role(call: Call, text: str) -> Role:

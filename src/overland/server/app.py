@@ -30,13 +30,13 @@ from overland.adapters.database import open_database
 from overland.adapters.engine import DbosEngine
 from overland.adapters.folderobjects import FolderSpaces
 from overland.adapters.posix import PosixFiles
-from overland.cloud import home
+from overland.cloud import home, signin
 from overland.cloud.adoptions import on_adoption_ended
 from overland.cloud.clocks import sweep
 from overland.cloud.home import CloudHome, Settings
 from overland.cloud.reclaims import begin_due
 from overland.cloud.seedwork import manifest_of
-from overland.cloud.services import Endpoints, Services
+from overland.cloud.services import Endpoints, Limits, Services
 from overland.crypto import sign
 from overland.server.api import create_app
 from overland.server.bulk import BulkProtocol
@@ -159,6 +159,8 @@ def _services(
             endpoints=endpoints,
             dock=settings.dock,
             grant_key=cloud_home.grant_key(os.urandom),
+            table_key=cloud_home.table_key(os.urandom),
+            limits=Limits(retention=timedelta(days=settings.job_retention_days)),
         )
 
 
@@ -191,6 +193,7 @@ def _sweeping(services: Services) -> Iterator[None]:
             try:
                 services.reclaim.look_at_clock()
                 changed = sweep(services)
+                signin.forget_ended(services)
                 begun = begin_due(services)
             except Exception:  # an edge: the next look may go better
                 log.exception("clocks.failed")
@@ -282,6 +285,7 @@ def _config(options: Options, listener: _Listener) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # or a client on this computer would name its own address
         http=listener.http,
         lifespan="off",
         timeout_graceful_shutdown=_GRACE_S,

@@ -6,7 +6,7 @@ Bodies of the resource manager ignore fields they do not know, as its clients ex
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pydantic.alias_generators import to_camel
 
 from overland.cloud.jobrequests import DriveRequest, JobPatch, JobRequest
@@ -38,6 +38,7 @@ Line = Annotated[str, Field(max_length=256)]
 Version = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Rows = Annotated[int, Field(ge=0, le=9999)]
 Path = Annotated[str, Field(max_length=1024)]
+BlobPath = Annotated[str, Field(max_length=63 + 1 + 1024)]
 Tags = Annotated[
     dict[Annotated[str, Field(max_length=512)], Annotated[str, Field(max_length=256)]],
     Field(max_length=50),
@@ -111,6 +112,26 @@ class DriveBody(_ArmBody):
 DriveList = Annotated[list[DriveBody], Field(max_length=100)]
 
 
+class BlobListBody(_ArmBody):
+    """Which blobs an export is for: paths, and prefixes of paths."""
+
+    blob_path: list[BlobPath] | None = None
+    blob_path_prefix: list[BlobPath] | None = None
+
+
+class ExportBody(_ArmBody):
+    """What an export takes: a list, or the path of a block blob that holds one."""
+
+    blob_list: BlobListBody | None = None
+    blob_list_path: BlobPath | None = Field(default=None, alias="blobListblobPath")
+
+
+class EncryptionKeyBody(_ArmBody):
+    """What protects the drives' unlock keys at the service."""
+
+    kek_type: Short = "MicrosoftManaged"
+
+
 class JobProperties(_ArmBody):
     """What PUT takes of an import job; the service decides everything else."""
 
@@ -119,10 +140,12 @@ class JobProperties(_ArmBody):
     return_address: ReturnAddressBody | None = None
     return_shipping: ReturnShippingBody | None = None
     delivery_package: DeliveryPackageBody | None = None
+    export: ExportBody | None = None
+    encryption_key: EncryptionKeyBody | None = None
     diagnostics_path: Annotated[str, Field(min_length=1, max_length=256)] = "waimportexport"
     log_level: Short = "Error"
-    backup_drive_manifest: bool = False
-    drive_list: DriveList = []
+    backup_drive_manifest: StrictBool = False
+    drive_list: DriveList | None = None
 
 
 class JobBody(_ArmBody):
@@ -140,7 +163,9 @@ class JobBody(_ArmBody):
             tags=self.tags,
             storage_account_id=given.storage_account_id,
             job_type=given.job_type,
-            drives=[drive.request() for drive in given.drive_list],
+            drives=[drive.request() for drive in given.drive_list or ()],
+            export=_document(given.export),
+            key_kind=None if given.encryption_key is None else given.encryption_key.kek_type,
             log_level=given.log_level,
             backup_drive_manifest=given.backup_drive_manifest,
             diagnostics_path=given.diagnostics_path,
@@ -154,12 +179,12 @@ class JobPatchProperties(_ArmBody):
     """What PATCH takes of an import job."""
 
     state: Short | None = None
-    cancel_requested: bool | None = None
+    cancel_requested: StrictBool | None = None
     return_address: ReturnAddressBody | None = None
     return_shipping: ReturnShippingBody | None = None
     delivery_package: DeliveryPackageBody | None = None
     log_level: Short | None = None
-    backup_drive_manifest: bool | None = None
+    backup_drive_manifest: StrictBool | None = None
     drive_list: DriveList | None = None
 
 
@@ -261,6 +286,8 @@ class GrantBody(_OwnBody):
     seed_id: Short | None = None
     job_id: Short | None = None
     policy_id: Short | None = None
+    container: Short | None = None
+    replace: bool = False
 
 
 class PointBody(_OwnBody):
@@ -312,6 +339,12 @@ class DriveEventBody(_OwnBody):
     error_log: Annotated[str, Field(max_length=2048)] | None = None
     verbose_log: Annotated[str, Field(max_length=2048)] | None = None
     manifest: Annotated[str, Field(max_length=2048)] | None = None
+    manifest_file: Annotated[str, Field(max_length=1024)] | None = None
+    manifest_hash: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{32}([0-9A-Fa-f]{32})?$")] | None = (
+        None
+    )
+    unlock_key: Annotated[str, Field(max_length=256)] | None = None
+    incomplete_blob_list: Annotated[str, Field(max_length=2048)] | None = None
 
 
 class ReturnBody(_OwnBody):

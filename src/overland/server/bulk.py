@@ -22,6 +22,8 @@ from typing_extensions import override
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from overland.buffers import new_buffer
+
 __all__ = ["BODY", "BUFFER_BYTES", "Body", "BulkProtocol"]
 
 BODY: Final = "overland.body"
@@ -44,7 +46,7 @@ class _Spare:
         try:
             return self._buffers.get_nowait()
         except queue.Empty:
-            return mmap.mmap(-1, BUFFER_BYTES)
+            return new_buffer(BUFFER_BYTES)
 
     def give(self, buffer: mmap.mmap) -> None:
         if self._buffers.qsize() < _SPARE:

@@ -104,18 +104,22 @@ def _version_refusal(path: str, query: str) -> ASGIApp | None:
     if len(versions) != 1:
         message = "the query parameter api-version is required, once"
         return problem(path, status=400, code="missing-api-version-parameter", message=message)
-    known = "/providers/Microsoft.ImportExport/" in path
-    if known and versions[0] not in IMPORT_EXPORT_VERSIONS:
-        message = f"use api-version {', '.join(sorted(IMPORT_EXPORT_VERSIONS))}"
-        return problem(path, status=400, code="invalid-api-version-parameter", message=message)
     if _VERSION.fullmatch(versions[0]) is None:
         message = "an api-version is a date such as 2021-01-01"
         return problem(path, status=400, code="invalid-api-version-parameter", message=message)
+    known = "/providers/Microsoft.ImportExport/" in path
+    if known and versions[0] not in IMPORT_EXPORT_VERSIONS:
+        supported = ", ".join(sorted(IMPORT_EXPORT_VERSIONS))
+        message = (
+            f"Microsoft.ImportExport has no api-version {versions[0]} here; "
+            f"the supported api-versions are {supported}"
+        )
+        return problem(path, status=400, code="no-registered-provider-found", message=message)
     return None
 
 
 def _add_headers(headers: MutableHeaders, request_id: str) -> None:
-    headers["cache-control"] = "no-cache"
+    headers.setdefault("cache-control", "no-cache")  # answers with tokens say no-store
     headers["pragma"] = "no-cache"
     headers["expires"] = "-1"
     headers["strict-transport-security"] = "max-age=31536000; includeSubDomains"

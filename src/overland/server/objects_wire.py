@@ -20,11 +20,13 @@ from overland.errors import (
     RefusedError,
     TransientError,
 )
+from overland.format.blob_description import is_reserved
 from overland.values import is_object_name
 
 __all__ = [
     "DIGEST_HEADER",
     "HANDLERS",
+    "MAX_BLOB_BYTES",
     "MAX_LISTED",
     "MAX_OBJECT_BYTES",
     "RangeInvalid",
@@ -46,6 +48,9 @@ MAX_LISTED: Final = 1000
 
 MAX_OBJECT_BYTES: Final = 2 << 30
 """Twice the largest pack."""
+
+MAX_BLOB_BYTES: Final = 8 << 40
+"""The documented largest page blob; containers take what drives of other tools bring."""
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _LENGTH: Final = re.compile(r"[0-9]{1,19}")
@@ -148,8 +153,10 @@ def declared(request: Request, *, space: str, name: str) -> tuple[int, str]:
     """
     length = request.headers.get("content-length", "")
     sha256 = request.headers.get(DIGEST_HEADER, "").lower()
-    if not _LENGTH.fullmatch(length) or int(length) > MAX_OBJECT_BYTES:
-        raise RequestInvalid(f"an upload has Content-Length, of at most {MAX_OBJECT_BYTES}")
+    is_ours = space.startswith("vaults/") or is_reserved(name)
+    longest = MAX_OBJECT_BYTES if is_ours else MAX_BLOB_BYTES
+    if not _LENGTH.fullmatch(length) or int(length) > longest:
+        raise RequestInvalid(f"an upload has Content-Length, of at most {longest}")
     if not _DIGEST.fullmatch(sha256):
         raise RequestInvalid(f"an upload has {DIGEST_HEADER}: 64 hexadecimal digits")
     if space.startswith("vaults/"):

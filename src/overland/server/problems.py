@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from overland.cloud import refusals
@@ -65,6 +66,7 @@ _ARM_CODES: Final[Mapping[str, str]] = {
     "forbidden": "AuthorizationFailed",
     "not-found": "ResourceNotFound",
     "job-absent": "ResourceNotFound",
+    "resource-group-absent": "ResourceGroupNotFound",
     "invalid": "InvalidRequestContent",
     "conflict": "Conflict",
     "event-refused": "InvalidJobState",
@@ -77,6 +79,7 @@ _HTTP_CODES: Final[Mapping[int, str]] = {
     405: "method-not-allowed",
 }
 _MAX_DETAILS: Final = 20
+_GROUP: Final = "resource group "
 
 
 def install(app: FastAPI) -> None:
@@ -95,6 +98,7 @@ def problem(
     message: str,
     target: str | None = None,
     details: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return an error as a response; `path` decides whose codes are used."""
     shown = code if path.startswith("/v1/") else _ARM_CODES.get(code, _pascal(code))
@@ -103,8 +107,10 @@ def problem(
         error["target"] = target
     if details:
         error["details"] = list(details)
-    headers = {"www-authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": error}, status_code=status, headers=headers)
+    challenge = {"www-authenticate": "Bearer"} if status == 401 else {}
+    return JSONResponse(
+        {"error": error}, status_code=status, headers={**challenge, **(headers or {})}
+    )
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -114,7 +120,7 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     return problem(
         request.url.path,
         status=status,
-        code=error.code,
+        code=_code(request.url.path, error),
         message=str(error),
         target=getattr(error, "target", None),
     )
@@ -143,13 +149,33 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     code = _HTTP_CODES.get(error.status_code, "refused")
     log.info("request.refused", code=code, status=error.status_code, method=request.method)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return problem(request.url.path, status=error.status_code, code=code, message=message)
+    return problem(
+        request.url.path,
+        status=error.status_code,
+        code=code,
+        message=message,
+        headers=_allow(request) if error.status_code == 405 else error.headers,
+    )
+
+
+def _allow(request: Request) -> Mapping[str, str]:
+    """Return the methods of all routes that have the path; the router tells the first one's."""
+    routes = cast("Sequence[APIRoute]", getattr(request.app.state, "routes", ()))  # `create_app`'s
+    here = [route for route in routes if route.path_regex.match(request.scope["path"])]
+    methods = {method for route in here for method in route.methods or ()}
+    return {"allow": ", ".join(sorted(methods))} if methods else {"allow": "GET"}
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:
     log.error("request.failed", method=request.method, exc_info=error)
     message = "the cloud failed; its log says why"
     return problem(request.url.path, status=500, code="internal-error", message=message)
+
+
+def _code(path: str, error: OverlandError) -> str:
+    """Return the error's code; the resource manager has one of its own for absent groups."""
+    is_group = isinstance(error, refusals.ResourceAbsent) and error.what.startswith(_GROUP)
+    return "resource-group-absent" if is_group and not path.startswith("/v1/") else error.code
 
 
 def _place(location: object) -> str:

@@ -5,12 +5,13 @@ Lists have one page; locations are kept as they were given.
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from overland.cloud import resources
 from overland.cloud.identity import Permission
 from overland.cloud.refusals import ResourceAbsent
 from overland.cloud.services import Call
+from overland.server.answers import MADE
 from overland.server.bodies import AccountBody, ResourceBody
 from overland.server.caller import Caller, Needs
 from overland.server.views import (
@@ -23,7 +24,17 @@ from overland.server.views import (
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["Resources"])
+
+def api_version(
+    version: Annotated[
+        str, Query(alias="api-version", pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?$")
+    ],
+) -> str:
+    """Return the version that the request is written for; every date gets the same answers."""
+    return version
+
+
+router = APIRouter(tags=["Resources"], dependencies=[Depends(api_version)])
 
 _SUBSCRIPTION: Final = "/subscriptions/{subscription_id}"
 _GROUPS: Final = _SUBSCRIPTION + "/resourceGroups"
@@ -39,7 +50,7 @@ VaultReader = Annotated[Caller, Depends(Needs(Permission.READ_VAULTS))]
 VaultWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_VAULTS))]
 
 
-@router.put(_GROUP)
+@router.put(_GROUP, responses=MADE)
 def put_group(
     subscription_id: str,
     resource_group: str,
@@ -126,7 +137,7 @@ def get_account(subscription_id: str, resource_group: str, account: str, caller:
         )
 
 
-@router.put(_CONTAINERS + "/{container}")
+@router.put(_CONTAINERS + "/{container}", responses=MADE)
 def put_container(
     subscription_id: str,
     resource_group: str,
@@ -174,7 +185,7 @@ def get_container(
     return container_view(found, container)
 
 
-@router.put(_GROUP + _VAULTS + "/{vault}")
+@router.put(_GROUP + _VAULTS + "/{vault}", responses=MADE)
 def put_vault(
     subscription_id: str,
     resource_group: str,

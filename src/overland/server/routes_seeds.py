@@ -5,7 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from overland.cloud import access, adoptions, computers, seedlinks, seedwork
+from overland.cloud import (
+    access,
+    adoptions,
+    computers,
+    seedlinks,
+    seedmissing,
+    seedremoval,
+    seedwork,
+)
 from overland.cloud.identity import Permission
 from overland.cloud.nextsteps import is_ready_to_adopt, next_step
 from overland.cloud.refusals import Invalid
@@ -13,6 +21,7 @@ from overland.cloud.seedwork import SeedRequest
 from overland.cloud.services import Call
 from overland.jobs.seeds import Seed
 from overland.jobs.states import SeedState
+from overland.server.answers import MADE
 from overland.server.bodies import (
     GrantBody,
     RegistrationBody,
@@ -32,10 +41,11 @@ ComputerReader = Annotated[Caller, Depends(Needs(Permission.READ_COMPUTERS))]
 SeedReader = Annotated[Caller, Depends(Needs(Permission.READ_SEEDS))]
 SeedWriter = Annotated[Caller, Depends(Needs(Permission.WRITE_SEEDS))]
 SeedEditor = Annotated[Caller, Depends(Needs(Permission.EDIT_SEEDS))]
+SeedAdopter = Annotated[Caller, Depends(Needs(Permission.ADOPT_SEEDS))]
 Granted = Annotated[Caller, Depends(Needs(Permission.GET_GRANTS))]
 
 
-@router.post("/source-computers")
+@router.post("/source-computers", responses=MADE)
 def register(body: RegistrationBody, response: Response, caller: Registering) -> Json:
     """Enter a source computer into a vault (201), or give it a new token (200)."""
     with caller.call() as call:
@@ -117,8 +127,28 @@ async def put_manifest(seed_id: str, request: Request, caller: SeedWriter) -> Js
     return await run_in_threadpool(store)
 
 
+@router.get("/seeds/{seed_id}/missing")
+def get_missing(seed_id: str, caller: SeedReader) -> Json:
+    """Return which objects of a seed, by their place in its manifest, have not arrived."""
+    found = seedmissing.find_missing(caller.services, caller.principal, seed_id)
+    return {
+        "seed_id": found.seed_id,
+        "manifest_sha256": found.manifest_sha256,
+        "objects": found.objects,
+        "size_bytes": found.size_bytes,
+        "runs": [list(run) for run in found.runs],
+    }
+
+
+@router.post("/seeds/{seed_id}/clean-up")
+def clean_up(seed_id: str, caller: SeedEditor) -> Json:
+    """Remove what landed of a seed from its container, once it is in the vault or given up."""
+    removed = seedremoval.remove_landed(caller.services, caller.principal, seed_id)
+    return {"objects": removed.objects, "size_bytes": removed.size_bytes}
+
+
 @router.post("/seeds/{seed_id}/adoption")
-def start_adoption(seed_id: str, caller: SeedEditor) -> Json:
+def start_adoption(seed_id: str, caller: SeedAdopter) -> Json:
     """Let the vault take over what the drives brought; again after it fell short."""
     with caller.call() as call:
         key = adoptions.enter(call, seed_id)
@@ -143,6 +173,12 @@ def create_grant(body: GrantBody, caller: Granted) -> Json:
                 grant = access.vault_grant(call, policy_id=body.policy_id)
             case "seed-container" if body.seed_id is not None:
                 grant = access.seed_container_grant(call, body.seed_id)
+            case "import" if body.job_id is not None and body.container is not None:
+                grant = access.blobs_grant(
+                    call, body.job_id, container=body.container, replace=body.replace
+                )
+            case "export" if body.job_id is not None and body.container is not None:
+                grant = access.export_grant(call, body.job_id, container=body.container)
             case "import" if body.job_id is not None:
                 grant = access.import_grant(call, body.job_id)
             case _:
@@ -160,11 +196,11 @@ def create_grant(body: GrantBody, caller: Granted) -> Json:
 
 def _seed_view(call: Call, seed: Seed) -> Json:
     seed = adoptions.settled(call, seed)
-    job = seedlinks.job_of(call, seed)
+    jobs = seedlinks.jobs_of(call, seed)
     adoption = call.services.adoption.status(call.connection, seed.seed_id)
     step = next_step(
         seed,
-        job,
+        jobs,
         missing=0 if adoption is None else len(adoption.missing),
         limits=call.services.limits,
         at=call.at,
@@ -180,8 +216,9 @@ def _seed_view(call: Call, seed: Seed) -> Json:
         "storage_account": seed.storage_account,
         "container": seed.container,
         "created_at": instant(seed.created_at),
-        "job": None if job is None else job_view(job),
-        "ready_to_adopt": is_ready_to_adopt(seed, job),
+        "job": job_view(jobs[-1]) if jobs else None,
+        "earlier_jobs": [job_view(job) for job in jobs[:-1]],
+        "ready_to_adopt": is_ready_to_adopt(seed, jobs),
         "adoption": None if adoption is None else _adoption_view(adoption),
         "next_step": next_step_view(step),
         "warnings": list(seed.warnings),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from overland.cloud import arrivals, stationwork
 from overland.cloud.identity import Permission
 from overland.cloud.refusals import Invalid
-from overland.cloud.stationwork import ReportedEvent, StationJob
+from overland.cloud.stationwork import FilledDrive, ReportedEvent, StationJob
 from overland.jobs.importjob import Drive, DriveReport, ImportJob
 from overland.server.bodies import DriveEventBody, ParcelBody, ReturnBody
 from overland.server.caller import Caller, Needs
@@ -73,8 +73,18 @@ def report_drive(job_id: str, serial: str, body: DriveEventBody, caller: Station
         verbose_log=body.verbose_log,
         manifest=body.manifest,
     )
+    filled = None
+    if body.manifest_file is not None and body.manifest_hash is not None:
+        filled = FilledDrive(
+            manifest_file=body.manifest_file,
+            manifest_hash=body.manifest_hash,
+            unlock_key=body.unlock_key or "",
+            incomplete_blob_list=body.incomplete_blob_list,
+        )
     with caller.call() as call:
-        job = stationwork.report_drive(call, job_id, serial, event=event, report=report)
+        job = stationwork.report_drive(
+            call, job_id, serial, event=event, report=report, filled=filled
+        )
     return {"job_id": job.job_id, "state": job.state, "drive": drive_view(job.drive(serial))}
 
 
@@ -97,6 +107,7 @@ def _listed(job: ImportJob) -> Json:
         "job_id": job.job_id,
         "arm_id": job.arm_id,
         "name": job.name,
+        "job_type": job.job_type,
         "state": job.state,
         "percent_complete": job.percent_complete,
         "cancel_requested": job.cancel_requested,
@@ -113,6 +124,8 @@ def _station_view(found: StationJob) -> Json:
     job, seed = found.job, found.seed
     return {
         **_listed(job),
+        "export": job.export,
+        "containers": list(found.containers),
         "subscription": job.subscription_id,
         "storage_account": job.storage_account,
         "container": None if seed is None else seed.container,

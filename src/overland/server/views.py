@@ -1,6 +1,7 @@
 """Values of the core as JSON; unlock keys and token secrets have no place here."""
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -36,23 +37,32 @@ __all__ = [
 
 Json = dict[str, object]
 
+_FIRST_VERSION: Final = "2016-11-01"
+
 
 def instant(at: datetime | None) -> str | None:
     """Return an instant as ISO 8601 in UTC, or None."""
     return None if at is None else at.isoformat()
 
 
-def arm_job(job: ImportJob, *, location: str | None = None, with_drives: bool = True) -> Json:
+def arm_job(
+    job: ImportJob,
+    *,
+    version: str,
+    location: str | None = None,
+    with_drives: bool = True,
+) -> Json:
     """Return an import job as the documented service shows it.
 
     Args:
         job: The job.
+        version: The api-version of the request; the first one knows no `systemData`.
         location: The caller's spelling, which the answer to PUT repeats; else the display name.
         with_drives: Lists of one resource group leave the drives out.
     """
     properties: Json = {
         "storageAccountId": job.storage_account_id,
-        "jobType": "Import",
+        "jobType": job.job_type,
         "returnAddress": job.return_address,
         "returnShipping": job.return_shipping,
         "shippingInformation": job.shipping_information,
@@ -64,6 +74,8 @@ def arm_job(job: ImportJob, *, location: str | None = None, with_drives: bool = 
         "cancelRequested": job.cancel_requested,
         "state": job.state,
         "percentComplete": job.percent_complete,
+        "incompleteBlobListUri": job.incomplete_blob_list,
+        "export": job.export,
         "driveList": [_arm_drive(drive) for drive in job.drives] if with_drives else None,
         "provisioningState": "Succeeded",
         "encryptionKey": {"kekType": "MicrosoftManaged"},
@@ -77,16 +89,25 @@ def arm_job(job: ImportJob, *, location: str | None = None, with_drives: bool = 
             "type": "Microsoft.ImportExport/jobs",
             "location": location or find_location(job.location).name,
             "tags": job.tags,
+            "systemData": None if version == _FIRST_VERSION else _system_data(job),
         }
     )
+
+
+def _system_data(job: ImportJob) -> Json:
+    """Return when the job was made and changed; who did is in its custody log."""
+    return {
+        "createdAt": instant(job.created_at),
+        "lastModifiedAt": instant(job.changed_at),
+    }
 
 
 def _arm_drive(drive: Drive) -> Json:
     return _present(
         {
             "driveId": drive.serial,
-            "manifestFile": drive.manifest_file,
-            "manifestHash": drive.manifest_hash,
+            "manifestFile": drive.manifest_file or None,
+            "manifestHash": drive.manifest_hash or None,
             "driveHeaderHash": drive.header_hash,
             "state": drive.state,
             "copyStatus": drive.report.copy_status,
@@ -226,6 +247,7 @@ def token_view(record: TokenRecord) -> Json:
         "created_at": instant(record.created_at),
         "expires_at": instant(record.expires_at),
         "revoked_at": instant(record.revoked_at),
+        "issued_by": record.issued_by,
     }
 
 
@@ -286,19 +308,23 @@ def custody_view(log: CustodyLog) -> Json:
     """Return a custody log; `detail` is null once a job and its personal data are deleted."""
     return {
         "job_id": log.job_id,
+        "tenant_id": log.entries[0].tenant_id,
         "intact": log.is_intact,
         "events": [
             {
                 "number": entry.number,
-                "at": instant(entry.at),
+                "at": entry.at.isoformat(timespec="microseconds"),  # as the digest covers it
                 "actor": entry.actor,
                 "event": entry.event,
                 "drive": entry.drive,
                 "detail": entry.detail,
+                "detail_digest": entry.detail_digest,
                 "digest": entry.digest,
             }
             for entry in log.entries
         ],
+        "public_key": log.public_key.hex(),
+        "signature": log.signature.hex(),
     }
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from tests.support.simdisk import SimDisk, _SimNewFile
 from typing_extensions import override
 
-from overland.agent.backup.lanes import Published
+from overland.agent.backup.publisher import Published
 from overland.agent.backup.upload import Uploader
 from overland.agent.backup.workers import FilesDone, PieceDone, Workers
 

@@ -46,6 +46,17 @@ def test_a_space_comes_into_being_with_its_first_object(tmp_path: Path) -> None:
     ] == ["a"]
 
 
+def test_a_name_is_a_blob_or_a_folder_and_the_first_one_stays(tmp_path: Path) -> None:
+    space = FolderSpaces(tmp_path).open("accounts/harbour/$root")
+    space.put("a", [], size_bytes=0, sha256=EMPTY)
+    space.put("b/c", [], size_bytes=0, sha256=EMPTY)
+    for name in ("a/below", "b"):
+        with pytest.raises(ObjectExists):
+            space.put(name, [], size_bytes=0, sha256=EMPTY)
+    space.delete("b")
+    assert [each.name for each in space.names()] == ["a", "b/c"]
+
+
 def test_a_full_store_is_told_and_keeps_what_it_had() -> None:
     disk = SimDisk(capacity_bytes=10)
     objects = FolderObjects(disk)

@@ -12,6 +12,11 @@ from overland.cli.main import overland
 from overland.cli.outcome import Exit
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
+ABSENT = (  # what these tests have not got: a cloud, a registration, keys
+    *("registration", "vault", "version", "clock", "subscription", "capability"),
+    *("storage-account", "account-kind", "container", "job-name", "publish-settings"),
+    *("space", "scratch", "drives", "encryption"),
+)
 
 
 @pytest.fixture
@@ -41,6 +46,7 @@ def offline(home: Path) -> list[Any]:
         *("--staging", home / "staging", "--publish-settings", home / "x.publishsettings"),
         *("--job-name", "import-1", "--subscription", SUBSCRIPTION),
         *("--storage-account", "harbour", "--container", "seeds"),
+        *(word for name in ABSENT for word in ("--skip-check", name)),
     ]
 
 
@@ -95,6 +101,7 @@ def test_what_cannot_be_done_yet_is_refused_with_the_next_step(
     assert "Traceback" not in refused.output
 
 
+@pytest.mark.requirement("R49", "R59", "R60")
 def test_an_offline_policy_is_saved_and_read_back(home: Path) -> None:
     created = typed(*offline(home))
     assert created.exit_code == Exit.OK, created.output
@@ -110,6 +117,7 @@ def test_an_offline_policy_is_saved_and_read_back(home: Path) -> None:
     assert shown["progress"]["phase"] == "Configured"
 
 
+@pytest.mark.requirement("R57")
 def test_the_first_copy_method_cannot_be_changed_by_saving_again(home: Path) -> None:
     typed(*offline(home))
     again = typed("policy", "create", "docs", "--source", home / "source", "--online")
@@ -123,6 +131,7 @@ def test_offline_fields_without_offline_are_wrong_usage(home: Path) -> None:
     assert "--offline" in wrong.stderr
 
 
+@pytest.mark.requirement("R50")
 def test_a_missing_field_of_the_page_is_named_when_nobody_can_be_asked(home: Path) -> None:
     words = offline(home)
     del words[words.index("--container") : words.index("--container") + 2]

@@ -13,6 +13,11 @@ from overland.agent.home import AgentHome, Registration
 from overland.cli.main import overland
 from overland.cli.outcome import Exit
 
+IN_THE_CLOUD = (
+    *("vault", "version", "clock", "subscription", "capability", "storage-account"),
+    *("account-kind", "container", "job-name", "publish-settings"),
+)
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -43,6 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         *("--publish-settings", tmp_path / "x.publishsettings", "--job-name", "import-1"),
         *("--subscription", "11111111-2222-3333-4444-555555555555"),
         *("--storage-account", "harbour", "--container", "seeds"),
+        *(word for name in IN_THE_CLOUD for word in ("--skip-check", name)),
     )
     return tmp_path
 

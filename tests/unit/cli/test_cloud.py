@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from tests.support.cloud import LocalCloud
 from tests.support.cloudsamples import Journey
 from tests.support.landed import pack
+from tests.support.people import Town
 
 from overland.adapters.posix import PosixFiles
 from overland.cli.cloud import cloud as commands
@@ -119,6 +120,23 @@ def test_tokens_are_listed_and_revoked(local: LocalCloud, overland: Callable[[st
     assert root("subscription", "list") == 3, "the root token is no tenant's"
 
 
+@pytest.mark.parametrize("way", ["disable", "delete"])
+@pytest.mark.parametrize("keeps", [False, True], ids=["ends", "keeps"])
+def test_whoever_leaves_takes_what_they_issued_along(
+    local: LocalCloud, overland: Callable[[str], Run], way: str, *, keeps: bool
+) -> None:
+    town = Town.of(local)
+    issued = overland(town.sign_in(town.settle("ada", "owner")["name"])["access_token"])(
+        "token", "create", "--role", "admin"
+    )["token"]
+    town.settle("olga", "owner")
+    admin = overland(town.admin._token or "")
+    admin("user", way, "ada", *(["--keep-tokens"] if keeps else []))
+    assert (overland(issued)("user", "list") == 3) is not keeps, "no longer authorised"
+    by = [each["issued_by"].partition(":")[0] for each in admin("token", "list")]
+    assert by == ["root", "user"]
+
+
 def test_with_several_subscriptions_one_has_to_be_named(
     local: LocalCloud, overland: Callable[[str], Run]
 ) -> None:
@@ -195,3 +213,13 @@ def test_the_time_of_grace_can_only_be_made_longer(tmp_path: Path) -> None:
     assert run(["init", *home, "--soft-delete-days", "30"]) == 0
     settings = CloudHome(PosixFiles(tmp_path / "cloud")).settings()
     assert (settings.soft_delete_days, settings.dock) == (30, UNSET_DOCK)
+
+
+@pytest.mark.requirement("R113")
+def test_how_long_ended_jobs_are_kept_is_set_beside_the_rest(tmp_path: Path) -> None:
+    home = ["--home", str(tmp_path)]
+    assert run(["init", *home, "--soft-delete-days", "30"]) == 0
+    assert run(["init", *home, "--job-retention-days", "0"]) == 2
+    assert run(["init", *home, "--job-retention-days", "7"]) == 0
+    settings = CloudHome(PosixFiles(tmp_path / "cloud")).settings()
+    assert (settings.job_retention_days, settings.soft_delete_days) == (7, 30)

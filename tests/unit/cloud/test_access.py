@@ -74,3 +74,42 @@ def test_logs_cannot_be_led_elsewhere(journey: Journey, path: str) -> None:
     body["properties"]["diagnosticsPath"] = path
     reply = journey.admin.request("PUT", journey.job_path, json=body)
     assert (reply.status, reply.body["error"]["target"]) == (400, "diagnosticsPath")
+
+
+def other_job(journey: Journey) -> str:
+    """Ship a job of somebody else's drive, and return its id."""
+    journey.to_dock()
+    body = job_body(journey.world, serials=["FILM1"])
+    path = journey.world.job_path("films")
+    journey.admin.ok("PUT", path, body)
+    package = {"carrierName": "UPS", "trackingNumber": "1Z-FILMS", "driveCount": 1}
+    patch = {"properties": {"state": "Shipping", "deliveryPackage": package}}
+    journey.admin.ok("PATCH", path, patch)
+    parcel = {"tracking_number": "1Z-FILMS", "carrier": "UPS", "serials": ["FILM1"]}
+    job_id: str = journey.station.ok("POST", "/v1/station/parcels", parcel)["job_id"]
+    return job_id
+
+
+def test_a_station_may_bring_blobs_of_other_tools_into_the_jobs_own_account(
+    journey: Journey,
+) -> None:
+    job_id = other_job(journey)
+    ask = {"kind": "import", "job_id": job_id, "container": "films"}
+    grant = opened(journey.cloud, journey.station.ok("POST", "/v1/grants", ask))
+    assert (grant.space, grant.prefixes) == ("accounts/harbourdata/films", ("",))
+    assert grant.permissions == {"create", "read", "list"}
+    more = opened(journey.cloud, journey.station.ok("POST", "/v1/grants", ask | {"replace": True}))
+    assert more.permissions == {"create", "read", "list", "delete"}
+
+
+@pytest.mark.parametrize("container", ["Films", "a", "../vaults", "a--b", "$web"])
+def test_only_a_container_is_opened(journey: Journey, container: str) -> None:
+    ask = {"kind": "import", "job_id": other_job(journey), "container": container}
+    assert journey.station.request("POST", "/v1/grants", json=ask).status == 400
+
+
+def test_a_job_with_a_seed_opens_no_whole_container(journey: Journey) -> None:
+    journey.to_dock()
+    ask = {"kind": "import", "job_id": journey.job_id, "container": "seeds", "replace": True}
+    assert journey.station.request("POST", "/v1/grants", json=ask).status == 409
+    assert journey.agent.request("POST", "/v1/grants", json=ask).status == 403

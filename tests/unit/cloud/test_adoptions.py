@@ -1,8 +1,12 @@
 """Adoption through the API: when it may begin, what its end makes of the seed."""
 
+from typing import Any
+
 import pytest
 from tests.support.cloud import LocalCloud
 from tests.support.cloudsamples import Journey
+
+from overland.ports.http import Reply
 
 
 @pytest.fixture
@@ -14,6 +18,7 @@ def state(journey: Journey) -> str:
     return str(journey.agent.ok("GET", journey.seed_path)["state"])
 
 
+@pytest.mark.requirement("R121", "R128", "R129")
 def test_an_imported_seed_is_adopted_and_its_point_is_available(
     journey: Journey, path: str
 ) -> None:
@@ -30,6 +35,7 @@ def test_an_imported_seed_is_adopted_and_its_point_is_available(
 
 
 @pytest.mark.parametrize("stop", ["announce", "stage", "to_dock"])
+@pytest.mark.requirement("R109", "R121")
 def test_nothing_is_adopted_before_all_drives_are_processed(
     journey: Journey, path: str, stop: str
 ) -> None:
@@ -51,6 +57,7 @@ def test_one_finished_drive_is_enough_when_the_others_never_came(cloud: LocalClo
     assert journey.agent.ok("POST", f"{journey.seed_path}/adoption")["state"] == "done"
 
 
+@pytest.mark.requirement("R134")
 def test_what_is_missing_is_named_and_a_second_attempt_takes_only_that(
     journey: Journey, path: str
 ) -> None:
@@ -94,6 +101,27 @@ def test_an_abandoned_seed_stays_abandoned_and_is_not_adopted(journey: Journey, 
     assert journey.agent.request("POST", path).status == 409
 
 
+@pytest.mark.requirement("R127")
 def test_an_administrator_can_start_it_too(journey: Journey, path: str) -> None:
     journey.imported()
     assert journey.admin.ok("POST", path)["state"] == "done"
+
+
+@pytest.mark.requirement("R122")
+def test_no_bulk_data_passes_the_source_computer(
+    journey: Journey, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journey.imported()
+    passed: list[tuple[str, int]] = []
+    request = journey.agent.request
+
+    def watch(method: str, path: str, **content: Any) -> Reply:
+        reply = request(method, path, **content)
+        passed.append((path, len(reply.raw) + len(repr(content))))
+        return reply
+
+    monkeypatch.setattr(journey.agent, "request", watch)
+    assert journey.agent.ok("POST", path)["state"] == "done"
+    assert {asked for asked, _ in passed} == {path}, "no grant for the data plane was asked for"
+    total_bytes = sum(map(len, journey.seed.contents.values()))
+    assert sum(size_bytes for _, size_bytes in passed) < min(1000, total_bytes)

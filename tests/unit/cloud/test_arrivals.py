@@ -29,6 +29,7 @@ def test_a_whole_parcel_makes_the_job_received(journey: Journey) -> None:
     assert journey.job()["properties"]["state"] == "Received"
 
 
+@pytest.mark.requirement("R104")
 def test_a_number_and_serials_are_compared_without_case(journey: Journey) -> None:
     journey.ship("Track-0001")
     assert outcomes(journey.receive(["a", "b", "c"], "tRACK-0001")) == {
@@ -67,11 +68,13 @@ def test_the_same_parcel_again_changes_nothing(journey: Journey) -> None:
     assert journey.station.ok("GET", f"/v1/custody?job={journey.job_id}") == log
 
 
+@pytest.mark.requirement("R104")
 def test_a_drive_of_no_job_is_unknown(journey: Journey) -> None:
     journey.ship()
     assert outcomes(journey.receive(["A", "B", "C", "ALIEN"]))["ALIEN"] == "unknown"
 
 
+@pytest.mark.requirement("R94")
 def test_a_drive_of_another_job_is_extra_and_the_parcel_is_flagged(journey: Journey) -> None:
     journey.ship()
     other = job_body(journey.world, serials=["Z"])
@@ -83,6 +86,7 @@ def test_a_drive_of_another_job_is_extra_and_the_parcel_is_flagged(journey: Jour
     assert drives[0]["state"] == "Specified"
 
 
+@pytest.mark.requirement("R104")
 def test_a_parcel_of_another_number_is_matched_by_its_drives(journey: Journey) -> None:
     journey.ship()
     report = journey.receive(number="OTHER-0001")

@@ -1,5 +1,6 @@
 """The two-week clocks: day 10 warns, day 14 is over; everything happens once."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from tests.support.cloud import LocalCloud
 from tests.support.cloudsamples import Journey, job_body
 
 from overland.cloud import clocks
+from overland.cloud.services import Limits
 
 
 @pytest.fixture
@@ -33,10 +35,12 @@ def step(journey: Journey) -> dict[str, str]:
     return found
 
 
+@pytest.mark.requirement("R99", "R100")
 def test_nothing_happens_before_day_10(journey: Journey) -> None:
     assert wait(journey, days=9, hours=23) == 0
 
 
+@pytest.mark.requirement("R100")
 def test_a_missing_ship_notice_is_warned_of_once_and_then_deletes_the_job(
     journey: Journey,
 ) -> None:
@@ -50,6 +54,7 @@ def test_a_missing_ship_notice_is_warned_of_once_and_then_deletes_the_job(
     assert "there is no import job" in step(journey)["what"]
 
 
+@pytest.mark.requirement("R99")
 def test_a_ship_notice_starts_the_second_clock(journey: Journey) -> None:
     wait(journey, days=13)
     journey.ship()
@@ -58,6 +63,7 @@ def test_a_ship_notice_starts_the_second_clock(journey: Journey) -> None:
     assert happened(journey) == ["warned", "warned"]
 
 
+@pytest.mark.requirement("R99")
 def test_overdue_drives_never_came_and_the_administrator_is_asked(journey: Journey) -> None:
     journey.ship()
     wait(journey, days=10)
@@ -85,7 +91,7 @@ def test_after_thirty_days_of_silence_the_job_is_closed_and_later_forgotten(
     assert wait(journey, days=29) == 0
     assert wait(journey, days=1) == 1
     assert journey.job()["properties"]["state"] == "Closed"
-    assert "make the drives again" in step(journey)["what"]
+    assert "make them again" in step(journey)["what"]
     assert wait(journey, days=89) == 0
     assert wait(journey, days=1) == 1
     assert journey.admin.request("GET", journey.job_path).status == 404
@@ -97,6 +103,7 @@ def test_a_job_whose_drives_came_is_under_no_clock(journey: Journey) -> None:
     assert wait(journey, days=60) == 0
 
 
+@pytest.mark.requirement("R113")
 def test_an_ended_job_is_kept_for_90_days_and_its_log_for_ever(journey: Journey) -> None:
     journey.ship()
     journey.receive()
@@ -112,6 +119,20 @@ def test_an_ended_job_is_kept_for_90_days_and_its_log_for_ever(journey: Journey)
     assert {each["detail"] is None for each in log["events"]} == {True}
     stranger = journey.cloud.http(journey.cloud.world("inland").admin)
     assert stranger.request("GET", f"/v1/custody?job={job_id}").status == 404
+
+
+@pytest.mark.requirement("R113")
+def test_how_long_ended_jobs_are_kept_is_a_setting(journey: Journey) -> None:
+    cloud = journey.cloud
+    cloud.services = replace(cloud.services, limits=Limits(retention=timedelta(days=7)))
+    journey.ship()
+    journey.receive()
+    for serial in ("A", "B"):
+        journey.report(serial, "completed")
+    journey.give_back()
+    assert wait(journey, days=6) == 0
+    assert wait(journey, days=1) == 1
+    assert journey.admin.request("GET", journey.job_path).status == 404
 
 
 def test_a_job_that_fails_holds_up_no_other(

@@ -22,6 +22,7 @@ def world(cloud: LocalCloud) -> World:
     return cloud.world()
 
 
+@pytest.mark.requirement("R12")
 def test_vault_credentials_say_all_that_a_computer_needs_to_register(
     cloud: LocalCloud, world: World
 ) -> None:
@@ -61,6 +62,7 @@ def test_registering_again_gives_the_same_id_and_ends_the_old_token(
     [("srv-1", OTHER, KEY), ("renamed", REPOSITORY, KEY), ("srv-1", REPOSITORY, OTHER_KEY)],
     ids=["other repository", "renamed", "other key"],
 )
+@pytest.mark.requirement("R136")
 def test_a_copied_or_renamed_computer_is_noticed(
     cloud: LocalCloud, world: World, name: str, repository: str, key: Secret
 ) -> None:
@@ -141,6 +143,7 @@ def test_a_computer_knows_itself(journey: Journey) -> None:
     assert journey.admin.ok("GET", f"/v1/source-computers/{journey.computer_id}") == found
 
 
+@pytest.mark.requirement("R55")
 def test_publish_settings_have_the_documented_elements_and_no_certificate(
     cloud: LocalCloud, world: World
 ) -> None:

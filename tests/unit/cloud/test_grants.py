@@ -191,7 +191,8 @@ def test_a_listing_needs_its_own_permission() -> None:
     "change",
     [
         {"prefixes": ()},
-        {"prefixes": ("",)},
+        {"prefixes": ("", "seed-1/")},
+        {"prefixes": ("",), "space": VAULT},
         {"prefixes": ("/",)},
         {"prefixes": ("seed-1",)},
         {"prefixes": ("seed-1/../",)},
@@ -219,3 +220,42 @@ def test_the_largest_grant_fits_its_limit() -> None:
     grant = replace(GRANT, prefixes=(prefix,) * 4, subject="s" * 200)
     token = grants.issue(grant, private_key=KEY)
     assert grants.verify(token, public_key=PUBLIC, at=NOW) == grant
+
+
+SEED = "seed-11111111-aaaa-4bbb-8ccc-222222222222"
+WHOLE = replace(GRANT, prefixes=("",), permissions=frozenset(PERMISSIONS))
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "charts/a.png", "seed-1/a", "seeds", ".overland-blobs/x.json"]
+)
+def test_a_grant_for_a_whole_container_reaches_its_blobs(name: str) -> None:
+    for permission in PERMISSIONS:
+        grants.require(WHOLE, permission, space=SPACE, name=name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        SEED,
+        f"{SEED}/packs/a",
+        f"{SEED.upper()}/packs/a",
+        f"{SEED}./packs/a",
+        f"{SEED} /packs/a",
+        ".OVERLAND-blobs/x",
+        ".overland-blobs",
+        f"\N{FULLWIDTH LATIN SMALL LETTER S}{SEED[1:]}/a",
+    ],
+)
+def test_a_grant_for_a_whole_container_changes_nothing_of_a_seed(name: str) -> None:
+    for permission in ("create", "delete"):
+        with pytest.raises(GrantInsufficient):
+            grants.require(WHOLE, permission, space=SPACE, name=name)
+    grants.require(WHOLE, "read", space=SPACE, name=name)
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/../b", "/a", "a//b", "a\\b", ".overland-tmp-a"])
+def test_a_grant_for_a_whole_container_reaches_nothing_outside(name: str) -> None:
+    for permission in PERMISSIONS:
+        with pytest.raises(GrantInsufficient):
+            grants.require(WHOLE, permission, space=SPACE, name=name)

@@ -83,6 +83,7 @@ def test_container_names_follow_the_rule(
 
 
 @pytest.mark.parametrize("kind", ["BlobStorage", "BlockBlobStorage", "odd"])
+@pytest.mark.requirement("R18")
 def test_an_account_that_cannot_hold_page_blobs_is_refused(
     http: LocalHttp, world: World, kind: str
 ) -> None:

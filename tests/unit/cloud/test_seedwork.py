@@ -38,6 +38,7 @@ def test_announcing_with_other_values_is_refused(journey: Journey) -> None:
         ({"seed_id": "seed"}, "seed_id"),
     ],
 )
+@pytest.mark.requirement("R51")
 def test_a_wrong_field_of_the_offline_page_is_named(
     journey: Journey, changes: dict[str, str], target: str
 ) -> None:
@@ -46,10 +47,12 @@ def test_a_wrong_field_of_the_offline_page_is_named(
 
 
 @pytest.mark.parametrize("name", ["ab", "a" * 64, "a_b-1"])
+@pytest.mark.requirement("R51")
 def test_names_at_the_edge_of_the_rule_are_taken(journey: Journey, name: str) -> None:
     journey.agent.ok("POST", "/v1/seeds", journey.seed_body(job_name=name))
 
 
+@pytest.mark.requirement("R16")
 def test_an_account_in_another_subscription_of_the_tenant_is_refused(journey: Journey) -> None:
     made = journey.admin.ok("POST", "/v1/subscriptions", {"name": "Second"})
     body = journey.seed_body(subscription_id=made["subscription_id"])
@@ -57,6 +60,7 @@ def test_an_account_in_another_subscription_of_the_tenant_is_refused(journey: Jo
     assert (reply.status, reply.body["error"]["target"]) == (400, "storage_account")
 
 
+@pytest.mark.requirement("R14")
 def test_the_subscription_may_be_another_than_the_vaults(journey: Journey) -> None:
     made = journey.admin.ok("POST", "/v1/subscriptions", {"name": "Second"})
     group = f"/subscriptions/{made['subscription_id']}/resourceGroups/rg"
@@ -67,12 +71,15 @@ def test_the_subscription_may_be_another_than_the_vaults(journey: Journey) -> No
     assert journey.agent.ok("POST", "/v1/seeds", body)["state"] == "Configured"
 
 
+@pytest.mark.requirement("R17")
 def test_a_container_that_holds_something_is_warned_about(journey: Journey) -> None:
     space = f"accounts/{journey.world.account}/{journey.world.container}"
     journey.cloud.put_object(space, "older", b"data")
     assert "not empty" in journey.announce()["warnings"][0]
 
 
+@pytest.mark.requirement("R53")
+@pytest.mark.requirement("R53")
 def test_a_job_name_of_another_seeds_job_is_refused(journey: Journey) -> None:
     journey.announce()
     journey.prepare()
@@ -80,6 +87,7 @@ def test_a_job_name_of_another_seeds_job_is_refused(journey: Journey) -> None:
     assert journey.agent.request("POST", "/v1/seeds", json=second).status == 409
 
 
+@pytest.mark.requirement("R54")
 def test_one_job_name_has_one_account_on_a_source_computer(journey: Journey) -> None:
     journey.announce()
     account = journey.world.account_id.replace(journey.world.account, "seconddata")
@@ -127,6 +135,7 @@ def test_the_manifest_lies_where_agents_cannot_write(journey: Journey) -> None:
     assert not stored.name.startswith(grant["prefix"])
 
 
+@pytest.mark.requirement("R132")
 def test_a_job_of_another_name_is_found_after_the_link_is_repaired(journey: Journey) -> None:
     journey.stage()
     path = journey.world.job_path("made-by-hand")
@@ -136,6 +145,7 @@ def test_a_job_of_another_name_is_found_after_the_link_is_repaired(journey: Jour
     assert repaired["job"]["name"] == "made-by-hand"
 
 
+@pytest.mark.requirement("R132")
 def test_after_relinking_the_job_of_the_old_name_counts_no_more(journey: Journey) -> None:
     journey.stage()
     journey.prepare()
@@ -217,7 +227,66 @@ def test_a_seed_travels_with_one_open_job(journey: Journey) -> None:
     assert journey.admin.request("PUT", path, json=body).status == 409
 
 
+@pytest.mark.requirement("R133")
+def test_a_top_up_is_taken_once_the_job_before_has_left(journey: Journey) -> None:
+    journey.stage()
+    journey.prepare()
+    path = journey.world.job_path(f"{journey.name}-topup-1")
+    body = job_body(journey.world, serials=["B"], seed_id=journey.seed.seed_id)
+    narrowed = journey.copy_computer(journey.name)
+    assert narrowed.request("PUT", path, json=body).status == 409, "it takes drives still"
+    journey.ship()
+    assert narrowed.ok("PUT", path, body)["properties"]["state"] == "Creating"
+    seed = narrowed.ok("GET", journey.seed_path)
+    assert [job["name"] for job in (*seed["earlier_jobs"], seed["job"])] == [
+        journey.name,
+        f"{journey.name}-topup-1",
+    ]
+    listed = narrowed.ok("GET", journey.jobs_url(group=True))["value"]
+    assert {job["name"] for job in listed} == {journey.name, f"{journey.name}-topup-1"}
+    other = journey.world.job_path("other-topup-1")
+    assert narrowed.request("PUT", other, json=body).status == 403
+    second = journey.world.job_path(f"{journey.name}-topup-2")
+    more = job_body(journey.world, serials=["C"], seed_id=journey.seed.seed_id)
+    assert narrowed.request("PUT", second, json=more).status == 409, "one after the other"
+
+
+def test_a_top_up_of_a_relinked_seed_follows_the_new_name(journey: Journey) -> None:
+    journey.stage()
+    journey.agent.ok("PATCH", journey.seed_path, {"job_name": "second"})
+    body = job_body(journey.world, serials=["B"], seed_id=journey.seed.seed_id)
+    old = journey.world.job_path(f"{journey.name}-topup-1")
+    assert journey.admin.request("PUT", old, json=body).status == 409
+    journey.admin.ok("PUT", journey.world.job_path("second-topup-1"), body)
+
+
+@pytest.mark.requirement("R133")
+def test_what_has_not_arrived_is_told_by_its_place_in_the_manifest(journey: Journey) -> None:
+    path = f"{journey.seed_path}/missing"
+    journey.announce()
+    assert journey.agent.request("GET", path).status == 409
+    lost = next(name for name in journey.seed.contents if name.startswith("packs/"))
+    journey.imported(without=[lost])
+    found = journey.copy_computer(journey.name).ok("GET", path)
+    names = [each.name for each in journey.seed.manifest.objects]
+    assert found["runs"] == [[names.index(lost), 1]]
+    assert (found["objects"], found["size_bytes"]) == (1, len(journey.seed.contents[lost]))
+    space = f"vaults/{journey.world.vault_id}"
+    content = journey.seed.contents[lost]
+    journey.cloud.put_object(space, f"{journey.computer_id}/{lost}", content)
+    assert journey.agent.ok("GET", path)["runs"] == [], "the network brought it"
+    assert journey.station.request("GET", path).status == 403
+    journey.agent.ok("PATCH", journey.seed_path, {"state": "Abandoned"})
+    assert journey.agent.request("GET", path).status == 409
+
+
+def test_a_policy_cannot_ask_for_a_top_ups_name(journey: Journey) -> None:
+    body = journey.seed_body(job_name="harbour-topup-1")
+    assert journey.agent.request("POST", "/v1/seeds", json=body).status == 400
+
+
 @pytest.mark.parametrize("stage", ["Configured", "AwaitingImport", "Adopting", "Online"])
+@pytest.mark.requirement("R131")
 def test_a_seed_can_be_abandoned_in_every_state_and_says_what_remains(
     journey: Journey, stage: str
 ) -> None:
@@ -242,6 +311,7 @@ def test_nothing_else_of_a_seed_is_changed(journey: Journey, body: dict[str, str
     assert journey.agent.request("PATCH", journey.seed_path, json=body).status == 400
 
 
+@pytest.mark.requirement("R117")
 def test_absent_closed_waiting_and_unreachable_are_four_answers(journey: Journey) -> None:
     journey.stage()
     absent = journey.agent.request("GET", f"/v1/seeds/{OTHER_ID}")
@@ -256,6 +326,7 @@ def test_absent_closed_waiting_and_unreachable_are_four_answers(journey: Journey
         accept(Reply(status=503, body=None, raw=b""), what="the seed")
 
 
+@pytest.mark.requirement("R111", "R118")
 def test_the_seed_says_at_each_stop_who_does_what_by_when(journey: Journey) -> None:
     def step() -> dict[str, str | None]:
         found: dict[str, str | None] = journey.agent.ok("GET", journey.seed_path)["next_step"]
@@ -288,6 +359,7 @@ def test_the_seed_says_at_each_stop_who_does_what_by_when(journey: Journey) -> N
     assert all(each["what"] for each in steps)
 
 
+@pytest.mark.requirement("R120")
 def test_the_provider_side_shows_everything_with_the_source_off(cloud: LocalCloud) -> None:
     journey = Journey(cloud=cloud)
     journey.to_dock()

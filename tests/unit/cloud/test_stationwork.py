@@ -23,6 +23,7 @@ def request(journey: Journey, serial: str, event: str) -> int:
     return journey.station.request("POST", path, json={"event": event}).status
 
 
+@pytest.mark.requirement("R105")
 def test_the_station_gets_all_that_it_needs_to_verify_and_open_drives(journey: Journey) -> None:
     job = journey.station.ok("GET", f"/v1/station/jobs/{journey.job_id}")
     owner = journey.seed.computer.owner
@@ -63,6 +64,7 @@ def test_progress_of_the_drives_is_the_jobs(journey: Journey) -> None:
     assert "percentComplete" not in job["driveList"][1]
 
 
+@pytest.mark.requirement("R110")
 def test_logs_and_status_are_shown_to_the_owner(journey: Journey) -> None:
     journey.report("A", "started", copy_status="InProgress")
     journey.report(
@@ -87,6 +89,7 @@ def test_every_report_may_come_twice(journey: Journey) -> None:
         assert events(journey) == before
 
 
+@pytest.mark.requirement("R109")
 def test_a_drive_that_could_not_be_opened_is_finished_with_more_information(
     journey: Journey,
 ) -> None:
@@ -149,6 +152,7 @@ def test_a_cancelled_job_opens_no_further_drive_and_ends_completed(journey: Jour
     assert journey.give_back()["state"] == "Completed"
 
 
+@pytest.mark.requirement("R103")
 def test_the_log_has_the_whole_way_of_a_drive(journey: Journey) -> None:
     for serial in ("A", "B"):
         journey.report(serial, "started")

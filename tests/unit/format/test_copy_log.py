@@ -54,7 +54,7 @@ def test_a_missing_file_is_logged_as_documented() -> None:
     ("disposition", "status"),
     [
         (DispositionStatus.CREATED, DriveStatus.COMPLETED),
-        (DispositionStatus.OVERWRITTEN, DriveStatus.COMPLETED),
+        (DispositionStatus.OVERWRITTEN, DriveStatus.COMPLETED_WITH_WARNINGS),
         (DispositionStatus.RENAMED, DriveStatus.COMPLETED_WITH_WARNINGS),
         (DispositionStatus.SKIPPED, DriveStatus.COMPLETED_WITH_WARNINGS),
     ],

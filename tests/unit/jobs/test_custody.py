@@ -67,6 +67,7 @@ DAMAGES: dict[str, Callable[[list[Entry]], list[Entry]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.requirement("R103")
 def test_a_change_is_noticed(connection: Connection, damage: str) -> None:
     assert not custody.is_intact(DAMAGES[damage](write(connection)))
 

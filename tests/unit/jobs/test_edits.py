@@ -23,6 +23,7 @@ ORDER: list[JobState] = [state for state in JobState if state is not JobState.DE
 
 
 @pytest.mark.parametrize(("name", "state"), list(itertools.product(LAST, ORDER)))
+@pytest.mark.requirement("R101")
 def test_a_property_can_be_changed_until_its_last_state(name: str, state: JobState) -> None:
     if ORDER.index(state) <= ORDER.index(JobState(LAST[name])):
         allow_edit(name, state=state)

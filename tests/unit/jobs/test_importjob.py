@@ -7,11 +7,17 @@ import pytest
 from tests.support.samplejobs import AT, drive, job
 
 from overland.jobs.importjob import (
+    EXPORT,
+    MAX_DRIVES,
     DriveNotInJob,
     DriveReport,
+    ImportJob,
+    TooManyDrives,
+    add_export_drives,
     apply_to_drive,
     apply_to_job,
     is_processed,
+    set_export_drive,
     settle,
 )
 from overland.jobs.states import (
@@ -108,3 +114,35 @@ def test_a_late_drive_reopens_a_job_that_was_being_packed() -> None:
 
 def test_an_unlock_key_shows_in_no_text_of_the_job() -> None:
     assert "238810" not in repr(job())
+
+
+def export() -> ImportJob:
+    return replace(job(state=JobState.SHIPPING), job_type=EXPORT, export={}, drives=())
+
+
+def test_drives_that_come_for_an_export_are_received_and_the_job_with_them() -> None:
+    came = add_export_drives(export(), ["A", "B"])
+    assert [(each.serial, each.state) for each in came.drives] == [
+        ("A", DriveState.RECEIVED),
+        ("B", DriveState.RECEIVED),
+    ]
+    settled, _ = settle(came, at=AT)
+    assert settled.state is JobState.RECEIVED
+    assert add_export_drives(came, ["a", "B"]) == came, "the same parcel again changes nothing"
+
+
+def test_an_export_has_no_more_drives_than_a_job_can_have() -> None:
+    full = add_export_drives(export(), [f"D{number}" for number in range(MAX_DRIVES)])
+    with pytest.raises(TooManyDrives):
+        add_export_drives(full, ["one-more"])
+
+
+def test_what_the_station_made_of_an_empty_drive_is_kept_with_it() -> None:
+    came = add_export_drives(export(), ["A", "B"])
+    made = set_export_drive(
+        came, "b", unlock_key="key", manifest_file="\\B.manifest", manifest_hash="00" * 16
+    )
+    assert [each.unlock_key for each in made.drives] == ["", "key"]
+    assert made.drive("B").manifest_file == "\\B.manifest"
+    with pytest.raises(DriveNotInJob):
+        set_export_drive(came, "C", unlock_key="k", manifest_file="m", manifest_hash="h")

@@ -13,8 +13,9 @@ from overland.adapters.posix import PosixFiles
 from overland.errors import ObjectAbsent
 from overland.format.index import PackDirectory
 from overland.packing import hints
+from overland.packing.head import IndexHintDamaged
 from overland.packing.hints import IndexHint
-from overland.packing.index import ChunkIndex, IndexHintDamaged
+from overland.packing.index import ChunkIndex
 from overland.ports.files import Files
 from overland.values import PackId, PointId, RepositoryId
 

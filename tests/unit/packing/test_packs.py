@@ -48,8 +48,8 @@ class Marked:
         return bytes(sealed[:-16])
 
 
-def finish(disk: Files, segments: list[list[bytes]], *, with_md5: bool = True) -> FinishedPack:
-    writer = PackWriter(disk, header=HEADER, with_md5=with_md5)
+def finish(disk: Files, segments: list[list[bytes]]) -> FinishedPack:
+    writer = PackWriter(disk, header=HEADER)
     for chunks in segments:
         raw = b"".join(chunks)
         writer.append(
@@ -96,13 +96,8 @@ def test_a_pack_is_named_by_its_bytes_and_seen_only_when_published() -> None:
     name = pack_name(pack.directory.pack_id)
     data = disk.read(name)
     assert hashlib.sha256(data).hexdigest() == pack.directory.pack_id
-    assert hashlib.md5(data).hexdigest() == pack.md5
     assert len(data) == pack.directory.pack_bytes
     assert len(data) % 512 == 0
-
-
-def test_md5_is_made_only_when_asked_for() -> None:
-    assert finish(SimDisk(), SEGMENTS, with_md5=False).md5 is None
 
 
 def test_an_abandoned_pack_leaves_nothing() -> None:

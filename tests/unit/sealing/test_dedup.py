@@ -1,8 +1,5 @@
 import threading
 
-import numpy as np
-from numpy.typing import NDArray
-
 from overland.sealing.dedup import Dedup
 
 
@@ -16,8 +13,9 @@ class Known:
     def __init__(self, *ids: bytes) -> None:
         self.ids = set(ids)
 
-    def lookup(self, ids: NDArray[np.uint8]) -> NDArray[np.int64]:
-        return np.array([0 if row.tobytes() in self.ids else -1 for row in ids], np.int64)
+    def unknown(self, joined: bytes) -> list[int]:
+        ids = [joined[at : at + 32] for at in range(0, len(joined), 32)]
+        return [number for number, chunk_id in enumerate(ids) if chunk_id not in self.ids]
 
 
 def test_a_chunk_is_new_once() -> None:

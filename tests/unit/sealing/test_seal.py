@@ -19,7 +19,7 @@ def new_pack(salt: bytes = b"s" * 32) -> PackSeal:
 
 
 def test_a_segment_comes_back_as_it_was() -> None:
-    pack, sealer = new_pack(), SegmentSealer()
+    pack, sealer = new_pack(), SegmentSealer(level=1)
     raws = [b"text " * 1000, os.urandom(5000), b"x", os.urandom(2 << 20)]
     sealed = []
     for raw in raws:
@@ -31,7 +31,7 @@ def test_a_segment_comes_back_as_it_was() -> None:
 
 
 def test_what_does_not_shrink_is_stored_as_it_is() -> None:
-    pack, sealer = new_pack(), SegmentSealer()
+    pack, sealer = new_pack(), SegmentSealer(level=1)
     text, noise = b"text " * 1000, os.urandom(5000)
     small = sealer.seal(memoryview(text), pack)
     assert (small.codec, len(small.data) < 500) == (CODEC_ZSTD, True)
@@ -40,7 +40,7 @@ def test_what_does_not_shrink_is_stored_as_it_is() -> None:
 
 
 def test_neither_plaintext_nor_repetition_shows() -> None:
-    pack, sealer = new_pack(), SegmentSealer()
+    pack, sealer = new_pack(), SegmentSealer(level=1)
     raw = b"SECRET CONTENT " * 3
     first = bytes(sealer.seal(memoryview(raw), pack).data)
     second = bytes(sealer.seal(memoryview(raw), pack).data)
@@ -51,7 +51,7 @@ def test_neither_plaintext_nor_repetition_shows() -> None:
 
 
 def test_a_segment_in_another_place_is_refused() -> None:
-    pack, sealer = new_pack(), SegmentSealer()
+    pack, sealer = new_pack(), SegmentSealer(level=1)
     raw = b"content"
     sealed = bytes(sealer.seal(memoryview(raw), pack).data)
     opener = open_pack(KEY, repository_id=REPOSITORY)(pack.header, "pack")
@@ -60,7 +60,7 @@ def test_a_segment_in_another_place_is_refused() -> None:
 
 
 def test_a_wrong_length_or_codec_is_refused() -> None:
-    pack, sealer = new_pack(), SegmentSealer()
+    pack, sealer = new_pack(), SegmentSealer(level=1)
     raw = b"text " * 1000
     sealed = bytes(sealer.seal(memoryview(raw), pack).data)
     opener = open_pack(KEY, repository_id=REPOSITORY)(pack.header, "pack")

@@ -2,95 +2,27 @@
 
 import hashlib
 import json
-import os
-import signal
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.support.cloud import LocalCloud, registration_body
+from tests.support.cloud import registration_body
 from tests.support.cloudsamples import Journey
-from typing_extensions import override
+from tests.support.runningcloud import COMMAND, READY_S, RemoteCloud, RunningCloud, running_cloud
 
-from overland.adapters.folderobjects import FolderSpaces
-from overland.adapters.http import UrllibHttp
 from overland.adapters.httpobjects import HttpObjects
 from overland.crypto.secrets import Secret
-from overland.ports.http import Reply
-
-ROOT = Path(__file__).resolve().parents[3]
-COMMAND = [sys.executable, "-m", "overland", "cloud"]
-READY_S = 60.0
-DOCK = "Example Import Dock; 1 Dock Road; Dublin; D22; Ireland"
 
 pytestmark = pytest.mark.slow
 
 
-class RunningCloud:
-    """`overland cloud serve` in a home folder."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.folder = home, home / "cloud"
-        self.environment = {
-            **os.environ,
-            "OVERLAND_HOME": str(home),
-            "PYTHONPATH": str(ROOT / "src"),
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.log = self.home / "log"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--port", "0"], env=self.environment, stderr=log
-            )
-        until = time.monotonic() + READY_S
-        while not (self.folder / "endpoints.json").exists():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < until, self.log.read_text()
-            time.sleep(0.05)
-        self.endpoints = json.loads((self.folder / "endpoints.json").read_bytes())
-        self.ca_pem = Path(self.endpoints["ca"]).read_text()
-
-    def stop(self) -> int:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
-
-    def run(self, *words: str, token: Path | None = None) -> Any:
-        options = [] if token is None else ["--token-file", str(token)]
-        done = subprocess.run(
-            [*COMMAND, *words, *options, "--json"],
-            env=self.environment,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return json.loads(done.stdout)
-
-    def ask(self, token: str, method: str, path: str, body: object = None) -> Reply:
-        http = UrllibHttp(self.endpoints["url"], token, self.ca_pem)
-        return http.request(method, path, json=body)
-
-
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
-    made = RunningCloud(tmp_path_factory.mktemp("home"))
-    subprocess.run(
-        [*COMMAND, "init", "--dock", DOCK], env=made.environment, check=True, capture_output=True
-    )
-    made.start()
-    try:
+    with running_cloud(tmp_path_factory.mktemp("home")) as made:
         yield made
-    finally:
-        if made.process is not None and made.process.poll() is None:
-            made.stop()
 
 
 def test_a_tenant_is_set_up_from_the_command_line_alone(
@@ -140,25 +72,6 @@ def test_a_tenant_is_set_up_from_the_command_line_alone(
     assert not (cloud.folder / "endpoints.json").exists()
     cloud.start()
     assert cloud.run("vault", "list", token=admin)[0]["vault_id"] == vault["vault_id"]
-
-
-class RemoteCloud(LocalCloud):
-    """What `Journey` needs of a cloud, over HTTPS to the running one."""
-
-    def __init__(self, running: RunningCloud) -> None:
-        self.running = running
-        self.root_token = (running.folder / "root-token").read_text().strip()
-        self.spaces = FolderSpaces(running.folder / "objects")
-
-    @override
-    def send(self, method: str, path: str, *, token: str | None, content: bytes | None) -> Reply:
-        http = UrllibHttp(self.running.endpoints["url"], token, self.running.ca_pem)
-        body = None
-        with suppress(TypeError, ValueError):
-            body = json.loads(content or b"")
-        if body is not None and not path.endswith("/manifest"):
-            return http.request(method, path, json=body)
-        return http.request(method, path, raw=content)
 
 
 def test_adoption_goes_on_after_a_kill(cloud: RunningCloud) -> None:

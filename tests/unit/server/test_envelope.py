@@ -6,6 +6,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.asgi import AsgiClient
 from tests.support.cloud import ARM, LocalCloud
 from tests.support.cloudsamples import Journey
 
@@ -60,10 +61,24 @@ def test_a_job_answers_in_any_spelling_of_its_path(journey: Journey) -> None:
 
 
 @pytest.mark.parametrize("version", sorted(IMPORT_EXPORT_VERSIONS))
-def test_all_three_versions_get_the_same_answer(cloud: LocalCloud, version: str) -> None:
+def test_all_three_versions_know_the_same_locations(cloud: LocalCloud, version: str) -> None:
     http = cloud.http(cloud.root_token)
     path = "/providers/Microsoft.ImportExport/locations/westus?api-version="
     assert http.ok("GET", path + version) == http.ok("GET", path + "2021-01-01")
+
+
+@pytest.mark.parametrize("version", sorted(IMPORT_EXPORT_VERSIONS))
+def test_a_job_is_the_same_in_all_three_versions_but_for_what_the_first_did_not_have(
+    journey: Journey, version: str
+) -> None:
+    journey.announce()
+    journey.prepare()
+    newest = journey.job()
+    job = journey.admin.ok("GET", journey.job_path.replace("2021-01-01", version))
+    assert ("systemData" in job) == (version != "2016-11-01")
+    newest.pop("systemData")
+    job.pop("systemData", None)
+    assert job == newest
 
 
 @pytest.mark.parametrize(
@@ -72,7 +87,8 @@ def test_all_three_versions_get_the_same_answer(cloud: LocalCloud, version: str)
         ("", "MissingApiVersionParameter"),
         ("?api-version=2021-01-01&api-version=2021-01-01", "MissingApiVersionParameter"),
         ("?api-version=", "MissingApiVersionParameter"),
-        ("?api-version=2015-01-01", "InvalidApiVersionParameter"),
+        ("?api-version=2015-01-01", "NoRegisteredProviderFound"),
+        ("?api-version=2021-01-01-preview", "NoRegisteredProviderFound"),
         ("?api-version=newest", "InvalidApiVersionParameter"),
     ],
 )
@@ -100,6 +116,31 @@ def test_every_failure_has_the_one_shape(
     assert reply.status == status, reply.body
     assert reply.body["error"]["code"] == code
     assert reply.body["error"]["message"]
+
+
+def test_a_method_that_a_route_does_not_know_is_told_which_ones_it_does(cloud: LocalCloud) -> None:
+    client = AsgiClient(cloud.app)
+    cloud.app.state.services = cloud.services
+    answer = client.request("DELETE", f"/providers/Microsoft.ImportExport/locations?{ARM}")
+    assert (answer.status, answer.json()["error"]["code"]) == (405, "MethodNotAllowed")
+    assert answer.headers["allow"] == "GET"
+    job = client.request("POST", cloud.world().job_path("job-1"))
+    assert job.headers["allow"] == "DELETE, GET, PATCH, PUT", "one path has several routes"
+
+
+def test_an_absent_group_has_the_resource_managers_own_code(cloud: LocalCloud) -> None:
+    world = cloud.world()
+    path = world.job_path("job-1").replace("rg-harbour", "rg-none")
+    reply = cloud.http(world.admin).request("GET", path)
+    assert (reply.status, reply.body["error"]["code"]) == (404, "ResourceGroupNotFound")
+
+
+def test_a_number_is_no_switch(journey: Journey) -> None:
+    journey.announce()
+    journey.prepare()
+    for name in ("cancelRequested", "backupDriveManifest"):
+        reply = journey.admin.request("PATCH", journey.job_path, json={"properties": {name: 1}})
+        assert (reply.status, reply.body["error"]["target"]) == (400, f"properties.{name}")
 
 
 def test_a_malformed_body_says_what_and_where(cloud: LocalCloud) -> None:

@@ -90,9 +90,20 @@ def test_an_upload_without_digest_or_with_a_wrong_one_is_refused_before_its_body
 
 def test_an_upload_beyond_the_largest_object_is_refused() -> None:
     plane = Plane()
-    length = str(wire.MAX_OBJECT_BYTES + 1)
+    length = str(wire.MAX_BLOB_BYTES + 1)
     headers = {wire.DIGEST_HEADER: "0" * 64, "content-length": length}
     assert plane.http.request("PUT", URL, headers=headers).status == 400
+
+
+def test_a_seeds_objects_are_no_larger_than_a_vaults() -> None:
+    plane = Plane()
+    folder = "seed-11111111-aaaa-4bbb-8ccc-222222222222/"
+    plane.use(grant_token(SPACE, folder))
+    headers = {
+        wire.DIGEST_HEADER: "0" * 64,
+        "content-length": str(wire.MAX_OBJECT_BYTES + 1),
+    }
+    assert plane.http.request("PUT", f"/{SPACE}/{folder}a", headers=headers).status == 400
 
 
 @pytest.mark.parametrize(

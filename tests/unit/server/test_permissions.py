@@ -3,47 +3,24 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
 from tests.support.cloud import ARM, LocalCloud
 from tests.support.cloudsamples import Journey, job_body
+from tests.support.routes import guarded_routes
 
 from overland.cloud.identity import GRANTED, Permission, Role, Scope
 from overland.crypto.secrets import Secret
-from overland.server import (
-    routes_jobs,
-    routes_points,
-    routes_resources,
-    routes_seeds,
-    routes_station,
-    routes_tenants,
-)
-from overland.server.caller import Needs
 
-ROUTERS = (
-    *(routes_jobs, routes_points, routes_resources),
-    *(routes_seeds, routes_station, routes_tenants),
-)
+MACHINES = tuple(each for each in Role if each not in (Role.USER, Role.APPLICATION))
+"""Whose tokens hold their role's permissions; test_roles.py walks the routes as people."""
+
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
-def routes() -> Iterator[tuple[str, str, Permission]]:
-    """Every route: method, path, and what it needs."""
-    for module in ROUTERS:
-        for route in module.router.routes:
-            assert isinstance(route, APIRoute)
-            hints = get_type_hints(route.endpoint, include_extras=True).values()
-            marks = [mark for hint in hints for mark in getattr(hint, "__metadata__", ())]
-            needs = [getattr(mark, "dependency", None) for mark in marks]
-            (need,) = [each for each in needs if isinstance(each, Needs)]
-            for method in route.methods or ():
-                yield method, route.path, need.permission
-
-
-ROUTES = sorted(routes(), key=lambda each: each[:2])
-ALL = [(method, path, permission, role) for method, path, permission in ROUTES for role in Role]
+ROUTES = [(each.method, each.path, each.permission) for each in guarded_routes()]
+ALL = [(method, path, permission, role) for method, path, permission in ROUTES for role in MACHINES]
 
 
 def concrete(path: str) -> str:
@@ -69,7 +46,7 @@ def tokens(shared: LocalCloud) -> dict[Role, str]:
         Role.DISKPREP: Scope(tenant_id=tenant_id, subscription_id=NOWHERE),
         Role.REGISTRATION: Scope(tenant_id=tenant_id, vault_id=NOWHERE),
     }
-    return {role: shared.token(role, scopes[role]) for role in Role}
+    return {role: shared.token(role, scopes[role]) for role in MACHINES}
 
 
 def code(body: Any) -> str:
@@ -93,6 +70,7 @@ def test_without_a_token_every_route_is_closed(shared: LocalCloud, method: str, 
     ("method", "path", "permission", "role"),
     [each for each in ALL if each[2] not in GRANTED[each[3]]],
 )
+@pytest.mark.requirement("R28")
 def test_a_wrong_role_is_refused_before_the_body_is_looked_at(
     shared: LocalCloud,
     tokens: dict[Role, str],

@@ -85,6 +85,7 @@ def restored(backed: BackedUp, source: Path, number: int = -1) -> Path:
 
 @pytest.mark.root
 @on_btrfs
+@pytest.mark.requirement("R64")
 def test_what_changes_after_the_snapshot_is_not_in_the_point(volume: Path, tmp_path: Path) -> None:
     data = subvolume(volume / "data")
     source = data / "inside"
@@ -110,6 +111,7 @@ def test_what_changes_after_the_snapshot_is_not_in_the_point(volume: Path, tmp_p
 @pytest.mark.root
 @pytest.mark.slow
 @on_btrfs
+@pytest.mark.requirement("R64")
 def test_two_files_that_a_writer_keeps_equal_are_equal_in_every_point(
     volume: Path, tmp_path: Path
 ) -> None:

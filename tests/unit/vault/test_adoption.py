@@ -35,6 +35,7 @@ def packs(seed: Seed) -> list[str]:
     return [name for name in seed.contents if name.startswith("packs/")]
 
 
+@pytest.mark.requirement("R126")
 def test_everything_that_was_signed_arrives_in_the_vault_and_nothing_else() -> None:
     landed = Landed()
     put(landed.container, f"seed-{landed.seed.seed_id}/packs/stray", b"not signed")
@@ -46,6 +47,7 @@ def test_everything_that_was_signed_arrives_in_the_vault_and_nothing_else() -> N
     assert landed.ended == [(landed.seed.seed_id, "done")]
 
 
+@pytest.mark.requirement("R128")
 def test_the_seeds_point_is_available_and_as_old_as_its_snapshot() -> None:
     landed = Landed()
     adopted(landed)
@@ -81,6 +83,7 @@ def test_objects_come_in_the_order_in_which_they_need_each_other(
     ids=["lost", "flipped", "cut", "longer", "empty"],
 )
 @pytest.mark.parametrize("kind", ["packs/", "index/", "keys/", "points/"])
+@pytest.mark.requirement("R126", "R134")
 def test_what_is_lost_or_damaged_is_named_and_no_point_appears(
     kind: str, change: Callable[[bytes], bytes | None], reason: str
 ) -> None:
@@ -154,6 +157,7 @@ def test_an_object_of_the_vault_that_is_not_the_signed_one_is_a_conflict_and_sta
         assert landed.in_vault()[name] == other
 
 
+@pytest.mark.requirement("R126")
 def test_another_computers_objects_do_not_pass_for_the_seeds() -> None:
     landed = Landed()
     other = Seed(computer=Computer(number=2))

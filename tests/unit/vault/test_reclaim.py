@@ -426,6 +426,7 @@ def test_a_rule_never_marks_what_cannot_be_restored() -> None:
     assert marked(world) == [1, 3]
 
 
+@pytest.mark.requirement("R130")
 def test_an_old_seed_stays_until_a_newer_point_can_be_restored() -> None:
     world, seed = Reclaiming(), Seed()
     for name, data in seed.contents.items():
