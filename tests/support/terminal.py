@@ -98,6 +98,8 @@ def _run(program: Callable[[], object], words: tuple[str, ...], env: Mapping[str
     """Be the child: the test's own streams are left, the terminal's are taken."""
     code = 70
     try:
+        # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.update(env)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - the same

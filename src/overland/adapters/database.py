@@ -7,9 +7,11 @@ at its first change that it is too late.
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError
 from typing import Final
 
 from alembic.config import Config
@@ -25,6 +27,7 @@ __all__ = ["DatabaseNewer", "open_database"]
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS: Final = 30_000  # the longest turn of another writer; ours take milliseconds
+_PAUSE_S: Final = 0.01
 _BEGIN: Final = "overland_begin"
 
 
@@ -91,9 +94,27 @@ class _Database(Engine):
 def _connected(connection: SqliteConnection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin in `_begin`, not in the driver
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _use_wal(connection: SqliteConnection) -> None:
+    """Let readers and the writer not wait for each other.
+
+    Of several who open a new file at once SQLite may refuse one without waiting for its turn, for
+    the time-out does not hold for this change.
+    """
+    until = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:
