@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -161,6 +162,7 @@ class Terminal:
             env={**os.environ, **environment, "TERMINAL": os.ttyname(theirs), "COLUMNS": "200"},
             stdin=theirs,  # keeps it open until the shell has opened it by its name
             start_new_session=True,
+            preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 - it does nothing that needs a lock
         )
         os.close(theirs)
 
@@ -208,3 +210,8 @@ class Terminal:
             return os.read(self._ours, 65536).decode("utf-8", "replace")
         except OSError:  # as Linux says that nobody is at the other end any more
             return ""
+
+
+def _heed_ctrl_c() -> None:
+    """Undo what whoever runs the tests in the background has: Ctrl-C ignored, and inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
