@@ -278,7 +278,7 @@ class _Upload:
         self._is_taken = True
         try:
             yield from self._measured(pieces)
-        except Exception as error:
+        except Exception as error:  # whatever the content fails with is for the caller of `put`
             self._error = error
             raise
 

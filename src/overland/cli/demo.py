@@ -255,8 +255,12 @@ def _while_in_the_mail(journey: Journey, source: Path) -> Proven:
     return mailed
 
 
-# `ran` is the JSON that a command printed.
-def _incremental(journey: Journey, ran: Any, source: Path, label: str) -> Proven:  # noqa: ANN401
+def _incremental(
+    journey: Journey,
+    ran: Any,  # noqa: ANN401 - the JSON that a command printed
+    source: Path,
+    label: str,
+) -> Proven:
     made = ran["outcome"]["made"]
     counted = made["statistics"]
     journey.say(

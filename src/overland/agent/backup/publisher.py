@@ -120,7 +120,7 @@ class Publisher:
         try:
             pack.publish()
         except Exception:
-            pack.abandon()
+            pack.abandon()  # it was not published, and nobody else knows of it
             raise
         with self._dedup.lock:
             self._index.add(directory)
