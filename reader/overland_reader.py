@@ -1,7 +1,6 @@
 """Lists, checks and restores what Overland backed up, and needs nothing of Overland.
 
-It follows `docs/format` alone; README.md beside it says what it needs.  Exit codes: 0 done; 2 wrong
-command line; 3 refused, or not everything could be created; 4 missing, or not what was written.
+It follows `docs/format` alone; README.md says what it needs, and what the exit codes mean.
 """
 
 import argparse
@@ -37,15 +36,14 @@ except ImportError:
 
 MIB, GIB, KEPT_SEGMENTS = 1 << 20, 1 << 30, 4
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
+CONSTANTS: Final = {n % 256: n for n in range(-32, 128)} | {0xC0: None, 0xC2: False, 0xC3: True}
 FIRST: Final = bytes.fromhex("c4c5c6 cccdcecf d0d1d2d3 d9dadb dcdd")  # of a MessagePack value
 TYPES: Final[list[type]] = [bytes] * 3 + [int] * 8 + [str] * 3 + [list] * 2
 SIZES: Final = [1, 2, 4, 1, 2, 4, 8, -1, -2, -4, -8, 1, 2, 4, 2, 4]  # of the number that follows
 UUID_: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NAME: Final = re.compile(  # repository-v1 §3
     rf"packs/(?P<f>[0-9a-f]{{2}})/(?P=f)[0-9a-f]{{62}}\.pack|index/[0-9a-f]{{64}}\.index"
-    rf"|points/{UUID_}\.point|keys/(?!0{{8}})[0-9]{{8}}\.keyring"
-    rf"|replacements/{UUID_}\.replacement"
+    rf"|points/{UUID_}\.point|keys/(?!0{{8}})[0-9]{{8}}\.keyring|replacements/{UUID_}\.replacement"
 )
 CODES: Final = [0]  # of all that was complained of
 Entry = namedtuple(  # noqa: PYI024 - its values may be anything until they are checked
@@ -84,8 +82,7 @@ def naming(name: object, *, go_on: bool = False) -> Iterator[None]:
 
 def derive(key: bytes, label: str, salt: bytes = b"") -> bytes:
     """Return a derived key (keys-v1 §3)."""
-    info = b"overland-v1/" + label.encode("ascii")
-    return HKDF(algorithm=hashes.SHA256(), length=32, salt=salt, info=info).derive(key)
+    return HKDF(hashes.SHA256(), 32, salt, b"overland-v1/" + label.encode()).derive(key)
 
 
 def unseal(key: bytes, number: int, sealed: bytes, data: bytes, what: str) -> bytes:
@@ -99,32 +96,40 @@ def unseal(key: bytes, number: int, sealed: bytes, data: bytes, what: str) -> by
 class Keys:
     """What an opened keyring gives (keys-v1)."""
 
-    def __init__(self, data: bytes, at: int, *, passphrase: str | None, kit: str | None) -> None:
+    def __init__(self, data: bytes, at: int, kind: str, secret: str) -> None:
         ring = json.loads(data)
-        need(len(data) <= 64 << 10 and len(ring["slots"]) <= 16, "it is too long")
-        need((ring["format"], ring.get("generation", 1)) == (1, at), "not this keyring of format 1")
+        same = ring["format"] == 1 and ring.get("generation", 1) == at and len(ring["slots"]) <= 16
+        need(same and len(data) <= 64 << 10, "not this keyring of format 1")
         self.repository_id: str = ring["repository_id"]
         self.signer = Ed25519PublicKey.from_public_bytes(bytes.fromhex(ring["signing_public_key"]))
-        master = self._master_key(ring["slots"], passphrase, kit)
-        self.sub = {n: derive(master, n) for n in ("chunk-id", "segment", "point", "keyring-mac")}
+        master = self._master_key(ring, kind, secret)
         signed = json.dumps(ring | {"mac": "0" * 64}, ensure_ascii=False, separators=(",", ":"))
-        mac = hmac.digest(self.sub["keyring-mac"], signed.encode(), "sha256").hex()
+        mac = hmac.digest(derive(master, "keyring-mac"), signed.encode(), "sha256").hex()
         need(hmac.compare_digest(mac, ring["mac"]), "its MAC does not hold")
+        self.masters, wrap = [master], derive(master, "former-wrap")
+        for n, each in enumerate(ring.get("former", [])):  # §2.7
+            salt, sealed = (bytes.fromhex(each[name]) for name in ("salt", "sealed_master_key"))
+            data = f"overland-keyring-v1\0{self.repository_id}\0former-master/{n}".encode()
+            self.masters[n:n] = [unseal(derive(wrap, "former-master", salt), 0, sealed, data, "it")]
+        self.chunk_id = derive(self.masters[0], "chunk-id")
 
-    def _master_key(self, slots: list[Any], passphrase: str | None, kit: str | None) -> bytes:
-        kind = "passphrase" if kit is None else "recovery-kit"
-        kit_key = b"" if kit is None else self._kit_key([*kit.split("\n", 2), "", ""])
-        for slot in (slot for slot in slots if slot["kind"] == kind):  # §2.2
+    def sub(self, label: str, number: int) -> bytes:
+        """Return a subkey of the master key that an object names."""
+        need(number < len(self.masters), f"the keyring does not have its master key, {number}")
+        return derive(self.masters[number], label)
+
+    def _master_key(self, ring: dict[str, Any], kind: str, secret: str) -> bytes:
+        key = self._kit_key([*secret.split("\n", 2), "", ""]) if kind == "recovery-kit" else b""
+        number = f"/{len(ring['former'])}" if "former" in ring else ""
+        for slot in (slot for slot in ring["slots"] if slot["kind"] == kind):  # §2.2
             salt, cost = bytes.fromhex(slot["salt"]), slot["argon2id"]
-            if passphrase is not None:
-                memory, passes, lanes = (cost[n] for n in ("memory_kib", "iterations", "lanes"))
-                need(passes <= 16 and lanes <= 4 and memory <= MIB, "a slot's cost is too high")
-                costs = {"iterations": passes, "lanes": lanes, "memory_cost": memory}
-                normal = unicodedata.normalize("NFKC", passphrase).encode()
-                wrapping = Argon2id(salt=salt, length=32, **costs).derive(normal)
-            else:
-                wrapping = derive(kit_key, "recovery-kit", salt)
-            data = f"overland-keyring-v1\0{self.repository_id}\0{kind}".encode()
+            wrapping = derive(key, kind, salt)
+            if kind == "passphrase":
+                kib, runs, lanes = (cost[n] for n in ("memory_kib", "iterations", "lanes"))
+                need(runs <= 16 and lanes <= 4 and kib <= MIB, "a slot's cost is too high")
+                kdf = Argon2id(salt=salt, length=32, iterations=runs, lanes=lanes, memory_cost=kib)
+                wrapping = kdf.derive(unicodedata.normalize("NFKC", secret).encode())
+            data = f"overland-keyring-v1\0{self.repository_id}\0{kind}{number}".encode()
             with contextlib.suppress(Problem):
                 return unseal(wrapping, 0, bytes.fromhex(slot["wrapped_master_key"]), data, "it")
         raise PermissionError(f"the {kind} opens no slot of the keyring")
@@ -135,8 +140,8 @@ class Keys:
         signature = bytes.fromhex(json.loads(line)["signature"])
         self.signer.verify(signature, b"overland-replacement-v1\0" + body)
         found: dict[str, Any] = json.loads(body)
-        need(found["replacement_id"] == path.stem, "its id is not its name's")
-        need(found["repository_id"] == self.repository_id, "it is of another repository")
+        same = found["replacement_id"] == path.stem and found["repository_id"] == self.repository_id
+        need(same, "it has another's name or repository")
         return found
 
     def _kit_key(self, lines: list[str]) -> bytes:  # §2.4
@@ -152,8 +157,6 @@ class Keys:
 def unpack(data: bytes, at: int = 0) -> tuple[Any, int]:
     """Return the MessagePack value at an offset, and the offset behind it (tree-v1 §2)."""
     first, at = data[at], at + 1
-    if first < 0x80 or first >= 0xE0:
-        return first if first < 0x80 else first - 256, at
     if first in CONSTANTS:
         return CONSTANTS[first], at
     if first < 0xC0:
@@ -172,8 +175,8 @@ def unpack(data: bytes, at: int = 0) -> tuple[Any, int]:
     if kind is int:
         return number, at
     need(at + number <= len(data), "a value is cut")
-    found = data[at : at + number]
-    return found if kind is bytes else found.decode(), at + number
+    found, at = data[at : at + number], at + number
+    return found if kind is bytes else found.decode(), at
 
 
 def to_entry(values: list[Any]) -> Entry:
@@ -210,17 +213,17 @@ class Point:
     def __init__(self, path: Path, keys: Keys) -> None:
         need(path.stat().st_size <= 512 * MIB, "it is too long")
         data = path.read_bytes()
-        magic, version, cipher, public_bytes, sealed = struct.unpack_from("<8sIIII", data)
+        magic, version, cipher, number, size, sealed = struct.unpack_from("<8sIHHII", data)
         need((magic, version, cipher) == (b"OVLPOIN1", 1, 1), "not a point of version 1")
         keys.signer.verify(data[-64:], b"overland-point-v1\0" + data[:-64])
-        public, sealed_root = data[32 : 32 + public_bytes], data[32 + public_bytes :][:sealed]
+        public, sealed_root = data[32 : 32 + size], data[32 + size :][:sealed]
         self.public = json.loads(public)
         self.id, self.kind, self.base = (self.public[n] for n in ("point_id", "kind", "base"))
-        need(f"{self.id}.point" == path.name, "its id is not its name's")
-        need(self.public["repository_id"] == keys.repository_id, "it is of another repository")
+        same = self.id == path.stem and self.public["repository_id"] == keys.repository_id
+        need(same, "it has another's name or repository")
         self.needs = [each["name"] for each in self.public["objects"]]
         self.needs += [f"points/{self.base}.point"] if self.base else []
-        key = derive(keys.sub["point"], "point-root", bytes.fromhex(self.public["salt"]))
+        key = derive(keys.sub("point", number), "point-root", bytes.fromhex(self.public["salt"]))
         self.root, _ = unpack(unseal(key, 0, sealed_root, public, "its root"))
         need(self.root[0] == 1, "its root is not of version 1")
         self.roots = [(path, to_entry(values)) for path, values in self.root[1]]
@@ -249,18 +252,17 @@ class Store:
     def add(self, path: Path, *, whole: bool) -> None:
         """Take note of a pack's chunks (pack-v1 §4); with `whole`, check every one of them."""
         with path.open("rb") as file:
-            size, header = path.stat().st_size, file.read(64)
+            size, head = path.stat().st_size, file.read(64)
             need(size % 512 == 0 and 512 <= size <= GIB, "its size is not allowed")
-            same = b"OVLPACK1", 1, 1, bytes.fromhex(self.keys.repository_id.replace("-", ""))
-            need(struct.unpack_from("<8sII16s", header) == same, "no pack 1 of this repository")
-            file.seek(size - 64)
-            tail = file.read(64)
-            magic, at, sealed, segments, chunks = struct.unpack_from("<8sQIII", tail)
+            number, repository = struct.unpack_from("<H16s", head, 14)
+            same = repository.hex() == self.keys.repository_id.replace("-", "")
+            need(head[:14] == b"OVLPACK1\1\0\0\0\1\0" and same, "no pack 1 of this repository")
+            tail = os.pread(file.fileno(), 64, size - 64)
+            magic, at, n, segments, chunks = struct.unpack_from("<8sQIII", tail)
             holds = hashlib.sha256(tail[:32]).digest() == tail[32:] and magic == b"OVLTAIL1"
-            need(holds and at + sealed + 64 == size, "its trailer is damaged")
-            file.seek(at)
-            key = derive(self.keys.sub["segment"], "pack", header[32:])
-            rows = unseal(key, (1 << 64) - 1, file.read(sealed), header, "its directory")
+            need(holds and at + n + 64 == size, "its trailer is damaged")
+            key = derive(self.keys.sub("segment", number), "pack", head[32:])
+            rows = unseal(key, 2**64 - 1, os.pread(file.fileno(), n, at), head, "its directory")
             need(struct.unpack_from("<II", rows) == (segments, chunks), "its counts differ")
             middle = 8 + 24 * segments
             table = [row[:4] for row in struct.iter_unpack("<QIIB7s", rows[8:middle])]
@@ -269,7 +271,7 @@ class Store:
             pack = len(self.packs)
             places = [(chunk, pack, of, *table[of], *place) for chunk, of, *place in found]
             self.db.executemany("INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?)", places)
-            self.packs.append((path, header, key))
+            self.packs.append((path, head, key))
         for place in places if whole else ():
             self.open(*place)
 
@@ -292,8 +294,7 @@ class Store:
         with naming(path):
             if (pack, segment) not in self.opened:
                 with path.open("rb") as file:
-                    file.seek(at)
-                    data = file.read(sealed)
+                    data = os.pread(file.fileno(), sealed, at)
                 raw = unseal(key, segment, data, header, f"segment {segment}")
                 if codec:  # one frame, of just the raw length (pack-v1 §6)
                     frame = zstd.ZstdDecompressor()
@@ -304,7 +305,7 @@ class Store:
                     del self.opened[next(iter(self.opened))]
                 self.opened[pack, segment] = raw
             data = self.opened[pack, segment][start : start + length]
-            same = blake3(data, key=self.keys.sub["chunk-id"]).digest() == chunk
+            same = blake3(data, key=self.keys.chunk_id).digest() == chunk
             need(same, f"chunk {chunk.hex()} is not what its id says")
             return data
 
@@ -392,10 +393,9 @@ class Restorer:
 
     def _write(self, fd: int, name: bytes, entry: Entry) -> None:
         new = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=fd)
-        extents = iter(entry.extents if entry.extents is not None else [[0, entry.size]])
+        extents, left = iter(entry.extents if entry.extents is not None else [[0, entry.size]]), 0
         try:
             with os.fdopen(new, "wb") as file:
-                left = 0
                 for data in self.store.content(entry):
                     rest = memoryview(data)
                     while rest:
@@ -441,11 +441,10 @@ def run(given: argparse.Namespace) -> None:
     found = find(given.folders)
     rings = [name for name in found if name.startswith("keys/")]
     need(rings, "no keys/*.keyring in the folders given")
-    ring = found[max(rings)][0]
-    passphrase = given.passphrase_file and given.passphrase_file.read_text("utf-8").rstrip("\r\n")
-    kit = given.recovery_kit and given.recovery_kit.read_text("utf-8")
-    with naming(ring):
-        keys = Keys(ring.read_bytes(), int(ring.stem), passphrase=passphrase, kit=kit)
+    kind = "passphrase" if given.passphrase_file else "recovery-kit"
+    secret = (given.passphrase_file or given.recovery_kit).read_text("utf-8").rstrip("\r\n")
+    with naming(ring := found[max(rings)][0]):
+        keys = Keys(ring.read_bytes(), int(ring.stem), kind, secret)
     store, points, replacements = Store(keys), dict[str, Point](), list[dict[str, Any]]()
     for name, path in sorted((name, path) for name, paths in found.items() for path in paths):
         with naming(path, go_on=True):
@@ -461,9 +460,9 @@ def run(given: argparse.Namespace) -> None:
                 store.add(path, whole=given.check)
     ordered = sorted(points.values(), key=lambda point: point.public["created_at"].rstrip("Z"))
     for point in ordered if given.list else ():
-        roots = " ".join(ascii(os.fsdecode(path)) for path, _ in point.roots)
         about = point.public["created_at"], point.kind, *map(ascii, point.root[4:6])
-        print(point.id, *about, point.root[2][0], "files", point.root[2][3], "bytes", roots)
+        roots = (ascii(os.fsdecode(path)) for path, _ in point.roots)
+        print(point.id, *about, point.root[2][0], "files", point.root[2][3], "bytes", *roots)
     if given.check:
         needed = {n: point.id for point in ordered for n in point.needed(points, replacements)}
         for name in sorted(needed.keys() - found.keys()):

@@ -16,13 +16,16 @@ import numpy as np
 from tests.support import format_samples as sample
 from tests.support.format_texts import drive_xml_vectors, keyring_vectors, log_vectors
 
-from overland.crypto.keyring import encode_keyring
+from overland.crypto.keyring import encode_keyring, former_of
+from overland.crypto.keyringproof import proven
 from overland.crypto.keys import Purpose
 from overland.crypto.sign import public_key, sign
 from overland.format import point, replacement, seed_manifest, signed, tree
 from overland.format.pack import encode_directory
 
 VECTORS = Path(__file__).parent / "vectors"
+
+OF_ROTATION = {Purpose.FORMER_WRAP, Purpose.KEYRING_SUCCESSOR}
 
 Vector = tuple[str, bytes]
 
@@ -44,7 +47,9 @@ def values() -> bytes:
         "passphrase": sample.PASSPHRASE,
         "recovery_kit": kit,
         "master_key": master.secret.reveal().hex(),
-        "subkeys": {str(p): master.subkey(p).reveal().hex() for p in Purpose},
+        "subkeys": {
+            str(p): master.subkey(p).reveal().hex() for p in Purpose if p not in OF_ROTATION
+        },
         "signing_key": sample.signer().reveal().hex(),
         "signing_public_key": public_key(sample.signer()).hex(),
         "pack_chunks": [part.hex() for parts in sample.PLAIN for part in parts],
@@ -53,10 +58,40 @@ def values() -> bytes:
     return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
 
 
+def second_values() -> bytes:
+    """Return what a reader needs to open what was sealed after a rotation of the master key."""
+    _, master, kit = sample.rotated()
+    found = {
+        "passphrase": sample.NEW_PASSPHRASE,
+        "recovery_kit": kit,
+        "master_key": master.secret.reveal().hex(),
+        "former_master_keys": [each.reveal().hex() for each in master.former],
+        "subkeys": {str(p): master.subkey(p).reveal().hex() for p in Purpose},
+    }
+    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
+
+
+def second_keyrings() -> Iterator[Vector]:
+    """Yield a keyring with a former master key, and ways to be damaged that only it has."""
+    document, master, _ = sample.rotated()
+    good = encode_keyring(document)
+    yield "good-second-master.keyring", good
+    at = good.index(b'"salt":"') + 8
+    changed = good[:at] + (b"1" if good[at : at + 1] == b"0" else b"0") + good[at + 1 :]
+    yield bad("its checksum does not hold", "keyring", changed)
+    [former] = former_of(document)
+    moved = msgspec.structs.replace(former, salt="5a" * 32)
+    forged = proven(msgspec.structs.replace(document, former=[moved]), master)
+    yield bad("former master key 0 does not open", "keyring", encode_keyring(forged))
+
+
 def packs() -> Iterator[Vector]:
     """Yield the vectors of `pack-v1.md`."""
     good, _ = sample.sample_pack()
     yield "good-two-segments.pack", good
+    second, _ = sample.sample_pack(sample.rotated()[1])
+    yield "good-second-master.pack", second
+    yield bad("master key 2 is unknown", "pack", good[:14] + b"\2\0" + good[16:])
     yield bad("the magic is wrong", "pack", b"OVLPACK9" + good[8:])
     yield bad("the version is unknown", "pack", good[:8] + b"\2\0\0\0" + good[12:])
     yield bad("the cipher is unknown", "pack", good[:12] + b"\2\0\0\0" + good[16:])
@@ -146,6 +181,7 @@ def indexes() -> Iterator[Vector]:
     plain = sample.index_plain()
     good = sample.seal_index(plain)
     yield "good-two-packs.index", good
+    yield "good-second-master.index", sample.seal_index(plain, sample.rotated()[1])
     yield bad("the magic is wrong", "index", b"OVLPACK1" + good[8:])
     yield bad("another repository", "index", good[:16] + b"\1" + good[17:])
     at = 64
@@ -214,6 +250,7 @@ def points() -> Iterator[Vector]:
     """Yield the vectors of `point-v1.md`."""
     good = sample.sample_point()
     yield "good-seed.point", good
+    yield "good-second-master.point", sample.sample_point(sample.rotated()[1])
     yield bad("the file's length is not allowed", "point", good[:64])
     yield bad("the file's length is not a multiple of 512", "point", good[:-1])
     yield bad("not a recovery point of version 1", "point", b"OVLPOIN2" + good[8:])
@@ -354,7 +391,7 @@ def signed_body(body: bytes, *, purpose: str = seed_manifest.SEED_MANIFEST_PURPO
 def vectors() -> Iterator[Vector]:
     """Yield every vector with its path."""
     kinds = {
-        "keys-v1": keyring_vectors(encode_keyring(sample.keys()[0])),
+        "keys-v1": [*keyring_vectors(encode_keyring(sample.keys()[0])), *second_keyrings()],
         "pack-v1": packs(),
         "index-v1": indexes(),
         "tree-v1": trees(),
@@ -364,6 +401,7 @@ def vectors() -> Iterator[Vector]:
         "drive-manifest-v1": [*drive_xml_vectors(), *log_vectors()],
     }
     yield "values.json", values()
+    yield "values-second-master.json", second_values()
     for folder, made in kinds.items():
         for name, data in made:
             yield f"{folder}/{name}", data

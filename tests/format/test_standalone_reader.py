@@ -269,6 +269,28 @@ def test_two_drives_hold_a_seed_together_and_one_alone_says_what_lacks(small: Ke
     assert small.made.packs(0)[1].name in alone.stderr
 
 
+def test_what_two_master_keys_sealed_comes_back(small: Kept) -> None:
+    """Two points and a third after a rotation: the newest keyring opens them all."""
+    inner = small.made.source / "inner"
+    before, newer = (inner / "photos.bin").read_bytes(), "eight ferries over sea"
+    small.kit.write_text(small.made.rotate_master(newer))
+    (inner / "later.bin").write_bytes(os.urandom(50_000))
+    small.made.back_up()
+    assert small.read("--list").returncode == REFUSED, "the passphrase before"
+    small.passphrase.write_text(newer + "\n")
+    for by_kit in (False, True):
+        checked = small.read("--check", kit=by_kit)
+        assert (checked.returncode, checked.stderr) == (DONE, "")
+        assert "3 points checked" in checked.stdout
+        out = small.folder / f"out{by_kit}"
+        ended = small.read("--target", out, kit=by_kit)
+        assert ended.returncode == DONE, ended.stderr
+        assert (small.restored(out) / "inner" / "photos.bin").read_bytes() == before
+        assert (small.restored(out) / "inner" / "later.bin").stat().st_size == 50_000
+    seed_alone = small.read("--check", folders=(small.made.folder(0), small.made.folder(1)))
+    assert seed_alone.returncode == REFUSED, "the older keyring does not open with the newer secret"
+
+
 def test_a_wrong_passphrase_is_refused_in_one_line(small: Kept) -> None:
     small.passphrase.write_text("another passphrase altogether\n")
 

@@ -11,7 +11,7 @@ from tests.support import format_samples as sample
 from tests.support.format_texts import SERIAL, TIDE, worked_example
 
 from overland.crypto.aead import POINT_ROOT, SealBroken, open_once
-from overland.crypto.keyring import decode_keyring, encode_keyring
+from overland.crypto.keyring import decode_keyring, encode_keyring, former_of
 from overland.crypto.keys import (
     MasterKey,
     Purpose,
@@ -19,6 +19,7 @@ from overland.crypto.keys import (
     open_with_recovery_kit,
     signing_key,
 )
+from overland.crypto.masterkey import MasterKeyUnknown
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import verify
 from overland.errors import IntegrityError, SignatureInvalid
@@ -30,6 +31,8 @@ from overland.values import replacement_name
 VECTORS = Path(__file__).parent / "vectors"
 VALUES = msgspec.json.decode((VECTORS / "values.json").read_bytes())
 MASTER = MasterKey(Secret(bytes.fromhex(VALUES["master_key"])))
+SECOND = msgspec.json.decode((VECTORS / "values-second-master.json").read_bytes())
+NEWEST = MasterKey(Secret(bytes.fromhex(SECOND["master_key"])), (MASTER.secret,))
 SIGNER = bytes.fromhex(VALUES["signing_public_key"])
 
 
@@ -45,6 +48,8 @@ def check_of(error: IntegrityError) -> str:
         return f"seal-of-{slug(error.part)}"
     if isinstance(error, SignatureInvalid):
         return "signature"
+    if isinstance(error, MasterKeyUnknown):
+        return f"master-key-{error.number}-is-unknown"
     check = getattr(error, "check")  # noqa: B009 - every other leaf of the formats has it
     assert isinstance(check, str)
     return slug(check)
@@ -61,16 +66,16 @@ def refuses(path: Path, read: Callable[[bytes], object]) -> None:
     assert check_of(refused.value).startswith(expected)
 
 
-def open_index(data: bytes) -> list[index.PackDirectory]:
-    subkey = MASTER.subkey(Purpose.INDEX)
-    return indexfile.open_index(subkey, data, repository_id=sample.REPOSITORY, name="i")
+def open_index(data: bytes, master: MasterKey = MASTER) -> list[index.PackDirectory]:
+    subkeys = master.subkeys(Purpose.INDEX)
+    return indexfile.open_index(subkeys, data, repository_id=sample.REPOSITORY, name="i")
 
 
-def open_point(data: bytes) -> point.PointRoot:
+def open_point(data: bytes, master: MasterKey = MASTER) -> point.PointRoot:
     found = point.parse(data, name="p")
     verify(SIGNER, point.SIGNATURE_PURPOSE, found.signed_bytes, found.signature)
     plain = open_once(
-        MASTER.subkey(Purpose.POINT),
+        master.subkeys(Purpose.POINT).of(found.master_number, name="p"),
         POINT_ROOT,
         salt=found.salt,
         sealed=found.sealed_root,
@@ -97,15 +102,52 @@ def test_a_keyring_opens_both_ways() -> None:
     assert {m.secret.reveal() for m in masters} == {MASTER.secret.reveal()}
     assert signing_key(document, MASTER).reveal().hex() == VALUES["signing_key"]
     assert encode_keyring(document) == data
-    for purpose in Purpose:
-        assert MASTER.subkey(purpose).reveal().hex() == VALUES["subkeys"][purpose]
+    for purpose in VALUES["subkeys"]:
+        assert MASTER.subkey(Purpose(purpose)).reveal().hex() == VALUES["subkeys"][purpose]
+
+
+def test_a_keyring_with_a_former_master_key_opens_both_ways() -> None:
+    data = (VECTORS / "keys-v1/good-second-master.keyring").read_bytes()
+    document = decode_keyring(data, name="k")
+    for master in (
+        open_with_passphrase(document, SECOND["passphrase"]),
+        open_with_recovery_kit(document, SECOND["recovery_kit"]),
+    ):
+        assert master.secret.reveal().hex() == SECOND["master_key"]
+        assert [key.reveal().hex() for key in master.former] == SECOND["former_master_keys"]
+        assert signing_key(document, master).reveal().hex() == VALUES["signing_key"]
+        for purpose in Purpose:
+            assert master.subkey(purpose).reveal().hex() == SECOND["subkeys"][purpose]
+    assert encode_keyring(document) == data
+    for same in (Purpose.CHUNK_ID, Purpose.CHUNKER):
+        assert SECOND["subkeys"][same] == VALUES["subkeys"][same]
+
+
+def open_keyring(data: bytes) -> MasterKey:
+    document = decode_keyring(data, name="k")
+    passphrase = SECOND["passphrase"] if former_of(document) else VALUES["passphrase"]
+    return open_with_passphrase(document, passphrase)
 
 
 @damaged("keys-v1", "keyring")
 def test_every_damaged_keyring_is_refused(path: Path) -> None:
-    refuses(
-        path, lambda data: open_with_passphrase(decode_keyring(data, name="k"), sample.PASSPHRASE)
-    )
+    refuses(path, open_keyring)
+
+
+def test_what_a_second_master_key_sealed_is_read_with_it_alone() -> None:
+    made = (VECTORS / "pack-v1/good-second-master.pack").read_bytes()
+    directory = sample.open_pack(made, name="p")
+    assert directory.chunks["length"].tolist() == [1080, 500, 32]
+    listed = (VECTORS / "index-v1/good-second-master.index").read_bytes()
+    assert len(open_index(listed, NEWEST)) == 2
+    kept = (VECTORS / "point-v1/good-second-master.point").read_bytes()
+    assert open_point(kept, NEWEST) == sample.root()
+    for read, data in ((open_index, listed), (open_point, kept)):
+        with pytest.raises(MasterKeyUnknown):
+            read(data)
+        relabelled = data[:14] + bytes(2) + data[16:]
+        with pytest.raises((SealBroken, SignatureInvalid)):
+            read(relabelled, NEWEST)
 
 
 def test_a_pack_is_read_as_it_was_written() -> None:

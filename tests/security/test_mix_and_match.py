@@ -24,6 +24,7 @@ from overland.agent.restore.run import RestoreIncomplete, RestoreOptions, restor
 from overland.crypto.aead import SealBroken
 from overland.crypto.keyring import encode_keyring
 from overland.crypto.keys import new_keyring, signing_key, with_passphrase
+from overland.crypto.masterkey import Subkeys
 from overland.crypto.secrets import Secret
 from overland.errors import IntegrityError, ObjectCorrupt, SignatureInvalid
 from overland.format import point as point_format
@@ -128,7 +129,7 @@ def test_a_pack_of_another_repository_beside_ours_is_harmless(
 
 
 def test_a_segment_opens_in_its_own_place_and_pack_only() -> None:
-    subkey, plain = Secret(b"k" * 32), [b"a" * 100, b"b" * 100]
+    subkey, plain = Subkeys([Secret(b"k" * 32)]), [b"a" * 100, b"b" * 100]
     packs, headers = [], []
     for salt in (b"1" * 32, b"2" * 32):
         pack = PackSeal(subkey, repository_id=OTHER, salt=salt)
@@ -212,7 +213,7 @@ def test_a_points_root_opens_with_its_own_public_part_only(mine: BackedUp) -> No
         for path in (older, newer)
     )
     forged = point_format.assemble(
-        second.public, first.sealed_root, sign=mine.repository._sign_point
+        second.public, first.sealed_root, master_number=0, sign=mine.repository._sign_point
     )
     with pytest.raises(SealBroken):
         mine.repository.open_point(forged, name=f"points/{newer.name}")

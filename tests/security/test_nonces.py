@@ -19,7 +19,13 @@ from tests.support.simdisk import PowerCut, SimDisk
 from tests.support.torture import fast_folder
 
 from overland.crypto import aead, slots
-from overland.crypto.keys import new_keyring, with_both, with_passphrase, with_recovery_kit
+from overland.crypto.keys import (
+    new_keyring,
+    with_both,
+    with_master,
+    with_passphrase,
+    with_recovery_kit,
+)
 
 Buffer = bytes | bytearray | memoryview
 
@@ -109,6 +115,22 @@ def test_keyrings_never_repeat_a_nonce() -> None:
         document, _ = with_recovery_kit(document, master, random=os.urandom)
         document, _ = with_both(document, master, PASSPHRASE, random=os.urandom, cost=CHEAP)
     assert len(Recorder.seals) == 2 + 1 + 20 * 4, "two slots and the signing key, then slots"
+    assert _repeated() == []
+
+
+def test_rotations_of_the_master_key_never_repeat_a_nonce() -> None:
+    document, master, _ = new_keyring(
+        PASSPHRASE, repository_id=REPOSITORY, random=os.urandom, cost=CHEAP
+    )
+    Recorder.seals.clear()
+    for turn in range(1, 11):
+        passphrase = f"{PASSPHRASE} {turn}"
+        document, master, _ = with_master(
+            document, master, passphrase, random=os.urandom, cost=CHEAP
+        )
+        document, _ = with_recovery_kit(document, master, random=os.urandom)
+    former = sum(range(1, 11))
+    assert len(Recorder.seals) == 10 * 4 + former, "slots, signing key and the former master keys"
     assert _repeated() == []
 
 

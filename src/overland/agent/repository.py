@@ -130,9 +130,9 @@ class Repository:
         self.signing_public_key = public_key(signing_key)
         self._signing_key = signing_key
         self._ids = master_key.subkey(Purpose.CHUNK_ID)
-        self._segments = master_key.subkey(Purpose.SEGMENT)
-        self._indexes = master_key.subkey(Purpose.INDEX)
-        self._points = master_key.subkey(Purpose.POINT)
+        self._segments = master_key.subkeys(Purpose.SEGMENT)
+        self._indexes = master_key.subkeys(Purpose.INDEX)
+        self._points = master_key.subkeys(Purpose.POINT)
         self._cuts = master_key.subkey(Purpose.CHUNKER)
 
     # -- chunks, packs, indexes, points ---------------------------------------------------------
@@ -202,13 +202,15 @@ class Repository:
         plain = point_format.encode_root(root)
         point_format.decode_root(plain, name="the new recovery point")
         sealed = seal_once(
-            self._points,
+            self._points.newest,
             POINT_ROOT,
             salt=bytes.fromhex(public.salt),
             plaintext=plain,
             aad=point_format.encode_public(public),
         )
-        return point_format.assemble(public, sealed, sign=self._sign_point)
+        return point_format.assemble(
+            public, sealed, master_number=self._points.number, sign=self._sign_point
+        )
 
     def open_point(self, data: bytes, *, name: str) -> tuple[ParsedPoint, PointRoot]:
         """Return a recovery point's parts and its root.
@@ -218,7 +220,7 @@ class Repository:
         """
         parsed = self.verified_point(data, name=name)
         plain = open_once(
-            self._points,
+            self._points.of(parsed.master_number, name=name),
             POINT_ROOT,
             salt=parsed.salt,
             sealed=parsed.sealed_root,

@@ -25,7 +25,9 @@ from overland.crypto.keyring import (
     KeyringDocument,
     decode_keyring,
     encode_keyring,
+    master_number,
 )
+from overland.crypto.keyringproof import opened
 from overland.crypto.keys import MasterKey, new_keyring, signing_key
 from overland.crypto.secrets import Secret
 from overland.errors import ObjectAbsent
@@ -37,12 +39,12 @@ __all__ = [
     "Keys",
     "initialise",
     "load_keys",
+    "master_key_name",
     "newest_keyring",
     "parse_vault_credentials",
     "register",
 ]
 
-_MASTER_KEY: Final = "master.key"
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _KEY_BYTES: Final = 32
 
@@ -80,7 +82,7 @@ def initialise(
         passphrase, repository_id=repository_id, random=random, cost=cost
     )
     home.files.write(keyring_name(1), encode_keyring(document))
-    home.files.write(_MASTER_KEY, master.secret.reveal())
+    home.files.write(master_key_name(0), master.secret.reveal())
     identity = Identity(
         computer_name=computer_name,
         repository_id=repository_id,
@@ -91,19 +93,28 @@ def initialise(
 
 
 def load_keys(home: AgentHome) -> Keys:
-    """Return the keys that `initialise` stored.
+    """Return the keys that `initialise` stored, or the newest that came after them.
+
+    The newest keyring says which master key counts, so that both change in one step.
 
     Raises:
         AgentNotInitialised: There are none.
+        MasterKeyDamaged: The master key has a wrong length.
         KeyringCorrupt: They do not fit one another.
     """
     home.identity()
     _, document = newest_keyring(home)
-    stored = home.files.read(_MASTER_KEY)
+    name = master_key_name(master_number(document))
+    stored = home.files.read(name)
     if len(stored) != _KEY_BYTES:
-        raise MasterKeyDamaged(_MASTER_KEY)
-    master = MasterKey(Secret(stored))
+        raise MasterKeyDamaged(name)
+    master = opened(document, Secret(stored))
     return Keys(master, signing_key(document, master), document)
+
+
+def master_key_name(number: int) -> str:
+    """Return the name of the file that holds a master key in the home folder."""
+    return f"master-{number:02d}.key" if number else "master.key"
 
 
 def newest_keyring(home: AgentHome) -> tuple[ObjectName, KeyringDocument]:

@@ -71,22 +71,33 @@ def recovery_kit(*, kit_file: Path | None, as_json: bool) -> None:
 @keys.command()
 @_passphrase_option
 @_kit_option
+@click.option(
+    "--master",
+    is_flag=True,
+    help="Replace the master key too: what is stored from now on opens with the new one only.",
+)
 @json_option
-def rotate(*, passphrase_file: Path | None, kit_file: Path | None, as_json: bool) -> None:
-    """Replace passphrase and recovery kit in one step.
+def rotate(
+    *, passphrase_file: Path | None, kit_file: Path | None, master: bool, as_json: bool
+) -> None:
+    """Replace passphrase and recovery kit in one step, and with --master the master key.
 
-    Nothing is uploaded again: the key that seals the data stays.  Whoever had it keeps it.
+    Nothing is uploaded again.  Without --master, the key that seals the data stays, and whoever
+    had it keeps it.  With it, the old key still opens what was stored before, and nothing that is
+    stored from now on.
     """
     _check_kit_file(kit_file)
+    replace = change.rotate_master if master else change.rotate
     with _machine() as (machine, vault):
-        generation = change.rotate(
+        generation = replace(
             machine.home,
             vault,
             passphrase=_new_passphrase(passphrase_file),
             random=secrets.token_bytes,
             keep=_keeper(kit_file),
         )
-    _show(generation, "passphrase and recovery kit were replaced", vault=vault, as_json=as_json)
+    what = "master key, passphrase and recovery kit" if master else "passphrase and recovery kit"
+    _show(generation, f"{what} were replaced", vault=vault, as_json=as_json)
 
 
 @keys.command()

@@ -1,12 +1,13 @@
 """Chunk ids: keyed, so that nobody without the key can tell whether a known text is inside."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from blake3 import blake3
 
 from overland.crypto.secrets import Secret
 
-__all__ = ["CHUNK_ID_BYTES", "chunk_id"]
+__all__ = ["CHUNK_ID_BYTES", "chunk_id", "chunk_ids"]
 
 CHUNK_ID_BYTES: Final = 32
 
@@ -19,3 +20,9 @@ def chunk_id(key: Secret, data: bytes | bytearray | memoryview) -> bytes:
         data: The chunk's content.  Large buffers are hashed without the interpreter lock.
     """
     return blake3(data, key=key.reveal()).digest()
+
+
+def chunk_ids(key: Secret, data: memoryview, places: Iterable[tuple[int, int]]) -> bytes:
+    """Return the ids, laid end to end, of the chunks of `data` at offsets with their lengths."""
+    secret = key.reveal()
+    return b"".join([blake3(data[at : at + length], key=secret).digest() for at, length in places])

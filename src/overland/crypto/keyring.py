@@ -4,6 +4,7 @@ Holds no secret in clear.  What is wrapped, and the check over the whole, is `cr
 this module is the file's layout and its bounds.
 """
 
+import hashlib
 import re
 from typing import Annotated, Final, Literal
 
@@ -15,18 +16,27 @@ from overland.values import RepositoryId, canonical_uuid
 __all__ = [
     "KIND_PASSPHRASE",
     "KIND_RECOVERY_KIT",
+    "MAX_FORMER",
     "MAX_KEYRING_BYTES",
+    "NO_MAC",
     "Argon2Parameters",
+    "Former",
     "KeyringCorrupt",
     "KeyringDocument",
     "Slot",
     "decode_keyring",
     "encode_keyring",
+    "former_of",
     "generation_of",
+    "master_number",
+    "with_checksum",
+    "without_macs",
 ]
 
 MAX_KEYRING_BYTES: Final = 64 << 10
 _NAME: Final = re.compile(r"keys/([0-9]{8})\.keyring")
+MAX_FORMER: Final = 99  # §2.1
+NO_MAC: Final = "0" * 64
 KIND_PASSPHRASE: Final = "passphrase"  # noqa: S105 - a kind of slot, no secret
 KIND_RECOVERY_KIT: Final = "recovery-kit"
 
@@ -58,11 +68,21 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     wrapped_master_key: _Hex48
 
 
+class Former(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A former master key, sealed under the newest; and its MAC, by which it names the keyring."""
+
+    salt: _Hex32
+    sealed_master_key: _Hex48
+    mac: _Hex32
+
+
 class KeyringDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A keyring's content; every hexadecimal text is lower case.
 
     `generation` is absent in the first one.  It is under the MAC, so that an older keyring cannot
-    take the name of a newer one.
+    take the name of a newer one.  `former` has the master keys before the newest, the first first,
+    and is absent where there are none.  `sha256` tells damage from a wrong passphrase; the oldest
+    keyrings are without it.
     """
 
     format: Literal[1]
@@ -72,6 +92,10 @@ class KeyringDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     signing_public_key: _Hex32
     signing_salt: _Hex32
     sealed_signing_key: _Hex48
+    former: Annotated[list[Former], msgspec.Meta(min_length=1, max_length=MAX_FORMER)] | (
+        msgspec.UnsetType
+    ) = msgspec.UNSET
+    sha256: _Hex32 | msgspec.UnsetType = msgspec.UNSET
     mac: _Hex32
 
 
@@ -107,10 +131,38 @@ def generation_of(document: KeyringDocument) -> int:
     return 1 if document.generation is msgspec.UNSET else document.generation
 
 
+def former_of(document: KeyringDocument) -> list[Former]:
+    """Return the former master keys of a keyring, the first first."""
+    return [] if document.former is msgspec.UNSET else document.former
+
+
+def master_number(document: KeyringDocument) -> int:
+    """Return the number of a keyring's newest master key, counted from 0."""
+    return len(former_of(document))
+
+
+def without_macs(document: KeyringDocument) -> KeyringDocument:
+    """Return a keyring in which every MAC is zeros."""
+    bare = msgspec.structs.replace(document, mac=NO_MAC)
+    if bare.former is msgspec.UNSET:
+        return bare
+    former = [msgspec.structs.replace(each, mac=NO_MAC) for each in bare.former]
+    return msgspec.structs.replace(bare, former=former)
+
+
+def with_checksum(document: KeyringDocument) -> KeyringDocument:
+    """Return a keyring whose checksum is that of all else but its MACs (§2.8)."""
+    bare = msgspec.structs.replace(without_macs(document), sha256=NO_MAC)
+    digest = hashlib.sha256(msgspec.json.encode(bare)).hexdigest()
+    return msgspec.structs.replace(document, sha256=digest)
+
+
 def _check(document: KeyringDocument, *, name: str) -> None:
     named = _NAME.fullmatch(name)
     if named is not None and int(named[1]) != generation_of(document):
         raise KeyringCorrupt(name, check="it has the name of another generation")
+    if document.sha256 not in {msgspec.UNSET, with_checksum(document).sha256}:
+        raise KeyringCorrupt(name, check="its checksum does not hold")
     if not _is_canonical(document.repository_id):
         raise KeyringCorrupt(name, check="the repository id is not a canonical UUID")
     for slot in document.slots:

@@ -1,9 +1,6 @@
 """From a passphrase or a recovery kit to the master key and its subkeys (`keys-v1.md`)."""
 
-import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -12,12 +9,17 @@ from overland.crypto.aead import SealBroken, derive, open_once, seal_once
 from overland.crypto.keyring import (
     KIND_PASSPHRASE,
     KIND_RECOVERY_KIT,
+    MAX_FORMER,
+    NO_MAC,
     Argon2Parameters,
     KeyringCorrupt,
     KeyringDocument,
     Slot,
     generation_of,
+    master_number,
 )
+from overland.crypto.keyringproof import is_genuine, is_own, opened, proven, wrapped
+from overland.crypto.masterkey import MasterKey, Purpose
 from overland.crypto.recovery_kit import KIT_KEY_BYTES, format_kit, parse_kit
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import generate_signing_key, public_key
@@ -35,18 +37,19 @@ from overland.values import RepositoryId
 
 __all__ = [
     "MasterKey",
+    "PassphraseKept",
     "PassphraseWrong",
     "Purpose",
     "RecoveryKitWrong",
     "SecretReplaced",
-    "is_genuine",
-    "mac_holds",
+    "TooManyMasterKeys",
     "new_keyring",
     "open_newest",
     "open_with_passphrase",
     "open_with_recovery_kit",
     "signing_key",
     "with_both",
+    "with_master",
     "with_passphrase",
     "with_recovery_kit",
 ]
@@ -54,19 +57,6 @@ __all__ = [
 _KEY_BYTES: Final = 32
 _SALT_BYTES: Final = 32
 _SIGNING_WRAP: Final = "signing-key"
-_NO_MAC: Final = "0" * 64
-
-
-class Purpose(StrEnum):
-    """What a subkey is for; the values are the labels of `docs/format/keys-v1.md` §3."""
-
-    CHUNK_ID = "chunk-id"
-    SEGMENT = "segment"
-    INDEX = "index"
-    POINT = "point"
-    CHUNKER = "chunker"
-    KEYRING_MAC = "keyring-mac"
-    SIGNING_WRAP = "signing-wrap"
 
 
 class PassphraseWrong(RefusedError):
@@ -108,15 +98,28 @@ class SecretReplaced(RefusedError):
         self.repository_id, self.opens, self.newest = repository_id, opens, newest
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MasterKey:
-    """The 32 random bytes that every other key of a repository comes from."""
+class PassphraseKept(RefusedError):
+    """A rotation of the master key was to keep the passphrase."""
 
-    secret: Secret
+    code = "passphrase-kept"
 
-    def subkey(self, purpose: Purpose) -> Secret:
-        """Return the 32-byte key for one purpose; different purposes tell nothing of each other."""
-        return derive(self.secret, purpose, salt=b"")
+    def __init__(self) -> None:
+        super().__init__(
+            "the new passphrase is the one that opens the repository now; a new master key needs "
+            "another, or whoever has the old key could make keyrings that your passphrase opens"
+        )
+
+
+class TooManyMasterKeys(RefusedError):
+    """A keyring holds as many former master keys as it may."""
+
+    code = "too-many-master-keys"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the keyring holds {MAX_FORMER} former master keys, and takes no more; nothing was "
+            "changed; to go on, begin a new repository in a new home folder"
+        )
 
 
 def new_keyring(
@@ -144,14 +147,9 @@ def new_keyring(
     master = MasterKey(Secret(random(_KEY_BYTES)))
     kit_key = Secret(random(KIT_KEY_BYTES))
     private = generate_signing_key(random)
-    slots = [
-        passphrase_slot(
-            passphrase, master.secret, repository_id, random, cost or Argon2Parameters()
-        ),
-        kit_slot(kit_key, master.secret, repository_id, random),
-    ]
+    slots = _both_slots(passphrase, kit_key, repository_id, master, random, cost)
     document = _sealed(slots, private, master, repository_id, random)
-    return document, master, format_kit(repository_id, kit_key)
+    return proven(document, master), master, format_kit(repository_id, kit_key)
 
 
 def with_passphrase(
@@ -172,9 +170,7 @@ def with_passphrase(
     """
     check_length(passphrase)
     repository_id = document.repository_id
-    slot = passphrase_slot(
-        passphrase, master.secret, repository_id, random, cost or Argon2Parameters()
-    )
+    slot = passphrase_slot(passphrase, master, repository_id, random, cost or Argon2Parameters())
     kept = [slot for slot in document.slots if slot.kind != KIND_PASSPHRASE]
     return _next(document, [slot, *kept], master)
 
@@ -188,7 +184,7 @@ def with_recovery_kit(
     old keyring and its kit still has it.
     """
     repository_id, kit_key = document.repository_id, Secret(random(KIT_KEY_BYTES))
-    slot = kit_slot(kit_key, master.secret, repository_id, random)
+    slot = kit_slot(kit_key, master, repository_id, random)
     kept = [slot for slot in document.slots if slot.kind != KIND_RECOVERY_KIT]
     return _next(document, [*kept, slot], master), format_kit(repository_id, kit_key)
 
@@ -208,13 +204,44 @@ def with_both(
     """
     check_length(passphrase)
     repository_id, kit_key = document.repository_id, Secret(random(KIT_KEY_BYTES))
-    slots = [
-        passphrase_slot(
-            passphrase, master.secret, repository_id, random, cost or Argon2Parameters()
-        ),
-        kit_slot(kit_key, master.secret, repository_id, random),
-    ]
+    slots = _both_slots(passphrase, kit_key, repository_id, master, random, cost)
     return _next(document, slots, master), format_kit(repository_id, kit_key)
+
+
+def with_master(
+    document: KeyringDocument,
+    master: MasterKey,
+    passphrase: str,
+    *,
+    random: Random,
+    cost: Argon2Parameters | None = None,
+) -> tuple[KeyringDocument, MasterKey, str]:
+    """Return the next generation of a keyring with a new master key, that key, and a recovery kit.
+
+    Passphrase and kit are new as well: what wraps the old master key must not wrap the new one, or
+    whoever has the old could pass an old slot off as one of a newer keyring (§2.7).  The signing
+    key stays.
+
+    Raises:
+        PassphraseTooShort: Nothing was made.
+        PassphraseKept: The passphrase is the one before; nothing was made.
+        TooManyMasterKeys: Nothing was made.
+    """
+    if master.number == MAX_FORMER:
+        raise TooManyMasterKeys
+    check_length(passphrase)
+    if _passphrase_secret(document, passphrase) is not None:
+        raise PassphraseKept
+    private = signing_key(document, master)
+    newer = MasterKey(Secret(random(_KEY_BYTES)), (*master.former, master.secret))
+    repository_id, kit_key = document.repository_id, Secret(random(KIT_KEY_BYTES))
+    slots = _both_slots(passphrase, kit_key, repository_id, newer, random, cost)
+    made = msgspec.structs.replace(
+        _sealed(slots, private, newer, repository_id, random),
+        generation=generation_of(document) + 1,
+        former=wrapped(newer, repository_id, random),
+    )
+    return proven(made, newer), newer, format_kit(repository_id, kit_key)
 
 
 def open_newest(
@@ -223,7 +250,8 @@ def open_newest(
     """Return the newest genuine keyring among `documents`, and its master key.
 
     Genuine is what the holder of the master key made; nobody else can put a MAC on it.  So whoever
-    can only write where the keyrings lie cannot hide the genuine one behind one of his own.
+    can only write where the keyrings lie cannot hide the genuine one behind one of his own.  A
+    keyring of a later master key counts whatever its number: who has the old key can make others.
 
     Args:
         documents: One repository's keyrings, newest first; not empty.
@@ -243,26 +271,21 @@ def open_newest(
         except (PassphraseWrong, RecoveryKitWrong, KeyringCorrupt) as error:
             failure = failure or error
             continue
-        newer = [each for each in documents[:position] if is_genuine(each, master)]
-        if newer:
-            raise SecretReplaced(
-                document.repository_id,
-                opens=generation_of(document),
-                newest=generation_of(newer[0]),
-            )
-        return document, master
+        newer = [each for each in documents if _is_of_later_master(each, master)]
+        newer += [each for each in documents[:position] if is_own(each, master)]
+        if not newer:
+            return document, master
+        failure = SecretReplaced(
+            document.repository_id,
+            opens=generation_of(document),
+            newest=generation_of(newer[0]),
+        )
     assert failure is not None, "there was one to open"
     raise failure
 
 
-def is_genuine(document: KeyringDocument, master: MasterKey) -> bool:
-    """Return whether the holder of the master key made this keyring."""
-    return mac_holds(document, master.subkey(Purpose.KEYRING_MAC))
-
-
-def mac_holds(document: KeyringDocument, key: Secret) -> bool:
-    """Return whether a keyring's MAC holds under the subkey `Purpose.KEYRING_MAC`."""
-    return hmac.compare_digest(_mac(document, key), document.mac)
+def _is_of_later_master(document: KeyringDocument, master: MasterKey) -> bool:
+    return master_number(document) > master.number and is_genuine(document, master)
 
 
 def open_with_passphrase(document: KeyringDocument, passphrase: str) -> MasterKey:
@@ -272,13 +295,10 @@ def open_with_passphrase(document: KeyringDocument, passphrase: str) -> MasterKe
         PassphraseWrong: No slot opens with it.
         KeyringCorrupt: A slot opened, and the keyring's check does not hold: it was changed.
     """
-    for slot in document.slots:
-        if slot.argon2id is not None:
-            wrapping = stretch(passphrase, bytes.fromhex(slot.salt), slot.argon2id)
-            secret = unwrap(wrapping, slot, document.repository_id)
-            if secret is not None:
-                return _checked(document, MasterKey(secret))
-    raise PassphraseWrong(document.repository_id)
+    secret = _passphrase_secret(document, passphrase)
+    if secret is None:
+        raise PassphraseWrong(document.repository_id)
+    return opened(document, secret)
 
 
 def open_with_recovery_kit(document: KeyringDocument, kit: str) -> MasterKey:
@@ -293,10 +313,20 @@ def open_with_recovery_kit(document: KeyringDocument, kit: str) -> MasterKey:
     for slot in document.slots:
         if slot.kind == KIND_RECOVERY_KIT and kit_of == document.repository_id:
             wrapping = derive(key, KIND_RECOVERY_KIT, salt=bytes.fromhex(slot.salt))
-            secret = unwrap(wrapping, slot, document.repository_id)
+            secret = unwrap(wrapping, slot, document)
             if secret is not None:
-                return _checked(document, MasterKey(secret))
+                return opened(document, secret)
     raise RecoveryKitWrong(document.repository_id, kit_of=kit_of)
+
+
+def _passphrase_secret(document: KeyringDocument, passphrase: str) -> Secret | None:
+    for slot in document.slots:
+        if slot.argon2id is not None:
+            wrapping = stretch(passphrase, bytes.fromhex(slot.salt), slot.argon2id)
+            secret = unwrap(wrapping, slot, document)
+            if secret is not None:
+                return secret
+    return None
 
 
 def signing_key(document: KeyringDocument, master: MasterKey) -> Secret:
@@ -337,34 +367,31 @@ def _sealed(
         plaintext=private.reveal(),
         aad=additional_data(repository_id, _SIGNING_WRAP),
     )
-    document = KeyringDocument(
+    return KeyringDocument(
         format=1,
         repository_id=repository_id,
         slots=slots,
         signing_public_key=public_key(private).hex(),
         signing_salt=salt.hex(),
         sealed_signing_key=sealed.hex(),
-        mac=_NO_MAC,
+        mac=NO_MAC,
     )
-    return _with_mac(document, master)
+
+
+def _both_slots(
+    passphrase: str,
+    kit_key: Secret,
+    repository_id: RepositoryId,
+    master: MasterKey,
+    random: Random,
+    cost: Argon2Parameters | None,
+) -> list[Slot]:
+    return [
+        passphrase_slot(passphrase, master, repository_id, random, cost or Argon2Parameters()),
+        kit_slot(kit_key, master, repository_id, random),
+    ]
 
 
 def _next(document: KeyringDocument, slots: list[Slot], master: MasterKey) -> KeyringDocument:
     generation = generation_of(document) + 1
-    return _with_mac(msgspec.structs.replace(document, generation=generation, slots=slots), master)
-
-
-def _with_mac(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
-    return msgspec.structs.replace(document, mac=_mac(document, master.subkey(Purpose.KEYRING_MAC)))
-
-
-def _checked(document: KeyringDocument, master: MasterKey) -> MasterKey:
-    if not is_genuine(document, master):
-        raise KeyringCorrupt("the keyring", check="its MAC does not hold")
-    return master
-
-
-def _mac(document: KeyringDocument, key: Secret) -> str:
-    """Authenticate the canonical JSON in which the MAC itself is 64 zeros (§2.5)."""
-    plain = msgspec.json.encode(msgspec.structs.replace(document, mac=_NO_MAC))
-    return hmac.digest(key.reveal(), plain, "sha256").hex()
+    return proven(msgspec.structs.replace(document, generation=generation, slots=slots), master)

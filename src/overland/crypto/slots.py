@@ -13,8 +13,11 @@ from overland.crypto.keyring import (
     KIND_PASSPHRASE,
     KIND_RECOVERY_KIT,
     Argon2Parameters,
+    KeyringDocument,
     Slot,
+    master_number,
 )
+from overland.crypto.masterkey import MasterKey
 from overland.crypto.secrets import Secret
 from overland.errors import RefusedError
 from overland.values import RepositoryId
@@ -64,7 +67,7 @@ def check_length(passphrase: str) -> None:
 
 def passphrase_slot(
     passphrase: str,
-    master: Secret,
+    master: MasterKey,
     repository_id: RepositoryId,
     random: Random,
     cost: Argon2Parameters,
@@ -76,11 +79,13 @@ def passphrase_slot(
         kind="passphrase",
         salt=salt.hex(),
         argon2id=cost,
-        wrapped_master_key=_wrap(wrapping, master, additional_data(repository_id, KIND_PASSPHRASE)),
+        wrapped_master_key=_wrap(wrapping, master, repository_id, KIND_PASSPHRASE),
     )
 
 
-def kit_slot(kit_key: Secret, master: Secret, repository_id: RepositoryId, random: Random) -> Slot:
+def kit_slot(
+    kit_key: Secret, master: MasterKey, repository_id: RepositoryId, random: Random
+) -> Slot:
     """Return a slot that opens with a recovery kit's key, with a fresh salt."""
     salt = random(_SALT_BYTES)
     wrapping = derive(kit_key, KIND_RECOVERY_KIT, salt=salt)
@@ -88,23 +93,22 @@ def kit_slot(kit_key: Secret, master: Secret, repository_id: RepositoryId, rando
         kind="recovery-kit",
         salt=salt.hex(),
         argon2id=None,
-        wrapped_master_key=_wrap(
-            wrapping, master, additional_data(repository_id, KIND_RECOVERY_KIT)
-        ),
+        wrapped_master_key=_wrap(wrapping, master, repository_id, KIND_RECOVERY_KIT),
     )
 
 
-def _wrap(wrapping: Secret, master: Secret, aad: bytes) -> str:
-    return AESGCM(wrapping.reveal()).encrypt(_NONCE, master.reveal(), aad).hex()
+def _wrap(wrapping: Secret, master: MasterKey, repository_id: RepositoryId, kind: str) -> str:
+    aad = _slot_data(repository_id, kind, master.number)
+    return AESGCM(wrapping.reveal()).encrypt(_NONCE, master.secret.reveal(), aad).hex()
 
 
-def unwrap(wrapping: Secret, slot: Slot, repository_id: RepositoryId) -> Secret | None:
-    """Return the master key in a slot, or None where this is not what opens it."""
+def unwrap(wrapping: Secret, slot: Slot, document: KeyringDocument) -> Secret | None:
+    """Return the master key in a slot of a keyring, or None where this is not what opens it."""
     try:
         secret = AESGCM(wrapping.reveal()).decrypt(
             _NONCE,
             bytes.fromhex(slot.wrapped_master_key),
-            additional_data(repository_id, slot.kind),
+            _slot_data(document.repository_id, slot.kind, master_number(document)),
         )
     except InvalidTag:
         return None
@@ -126,3 +130,8 @@ def stretch(passphrase: str, salt: bytes, cost: Argon2Parameters) -> Secret:
 def additional_data(repository_id: RepositoryId, kind: str) -> bytes:
     """Return what is authenticated with a wrapped key: whose it is, and of which kind (§2.2)."""
     return f"overland-keyring-v1\0{repository_id}\0{kind}".encode()
+
+
+def _slot_data(repository_id: RepositoryId, kind: str, number: int) -> bytes:
+    """§2.2: a slot of one master key opens in no keyring of a later one."""
+    return additional_data(repository_id, f"{kind}/{number}" if number else kind)

@@ -5,7 +5,7 @@ from typing import Final, final
 import numpy as np
 
 from overland.crypto.aead import IndexCipher, index_cipher
-from overland.crypto.secrets import Secret
+from overland.crypto.masterkey import Subkeys
 from overland.errors import ObjectCorrupt
 from overland.format import index as index_format
 from overland.format.index import (
@@ -28,18 +28,20 @@ PREFIX_BYTES: Final = HEAD_PART.end
 
 
 def seal_index(
-    subkey: Secret, packs: list[PackDirectory], *, repository_id: RepositoryId, salt: bytes
+    subkeys: Subkeys, packs: list[PackDirectory], *, repository_id: RepositoryId, salt: bytes
 ) -> bytes:
     """Return an index file that describes these packs.
 
     Args:
-        subkey: `Purpose.INDEX` of the repository.
+        subkeys: `Purpose.INDEX` of the repository; the newest seals.
         packs: At least one, and not more than the format allows.
         repository_id: Stands in the header.
         salt: 32 fresh random bytes; the file's key is made of them.
     """
-    header = index_format.encode_header(Header(repository_id=repository_id, salt=salt))
-    cipher = index_cipher(subkey, salt=salt, header=header)
+    header = index_format.encode_header(
+        Header(repository_id=repository_id, master_number=subkeys.number, salt=salt)
+    )
+    cipher = index_cipher(subkeys.newest, salt=salt, header=header)
     shape, plain = index_format.encode_index(packs)
     file = np.empty(shape.file_bytes, np.uint8).data
     file[:HEADER_BYTES] = header
@@ -52,25 +54,27 @@ def seal_index(
 
 
 def open_index(
-    subkey: Secret, data: Buffer, *, repository_id: RepositoryId, name: str
+    subkeys: Subkeys, data: Buffer, *, repository_id: RepositoryId, name: str
 ) -> list[PackDirectory]:
     """Return the packs that a whole index file describes.
 
     Raises:
         IntegrityError: It is damaged, or another repository's.
     """
-    return open_tables(subkey, data, repository_id=repository_id, name=name).directories()
+    return open_tables(subkeys, data, repository_id=repository_id, name=name).directories()
 
 
 def open_tables(
-    subkey: Secret, data: Buffer, *, repository_id: RepositoryId, name: str
+    subkeys: Subkeys, data: Buffer, *, repository_id: RepositoryId, name: str
 ) -> IndexTables:
     """Return what a whole index file says, in the order in which it says it.
 
     Raises:
         IntegrityError: It is damaged, or another repository's.
     """
-    opener = IndexOpener(subkey, data, size_bytes=len(data), repository_id=repository_id, name=name)
+    opener = IndexOpener(
+        subkeys, data, size_bytes=len(data), repository_id=repository_id, name=name
+    )
     return index_format.decode_index(opener.shape, opener.open_all(data), name=name)
 
 
@@ -84,7 +88,7 @@ class IndexOpener:
 
     def __init__(
         self,
-        subkey: Secret,
+        subkeys: Subkeys,
         prefix: Buffer,
         *,
         size_bytes: int,
@@ -100,7 +104,10 @@ class IndexOpener:
         if found.repository_id != repository_id:
             raise ObjectCorrupt(name, check="another repository's")
         self._cipher: IndexCipher = index_cipher(
-            subkey, salt=found.salt, header=bytes(prefix[:HEADER_BYTES]), name=name
+            subkeys.of(found.master_number, name=name),
+            salt=found.salt,
+            header=bytes(prefix[:HEADER_BYTES]),
+            name=name,
         )
         head = self.open(HEAD_PART, memoryview(prefix)[HEADER_BYTES:PREFIX_BYTES])
         self.shape: Shape = index_format.decode_head(head, size_bytes=size_bytes, name=name)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, final
 
 from overland.crypto.aead import TAG_BYTES, PackCipher, pack_cipher
-from overland.crypto.secrets import Secret
+from overland.crypto.masterkey import Subkeys
 from overland.errors import ObjectCorrupt
 from overland.format.pack import (
     CODEC_RAW,
@@ -44,17 +44,18 @@ class PackSeal:
     would give both away.
     """
 
-    def __init__(self, subkey: Secret, *, repository_id: RepositoryId, salt: bytes) -> None:
+    def __init__(self, subkeys: Subkeys, *, repository_id: RepositoryId, salt: bytes) -> None:
         """Begin a pack.
 
         Args:
-            subkey: `Purpose.SEGMENT` of the repository.
+            subkeys: `Purpose.SEGMENT` of the repository; the newest seals.
             repository_id: Stands in the header.
             salt: 32 fresh random bytes; the pack's key is made of them.
         """
         assert len(salt) == _SALT_BYTES, "salts are 32 random bytes"
-        self.header = encode_header(Header(repository_id=repository_id, salt=salt))
-        self._cipher = pack_cipher(subkey, salt=salt, header=self.header)
+        header = Header(repository_id=repository_id, master_number=subkeys.number, salt=salt)
+        self.header = encode_header(header)
+        self._cipher = pack_cipher(subkeys.newest, salt=salt, header=self.header)
         self._next = 0
         self._is_complete = False
 
@@ -125,16 +126,20 @@ class PackOpener:
         return self._cipher.open_directory(sealed)
 
 
-def open_pack(subkey: Secret, *, repository_id: RepositoryId) -> Callable[[bytes, str], PackOpener]:
+def open_pack(
+    subkeys: Subkeys, *, repository_id: RepositoryId
+) -> Callable[[bytes, str], PackOpener]:
     """Return what `PackReader` opens packs with: a function of a pack's header and name.
 
-    It raises `ObjectCorrupt` where the header is damaged or names another repository.
+    It raises `ObjectCorrupt` where the header is damaged or names another repository, and
+    `MasterKeyUnknown` where it names a master key that `subkeys` end before.
     """
 
     def opened(header: bytes, name: str) -> PackOpener:
         found = decode_header(header, name=name)
         if found.repository_id != repository_id:
             raise ObjectCorrupt(name, check="another repository's")
+        subkey = subkeys.of(found.master_number, name=name)
         return PackOpener(pack_cipher(subkey, salt=found.salt, header=header, name=name), name=name)
 
     return opened

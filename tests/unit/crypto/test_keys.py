@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.support.format_samples import CHEAP, PASSPHRASE, REPOSITORY, counter, keys
 
-from overland.crypto.ids import chunk_id
+from overland.crypto.ids import chunk_id, chunk_ids
 from overland.crypto.keyring import KeyringCorrupt
 from overland.crypto.keys import (
     PassphraseWrong,
@@ -97,6 +97,8 @@ def test_a_chunk_id_depends_on_key_and_content() -> None:
     assert len(ids) == 3
     assert {len(id_) for id_ in ids} == {32}
     assert chunk_id(key, memoryview(bytearray(b"a"))) in ids
+    joined = chunk_id(key, b"b") + chunk_id(key, b"ab") + chunk_id(key, b"")
+    assert chunk_ids(key, memoryview(b"ab"), [(1, 1), (0, 2), (2, 0)]) == joined
 
 
 def test_a_kit_names_its_repository_and_is_read_as_people_type() -> None:

@@ -3,13 +3,14 @@ import os
 import pytest
 
 from overland.crypto.aead import TAG_BYTES, SealBroken
+from overland.crypto.masterkey import Subkeys
 from overland.crypto.secrets import Secret
 from overland.errors import ObjectCorrupt
 from overland.format.pack import CODEC_RAW, CODEC_ZSTD
 from overland.sealing.seal import PackSeal, SegmentSealer, open_pack
 from overland.values import RepositoryId
 
-KEY = Secret(b"k" * 32)
+KEY = Subkeys([Secret(b"k" * 32)])
 REPOSITORY = RepositoryId("6f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11")
 OTHER = RepositoryId("7f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11")
 
