@@ -17,7 +17,8 @@ from overland.errors import ObjectAbsent, RefusedError
 from overland.format.stored import RecordDamaged, decode_stored
 from overland.ports.files import Files
 from overland.source.rules import Rules
-from overland.source.snapshots import SnapshotMode
+from overland.source.snapshotkinds import SnapshotMode
+from overland.source.snapshots import DEFAULT_PERCENT
 from overland.source.streams import MAX_SILENCE_S
 from overland.values import ACCOUNT_NAME, CONTAINER_NAME, POLICY_JOB_NAME, canonical_uuid
 from overland.vault.retention import Retention
@@ -134,6 +135,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude_larger_than_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
     one_file_system: bool = False
     snapshot: SnapshotMode = "none"
+    snapshot_percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = DEFAULT_PERCENT
     schedule: Schedule = Schedule()
     first_copy: Literal["network", "offline"]
     offline: OfflineSettings | None = None

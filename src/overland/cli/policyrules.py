@@ -8,6 +8,7 @@ import click
 
 from overland.agent.policy import Policy
 from overland.cli.outcome import SIZE, size_text
+from overland.source.snapshots import DEFAULT_PERCENT
 
 __all__ = ["described_rules", "full_path", "given_rules", "rule_options"]
 
@@ -43,8 +44,13 @@ def rule_options(function: _Function) -> _Function:
         ),
         click.option(
             "--snapshot",
-            type=click.Choice(["none", "auto", "btrfs", "zfs"]),
+            type=click.Choice(["none", "auto", "btrfs", "zfs", "lvm"]),
             help="Read from file system snapshots; auto takes those it can.",
+        ),
+        click.option(
+            "--snapshot-percent",
+            type=click.IntRange(1, 100),
+            help="Room for the snapshot of an LVM volume that is not thin, as a part of it.",
         ),
     ]
     for option in reversed(options):
@@ -54,7 +60,10 @@ def rule_options(function: _Function) -> _Function:
 
 def given_rules(fields: dict[str, Any]) -> dict[str, Any]:
     """Return what was given of the options that say what is left out, as fields of a policy."""
-    names = ("exclude", "exclude_from", "exclude_caches", "exclude_if_present", "snapshot")
+    names = (
+        *("exclude", "exclude_from", "exclude_caches", "exclude_if_present"),
+        *("snapshot", "snapshot_percent"),
+    )
     given = {name: fields[name] for name in names if fields[name] not in (None, ())}
     if "exclude_from" in given:
         given["exclude_from"] = tuple(full_path(path) for path in given["exclude_from"])
@@ -75,6 +84,8 @@ def described_rules(it: Policy) -> list[tuple[str, str]]:
         rows.append(("exclude larger than", size_text(it.exclude_larger_than_bytes)))
     if it.snapshot != "none":
         rows.append(("snapshot", it.snapshot))
+    if it.snapshot_percent != DEFAULT_PERCENT:
+        rows.append(("snapshot room", f"{it.snapshot_percent} %"))
     return rows
 
 

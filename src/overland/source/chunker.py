@@ -7,9 +7,9 @@ because segments are sealed as a whole.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, final
 
+import msgspec
 from pyfastcdc import FastCDC
 
 __all__ = ["DEFAULT_SIZES", "IMAGE_SIZES", "Chunker", "Sizes", "chunks"]
@@ -18,8 +18,7 @@ _NORMALISATION: Final = 2
 _SEED_BITS: Final = 63  # the library doubles the seed, and the result has to fit 64 bits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds and mean of a chunk's length, in bytes."""
 
     min_bytes: int

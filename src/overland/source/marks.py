@@ -8,8 +8,9 @@ that its convention prescribes (https://bford.info/cachedir/).
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 __all__ = ["NO_MARKS", "Marks"]
 
@@ -17,8 +18,7 @@ _CACHE_TAG: Final = b"CACHEDIR.TAG"
 _SIGNATURE: Final = b"Signature: 8a477f597d28d172789f06886806bc55"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
+class Marks(msgspec.Struct, frozen=True, kw_only=True):
     """Which marks leave a folder's content out, and how large a file may be.
 
     Attributes:

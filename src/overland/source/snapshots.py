@@ -1,10 +1,11 @@
 """Snapshots of the source's file systems, so that all of a source is read as of one instant.
 
-A snapshot is taken of the btrfs subvolume or ZFS dataset that a source lies in, read under the
-source's own paths, and removed afterwards.  Its name has the repository's id in it, and eight
-random digits; what a killed run left is found by that name, and removed before the next one is
-taken.  What has another name, can be written to, or is no snapshot, stays.  A run holds the lock of
-the agent's home folder, so that no snapshot of the repository is in use when the next run looks.
+A snapshot is taken of the btrfs subvolume, ZFS dataset or logical volume that a source lies in,
+read under the source's own paths, and removed afterwards.  Its name has the repository's id in it,
+and eight random digits; what a killed run left is found by that name, and removed before the next
+one is taken.  What has another name, can be written to, or is no snapshot, stays.  A run holds the
+lock of the agent's home folder, so that no snapshot of the repository is in use when the next run
+looks.
 
 A snapshot stops at what is mounted in it, and at subvolumes in it: these are read as they are
 while the backup runs, unless they are sources themselves.  Snapshots of several file systems are
@@ -13,55 +14,34 @@ taken one after the other.
 
 import contextlib
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol, final
+from pathlib import Path
+from typing import Final, final
 
-from overland.errors import RefusedError
 from overland.events import Log
 from overland.ports.programs import ProgramAbsent, Programs
+from overland.source.logicalvolumes import FILE_SYSTEMS, LogicalVolumes
+from overland.source.snapshotkinds import (
+    Btrfs,
+    Method,
+    Mount,
+    SnapshotImpossible,
+    SnapshotLost,
+    SnapshotMode,
+    Zfs,
+    below,
+    read_mounts,
+)
 
-__all__ = [
-    "Mount",
-    "SnapshotImpossible",
-    "SnapshotMode",
-    "SnapshotView",
-    "read_mounts",
-    "snapshots",
-]
+__all__ = ["DEFAULT_PERCENT", "SnapshotView", "snapshots"]
 
-SnapshotMode = Literal["none", "auto", "btrfs", "zfs"]
+DEFAULT_PERCENT: Final = 10
+"""So much of a volume that is not thin may be overwritten while its snapshot is read."""
 
-_TIMEOUT_S: Final = 300.0  # a snapshot waits for what is being written, and no longer
-_SUBVOLUME: Final = 256  # the inode of a btrfs subvolume's top folder
 _STUB: Final = 2  # the inode of the empty folder that stands for a subvolume in a snapshot
-_ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
-_TOKEN: Final = re.compile(rb"[0-9a-f]{8}")  # behind the prefix; anything else is somebody else's
 
 log = Log()
-
-
-class SnapshotImpossible(RefusedError):
-    """The policy asks for snapshots, and one of a source cannot be taken; nothing was read."""
-
-    code = "snapshot-impossible"
-
-    def __init__(self, path: str, *, problem: str) -> None:
-        super().__init__(
-            f"no snapshot of {path} can be taken: {problem}; put that right, or change the policy "
-            "with --snapshot auto, which reads what is there"
-        )
-        self.path, self.problem = path, problem
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """One mounted file system."""
-
-    path: bytes
-    kind: str
-    device: bytes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,6 +55,8 @@ class SnapshotView:
     notes: list[str] = field(default_factory=list)
     _sources: dict[bytes, bytes] = field(default_factory=dict)
     _mounted: set[bytes] = field(default_factory=set)
+    _shown: dict[bytes, bytes] = field(default_factory=dict)
+    _checks: list[Callable[[], None]] = field(default_factory=list)
 
     def elsewhere(self, path: bytes, inode: int) -> bytes | None:
         """Return where to open what has this full path, None for where the walk is already.
@@ -89,95 +71,33 @@ class SnapshotView:
             return path  # a snapshot shows an empty folder in its place
         return None
 
+    def also_shown(self, folders: Iterable[Path]) -> list[Path]:
+        """Return where the snapshots show copies of these folders."""
+        found = []
+        for folder in folders:
+            real = os.path.realpath(os.fsencode(folder))
+            for unit, where in self._shown.items():
+                if _lies_in(real, unit):
+                    found.append(Path(os.fsdecode(where + real[len(unit.rstrip(b"/")) :])))
+        return found
+
+    def confirm(self) -> None:
+        """Return if all snapshots still show what they did when they were taken.
+
+        Raises:
+            SnapshotLost: One does not; what was read of it must not become a recovery point.
+        """
+        for check in self._checks:
+            check()
+
     def add(self, source: bytes, where: bytes) -> None:
         """Have a source read in a snapshot."""
         self._sources[source] = where
 
-
-class _Method(Protocol):
-    """One kind of snapshots."""
-
-    def unit_of(self, path: bytes, mount: Mount) -> bytes | None:
-        """Return the top folder of what a snapshot is taken of as a whole; None if of nothing."""
-        ...
-
-    def take(self, unit: bytes, mount: Mount, name: str) -> bytes:
-        """Take a snapshot; return the folder that shows it."""
-        ...
-
-    def names(self, unit: bytes, mount: Mount, prefix: str) -> list[str]:
-        """Return the snapshots of ours that are there."""
-        ...
-
-    def remove(self, unit: bytes, mount: Mount, name: str) -> None:
-        """Remove a snapshot."""
-        ...
-
-
-@final
-class _Btrfs:
-    """Read-only snapshots of a subvolume, in its top folder."""
-
-    def __init__(self, programs: Programs) -> None:
-        self._programs = programs
-
-    def unit_of(self, path: bytes, mount: Mount) -> bytes | None:
-        at = path
-        # Paths are bytes here, which pathlib does not take.
-        while os.stat(at).st_ino != _SUBVOLUME or not os.path.isdir(at):  # noqa: PTH112, PTH116 - so
-            if at in {mount.path, b"/"}:
-                return None  # a folder of a subvolume, mounted without its top
-            at = at.rpartition(b"/")[0] or b"/"
-        return at
-
-    def take(self, unit: bytes, mount: Mount, name: str) -> bytes:  # noqa: ARG002 - as ZFS needs it
-        where = _below(unit, b"." + name.encode())
-        _call(self._programs, unit, "btrfs", "subvolume", "snapshot", "-r", unit, where)
-        return where
-
-    def names(self, unit: bytes, mount: Mount, prefix: str) -> list[str]:  # noqa: ARG002 - as ZFS
-        found = []
-        for name in os.listdir(unit):  # noqa: PTH208 - names as bytes
-            is_ours = _is_named_by_us(name, b"." + prefix.encode())
-            if is_ours and os.lstat(_below(unit, name)).st_ino == _SUBVOLUME:
-                found.append(name[1:].decode())
-        return found
-
-    def remove(self, unit: bytes, mount: Mount, name: str) -> None:  # noqa: ARG002 - as ZFS needs it
-        where = _below(unit, b"." + name.encode())
-        shown = _call(self._programs, unit, "btrfs", "property", "get", "-ts", where, "ro")
-        if shown.strip() != b"ro=true":
-            raise SnapshotImpossible(os.fsdecode(where), problem="it is not a snapshot of ours")
-        _call(self._programs, unit, "btrfs", "subvolume", "delete", where)
-
-
-@final
-class _Zfs:
-    """Snapshots of a dataset, shown in its `.zfs` folder."""
-
-    def __init__(self, programs: Programs) -> None:
-        self._programs = programs
-
-    def unit_of(self, path: bytes, mount: Mount) -> bytes | None:  # noqa: ARG002 - as btrfs needs it
-        return mount.path
-
-    def take(self, unit: bytes, mount: Mount, name: str) -> bytes:
-        _call(self._programs, unit, "zfs", "snapshot", mount.device + b"@" + name.encode())
-        return _below(unit, b".zfs/snapshot/" + name.encode())
-
-    def names(self, unit: bytes, mount: Mount, prefix: str) -> list[str]:
-        listed = _call(
-            self._programs, unit, "zfs", "list", "-H", "-o", "name", "-t", "snapshot", "-d", "1",
-            mount.device,
-        )  # fmt: skip
-        ours = mount.device + b"@" + prefix.encode()
-        start = len(mount.device) + 1
-        return [
-            line[start:].decode() for line in listed.splitlines() if _is_named_by_us(line, ours)
-        ]
-
-    def remove(self, unit: bytes, mount: Mount, name: str) -> None:
-        _call(self._programs, unit, "zfs", "destroy", mount.device + b"@" + name.encode())
+    def watch(self, unit: bytes, where: bytes, check: Callable[[], None]) -> None:
+        """Note what a snapshot shows, and how to tell whether it still does."""
+        self._shown[unit] = where
+        self._checks.append(check)
 
 
 @contextlib.contextmanager
@@ -187,18 +107,22 @@ def snapshots(
     mode: SnapshotMode,
     repository_id: str,
     programs: Programs,
+    folder: Path,
+    percent: int = DEFAULT_PERCENT,
     random: Callable[[int], bytes] = os.urandom,
-    mounts: Callable[[], list[Mount]] | None = None,
+    mounts: Callable[[], list[Mount]] = read_mounts,
 ) -> Iterator[SnapshotView]:
     """Take snapshots of what the sources lie in, and remove them at the end.
 
     Args:
         sources: Full paths of folders and files.
-        mode: `auto` takes those that can be taken, and notes the others; `btrfs` and `zfs` insist.
+        mode: `auto` takes those that can be taken, and notes the others; the others insist.
         repository_id: Part of the names, so that only this repository's are ever removed.
         programs: Runs the file systems' tools.
+        folder: Of ours, where to mount snapshots of logical volumes.
+        percent: Room for such a one, as a part of the volume, where the volume is not thin.
         random: Makes the names differ.
-        mounts: What is mounted; None asks the system.
+        mounts: Tells what is mounted.
 
     Raises:
         SnapshotImpossible: A snapshot that the mode insists on cannot be taken; none is left.
@@ -207,14 +131,33 @@ def snapshots(
     if mode == "none":
         yield view
         return
+    methods: dict[str, Method] = {"btrfs": Btrfs(programs), "zfs": Zfs(programs)}
+    volumes = LogicalVolumes(programs, folder=folder, percent=percent, mounts=mounts)
+    methods |= dict.fromkeys(FILE_SYSTEMS, volumes)
     prefix = f"overland-snapshot-{repository_id[:8]}-"
-    taker = _Taker(mode, prefix, random(4).hex(), programs, (mounts or read_mounts)(), view)
+    taker = _Taker(
+        mode,
+        methods,
+        names=(prefix, lambda: prefix + random(4).hex()),
+        mounts=mounts(),
+        view=view,
+    )
     try:
         for source in sources:
             taker.add(source)
         yield view
     finally:
         taker.remove_all()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """A snapshot of this run."""
+
+    method: Method
+    mount: Mount
+    name: str
+    where: bytes
 
 
 @final
@@ -224,16 +167,16 @@ class _Taker:
     def __init__(
         self,
         mode: SnapshotMode,
-        prefix: str,
-        token: str,
-        programs: Programs,
+        methods: dict[str, Method],
+        *,
+        names: tuple[str, Callable[[], str]],
         mounts: list[Mount],
         view: SnapshotView,
     ) -> None:
-        self._mode, self._prefix, self._name = mode, prefix, prefix + token
-        self._mounts, self._view = mounts, view
-        self._methods: dict[str, _Method] = {"btrfs": _Btrfs(programs), "zfs": _Zfs(programs)}
-        self._taken: dict[bytes, tuple[_Method, Mount, bytes]] = {}
+        self._mode, self._methods, self._view = mode, methods, view
+        self._prefix, self._new_name = names
+        self._mounts = mounts
+        self._taken: dict[bytes, _Taken] = {}
         view._mounted.update(mount.path for mount in mounts)  # noqa: SLF001 - one module
 
     def add(self, source: bytes) -> None:
@@ -248,19 +191,19 @@ class _Taker:
             self._view.notes.append(f"{os.fsdecode(source)} is read without a snapshot: {error}")
             return
         inside = real[len(unit) :].lstrip(b"/")
-        self._view.add(source, _below(where, inside) if inside else where)
+        self._view.add(source, below(where, inside) if inside else where)
 
     def remove_all(self) -> None:
         """Remove what was taken; what cannot be removed is left to the next run."""
-        for unit, (method, mount, _) in self._taken.items():
+        for unit, it in self._taken.items():
             try:
-                method.remove(unit, mount, self._name)
+                it.method.remove(unit, it.mount, it.name)
             except (SnapshotImpossible, ProgramAbsent, OSError) as error:
-                log.warning("snapshot.left", name=self._name, problem=str(error))
+                log.warning("snapshot.left", name=it.name, problem=str(error))
 
     def _snapshot(self, path: bytes, mount: Mount) -> tuple[bytes, bytes]:
         method = self._methods.get(mount.kind)
-        if method is None or self._mode not in {"auto", mount.kind}:
+        if method is None or self._mode not in {"auto", method.mode}:
             problem = f"it lies in a file system of the kind {mount.kind}"
             raise SnapshotImpossible(os.fsdecode(path), problem=problem)
         unit = method.unit_of(path, mount)
@@ -268,13 +211,27 @@ class _Taker:
             problem = "the top folder of its subvolume is not mounted"
             raise SnapshotImpossible(os.fsdecode(path), problem=problem)
         if unit not in self._taken:
-            for name in method.names(unit, mount, self._prefix):
-                self._remove_left(method, unit, mount, name)
-            self._taken[unit] = (method, mount, method.take(unit, mount, self._name))
-            log.info("snapshot.taken", name=self._name)
-        return unit, self._taken[unit][2]
+            self._take(method, unit, mount)
+        return unit, self._taken[unit].where
 
-    def _remove_left(self, method: _Method, unit: bytes, mount: Mount, name: str) -> None:
+    def _take(self, method: Method, unit: bytes, mount: Mount) -> None:
+        # What is mounted in two places shows snapshots of this very run in the second.
+        ours = {it.name for it in self._taken.values()}
+        for name in method.names(unit, mount, self._prefix):
+            if name not in ours:
+                self._remove_left(method, unit, mount, name)
+        name = self._new_name()
+        where = method.take(unit, mount, name)
+        self._taken[unit] = _Taken(method=method, mount=mount, name=name, where=where)
+
+        def check() -> None:
+            if (loss := method.loss(unit, mount, name)) is not None:
+                raise SnapshotLost(os.fsdecode(unit), problem=loss)
+
+        self._view.watch(unit, where, check)
+        log.info("snapshot.taken", name=name)
+
+    def _remove_left(self, method: Method, unit: bytes, mount: Mount, name: str) -> None:
         """Remove what an earlier run left; what cannot be removed is noted, and in nobody's way."""
         try:
             method.remove(unit, mount, name)
@@ -285,53 +242,13 @@ class _Taker:
             log.info("snapshot.removed", name=name)
 
 
-def read_mounts() -> list[Mount]:
-    """Return what is mounted, in the order of mounting (proc(5), `/proc/[pid]/mountinfo`)."""
-    found = []
-    with open("/proc/self/mountinfo", "rb") as file:  # noqa: PTH123 - a fixed name
-        for line in file:
-            fields = line.split()
-            after = fields.index(b"-")
-            found.append(
-                Mount(
-                    path=_unescaped(fields[4]),
-                    kind=fields[after + 1].decode(),
-                    device=_unescaped(fields[after + 2]),
-                )
-            )
-    return found
-
-
 def _mount_of(path: bytes, mounts: Sequence[Mount]) -> Mount:
-    best = Mount(path=b"", kind="unknown", device=b"")
+    best = Mount(path=b"", kind="unknown", device=b"", number="", root=b"/")
     for mount in mounts:
-        is_above = path == mount.path or path.startswith(mount.path.rstrip(b"/") + b"/")
-        if is_above and len(mount.path) >= len(best.path):
+        if _lies_in(path, mount.path) and len(mount.path) >= len(best.path):
             best = mount  # a later one of the same path hides the earlier
     return best
 
 
-def _call(programs: Programs, unit: bytes, *argv: str | bytes) -> bytes:
-    """Run a tool and return what it printed.
-
-    Raises:
-        SnapshotImpossible: It failed.
-        ProgramAbsent: It is not installed.
-    """
-    done = programs.run([os.fsdecode(part) for part in argv], timeout_s=_TIMEOUT_S)
-    if done.status:
-        said = done.errors.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-        raise SnapshotImpossible(os.fsdecode(unit), problem=said[-1][:300])
-    return done.output
-
-
-def _is_named_by_us(name: bytes, prefix: bytes) -> bool:
-    return name.startswith(prefix) and _TOKEN.fullmatch(name, len(prefix)) is not None
-
-
-def _below(folder: bytes, name: bytes) -> bytes:
-    return folder.rstrip(b"/") + b"/" + name
-
-
-def _unescaped(text: bytes) -> bytes:
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), text)
+def _lies_in(path: bytes, folder: bytes) -> bool:
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")

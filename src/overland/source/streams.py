@@ -8,8 +8,9 @@ import errno
 import os
 import select
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, Protocol, final
+
+import msgspec
 
 from overland.errors import RefusedError
 from overland.ports.programs import Running
@@ -40,8 +41,7 @@ MAX_SILENCE_S: Final = 1_000_000.0
 """The longest time that a stream may be silent, eleven days; poll(2) takes 24 at most."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSource:
+class StreamSource(msgspec.Struct, frozen=True, kw_only=True):
     """A stream that becomes one file of a recovery point.
 
     Attributes:

@@ -42,7 +42,7 @@ def test_what_is_protected_is_saved_and_shown(home: Path) -> None:
         *("policy", "create", "docs", "--source", "source", "--image", "/dev/vg/data"),
         *("--command", "db/shop.sql", "--exclude-from", "rules", "--include-from", "rules"),
         *("--exclude-caches", "--exclude-if-present", ".nobackup"),
-        *("--exclude-larger-than", "2MiB", "--snapshot", "auto"),
+        *("--exclude-larger-than", "2MiB", "--snapshot", "auto", "--snapshot-percent", "25"),
         *("--", "pg_dump", "--format", "c", "the shop"),
     )
     assert made.exit_code == Exit.OK, made.output
@@ -58,8 +58,16 @@ def test_what_is_protected_is_saved_and_shown(home: Path) -> None:
     assert policy["exclude_from"] == policy["include_from"] == [str(home / "rules")]
     assert (policy["exclude_caches"], policy["exclude_if_present"]) == (True, [".nobackup"])
     assert policy["exclude_larger_than_bytes"] == 2 << 20
-    assert policy["snapshot"] == "auto"
-    for text in ("pg_dump --format c 'the shop'", "/dev/vg/data", ".nobackup", "2.0 MiB", "auto"):
+    assert (policy["snapshot"], policy["snapshot_percent"]) == ("auto", 25)
+    shown = (
+        "pg_dump --format c 'the shop'",
+        "/dev/vg/data",
+        ".nobackup",
+        "2.0 MiB",
+        "auto",
+        "25 %",
+    )
+    for text in shown:
         assert text in made.output
 
 
@@ -82,11 +90,11 @@ def test_commands_are_added_replaced_and_removed() -> None:
 
 def test_rules_are_changed_one_by_one() -> None:
     typed("policy", "create", "docs", "--source", "source", "--exclude", "*.o", "--exclude-caches")
-    done = typed("policy", "change", "docs", "--no-exclude-caches", "--snapshot", "btrfs")
+    done = typed("policy", "change", "docs", "--no-exclude-caches", "--snapshot", "lvm")
     assert done.exit_code == Exit.OK, done.output
     policy = saved()
     assert (policy["exclude"], policy["exclude_caches"]) == (["*.o"], False)
-    assert policy["snapshot"] == "btrfs"
+    assert policy["snapshot"] == "lvm"
 
 
 @pytest.mark.parametrize(

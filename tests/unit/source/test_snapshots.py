@@ -1,34 +1,34 @@
 """Snapshots are taken, read under the sources' own paths, and never left behind.
 
-The btrfs tests make a file system on a loop device.  ZFS is only tested against a program that
-acts like its command: not verified on the real one.
+The btrfs tests make a file system on a loop device.  Here ZFS is only tested against a program that
+acts like its command; the real one in a virtual machine: `python -m tests.machine`.
 """
 
 import os
 import shutil
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.backed_up import BackedUp
+from tests.support.snapshotted import (
+    REPOSITORY,
+    TOKENLESS,
+    back_up,
+    counted,
+    counting,
+    killed_with_a_snapshot,
+    restored,
+    stream_of,
+)
 
 from overland.adapters.programs import SystemPrograms
 from overland.ports.programs import ProgramAbsent
-from overland.source.snapshots import (
-    Mount,
-    SnapshotImpossible,
-    SnapshotMode,
-    SnapshotView,
-    read_mounts,
-    snapshots,
-)
-from overland.source.streams import StreamSource
+from overland.source.snapshotkinds import Mount, SnapshotImpossible, SnapshotMode, read_mounts
+from overland.source.snapshots import SnapshotView, snapshots
 
-REPOSITORY = "6f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11"
-PREFIX = ".overland-snapshot-6f1c1e0a-"
+PREFIX = f".{TOKENLESS}"
 
 on_btrfs = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("mkfs.btrfs") is None,
@@ -60,27 +60,12 @@ def subvolume(path: Path) -> Path:
     return path
 
 
+def mounted_at(path: Path, kind: str, device: bytes) -> Mount:
+    return Mount(path=os.fsencode(path), kind=kind, device=device, number="0:1", root=b"/")
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def back_up(
-    backed: BackedUp, *roots: Path, mode: SnapshotMode = "btrfs", **changes: object
-) -> SnapshotView:
-    with snapshots(
-        [os.fsencode(root) for root in roots],
-        mode=mode,
-        repository_id=REPOSITORY,
-        programs=SystemPrograms(),
-    ) as view:
-        backed.back_up(*roots, elsewhere=view.elsewhere, **changes)
-    return view
-
-
-def restored(backed: BackedUp, source: Path, number: int = -1) -> Path:
-    target = backed.target / str(number % len(backed.results))
-    backed.restore(number, target=target, strip=b"/")
-    return target / str(source).lstrip("/")
 
 
 @pytest.mark.root
@@ -94,16 +79,14 @@ def test_what_changes_after_the_snapshot_is_not_in_the_point(volume: Path, tmp_p
         (source / name).write_text("before")
     backed = BackedUp(tmp_path / "backup")
     code = "import sys; [open(name, 'w').write('after') for name in sys.argv[1:]]"
-    argv = [sys.executable, "-c", code, str(source / "one"), str(source / "two")]
-    # Streams are read when the snapshot is taken, and before the folders.
-    change = StreamSource(path="/change", timeout_s=30, open=lambda: SystemPrograms().start(argv))
-    view = back_up(backed, source, source / "two", streams=(change,))
+    change = stream_of(code, source / "one", source / "two")
+    view = back_up(backed, source, source / "two", mode="btrfs", streams=change)
     assert view.notes == []
     found = restored(backed, source)
     assert [(found / name).read_text() for name in ("one", "two")] == ["before", "before"]
     assert (source / "one").read_text() == "after"
     assert names(data) == ["inside"], "the snapshot is removed"
-    back_up(backed, source, source / "two")
+    back_up(backed, source, source / "two", mode="btrfs")
     found = restored(backed, source)
     assert [(found / name).read_text() for name in ("one", "two")] == ["after", "after"]
 
@@ -118,30 +101,12 @@ def test_two_files_that_a_writer_keeps_equal_are_equal_in_every_point(
     data = subvolume(volume / "data")
     for number in range(300):
         (data / f"m{number}").write_bytes(os.urandom(4096))
-    stop = threading.Event()
-
-    def count() -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            for name in ("a", "z"):  # `a` is never more than one ahead
-                (data / "new").write_text(str(number))
-                (data / "new").rename(data / name)
-
-    writer = threading.Thread(target=count)
-    writer.start()
-    while not (data / "z").exists():
-        pass
     backed = BackedUp(tmp_path / "backup")
-    try:
+    with counting(data):
         for _ in range(3):
-            back_up(backed, data)
-    finally:
-        stop.set()
-        writer.join()
+            back_up(backed, data, mode="btrfs")
     for number in range(3):
-        found = restored(backed, data, number)
-        ahead = int((found / "a").read_text()) - int((found / "z").read_text())
+        ahead = counted(restored(backed, data, number))
         assert ahead in {0, 1}, "the two were read at different instants"
 
 
@@ -158,13 +123,13 @@ def test_what_lies_below_in_another_subvolume_or_mount_is_read_as_it_is(
     for folder in (data, nested, own, mounted):
         (folder / "file").write_text(folder.name)
     backed = BackedUp(tmp_path / "backup")
-    back_up(backed, data, own, one_file_system=False)
+    back_up(backed, data, own, mode="btrfs", one_file_system=False)
     found = restored(backed, data)
     for below in ("", "nested", "own", "mounted"):
         assert (found / below / "file").read_text() == (data / below).name
     assert names(data) == ["file", "mounted", "nested", "own"]
     assert names(own) == ["file"]
-    back_up(backed, data, one_file_system=True)
+    back_up(backed, data, mode="btrfs", one_file_system=True)
     found = restored(backed, data)
     assert names(found) == ["file"]
     skipped = {each.path.rpartition(b"/")[2] for each in backed.results[-1].skipped}
@@ -187,7 +152,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_nothing_else(
     plain = data / f"{PREFIX}folder"
     plain.mkdir()
     backed = BackedUp(tmp_path / "backup")
-    back_up(backed, data)
+    back_up(backed, data, mode="btrfs")
     assert names(data) == sorted([others.name, plain.name, "file"])
     assert names(restored(backed, data)) == sorted([plain.name, "file"])
 
@@ -198,18 +163,10 @@ def test_a_run_that_is_killed_leaves_one_snapshot_and_the_next_run_none(
     volume: Path, tmp_path: Path
 ) -> None:
     data = subvolume(volume / "data")
-    code = (
-        "import os, sys\n"
-        "from overland.adapters.programs import SystemPrograms\n"
-        "from overland.source.snapshots import snapshots\n"
-        f"with snapshots([os.fsencode(sys.argv[1])], mode='btrfs', repository_id='{REPOSITORY}',\n"
-        "               programs=SystemPrograms()):\n"
-        "    os.kill(os.getpid(), 9)\n"
-    )
-    died = subprocess.run([sys.executable, "-c", code, data], check=False, capture_output=True)
-    assert died.returncode == -9, died.stderr
+    backed = BackedUp(tmp_path / "backup")
+    killed_with_a_snapshot(backed, data, mode="btrfs")
     assert [name.startswith(PREFIX) for name in names(data)] == [True]
-    back_up(BackedUp(tmp_path / "backup"), data)
+    back_up(backed, data, mode="btrfs")
     assert names(data) == []
 
 
@@ -220,7 +177,7 @@ def test_a_snapshot_that_is_not_read_only_is_not_ours_to_remove_and_in_nobodys_w
 ) -> None:
     data = subvolume(volume / "data")
     subvolume(data / f"{PREFIX}0123abcd")
-    view = back_up(BackedUp(tmp_path / "backup"), data)
+    view = back_up(BackedUp(tmp_path / "backup"), data, mode="btrfs")
     assert names(data) == [f"{PREFIX}0123abcd"]
     assert ["not a snapshot of ours" in note for note in view.notes] == [True]
 
@@ -245,7 +202,7 @@ def test_what_only_looks_like_a_snapshot_of_ours_is_kept(volume: Path, tmp_path:
     link.symlink_to(precious)
     before = names(data)
     backed = BackedUp(tmp_path / "backup")
-    view = back_up(backed, data, one_file_system=False)
+    view = back_up(backed, data, mode="btrfs", one_file_system=False)
     assert names(data) == before
     assert not backed.results[-1].skipped, "they are in the point, too"
     assert (precious / "file").read_text() == "kept"
@@ -253,7 +210,7 @@ def test_what_only_looks_like_a_snapshot_of_ours_is_kept(volume: Path, tmp_path:
 
 
 def test_where_none_can_be_taken_auto_says_so_and_reads_what_is_there(tmp_path: Path) -> None:
-    mounts = [Mount(path=b"/", kind="ext4", device=b"/dev/sda1")]
+    mounts = [mounted_at(Path("/"), "ext4", b"/dev/sda1")]
 
     def enter(mode: SnapshotMode) -> SnapshotView:
         with snapshots(
@@ -261,6 +218,7 @@ def test_where_none_can_be_taken_auto_says_so_and_reads_what_is_there(tmp_path: 
             mode=mode,
             repository_id=REPOSITORY,
             programs=SystemPrograms(),
+            folder=tmp_path / "snapshots",
             mounts=lambda: mounts,
         ) as view:
             return view
@@ -268,7 +226,7 @@ def test_where_none_can_be_taken_auto_says_so_and_reads_what_is_there(tmp_path: 
     view = enter("auto")
     assert view.elsewhere(os.fsencode(tmp_path), 0) is None
     assert "without a snapshot" in view.notes[0]
-    assert "ext4" in view.notes[0]
+    assert "/dev/sda1 is no logical volume" in view.notes[0]
     assert enter("none").notes == []
     with pytest.raises(SnapshotImpossible, match="ext4"):
         enter("btrfs")
@@ -300,7 +258,7 @@ def test_a_dataset_is_read_in_its_snapshot_folder(
     (dataset / "file").write_text("before")
     (tools / "zfs").write_text(ZFS.format(dataset=dataset))
     (tools / "zfs").chmod(0o755)
-    mounts = [Mount(path=os.fsencode(dataset), kind="zfs", device=b"tank/data")]
+    mounts = [mounted_at(dataset, "zfs", b"tank/data")]
 
     def take() -> SnapshotView:
         with snapshots(
@@ -308,6 +266,7 @@ def test_a_dataset_is_read_in_its_snapshot_folder(
             mode="zfs",
             repository_id=REPOSITORY,
             programs=SystemPrograms(),
+            folder=tmp_path / "snapshots",
             mounts=lambda: mounts,
         ) as view:
             where = view.elsewhere(os.fsencode(dataset), 0)
