@@ -3,7 +3,8 @@
     python -m bench.drives [--quick] [--size-mib 4096] [--rounds 3] [--json] [--folder /var/tmp]
 
 A real seed of random bytes is staged, put on drives and brought in by the real programs; the cloud
-is a process of its own, reached over TLS.  `bench/README.md` says what each figure means.
+is a process of its own, reached over TLS, and for ingest over its socket too.  `bench/README.md`
+says what each figure means.
 """
 
 import argparse
@@ -96,9 +97,11 @@ def _all_series(world: World, options: argparse.Namespace) -> list[Series]:
     if "ingest" in options.only:
         world.ship()
         series = Series(f"ingest, drives: {options.drives}", size_bytes, options.rounds)
-        series.add("overland", world.ingest)
+        series.add("overland, the cloud's socket", partial(world.ingest, over_socket=True))
+        series.add("overland, TLS", partial(world.ingest, over_socket=False))
         series.add("reading the drives", world.read_drives)
         series.add("writing the store", world.write_store)
+        series.add("reading and writing at once", world.read_and_write)
         series.run()
         made.append(series)
     return made

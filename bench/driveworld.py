@@ -57,7 +57,8 @@ def _ingest(home: str) -> Run:
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     os.environ["OVERLAND_HOME"] = home
-    with open_station(None) as machine, machine.ingest() as importer:
+    with open_station(None) as machine:
+        importer = machine.ingest()
         choices = importer.choose(job=None, paths=())
         results = list[str]()
 
@@ -127,6 +128,10 @@ COPIES: Final = {
     "cp | openssl sha256": _PIPELINE % "openssl dgst -sha256",
     "cp, then sha256sum of both ends": _ONE_AFTER_ANOTHER,
 }
+_COPY: Final = (
+    'd=$1; shift; for f; do dd if="$f" of="$d/${f##*/}" bs=4M iflag=direct oflag=direct '
+    "conv=fsync status=none; done"
+)
 _READ: Final = 'for f; do dd if="$f" of=/dev/null bs=4M iflag=direct status=none; done'
 
 
@@ -247,13 +252,14 @@ class World:
         """Return the objects of each drive."""
         return [sorted(p.rglob("*.pack")) for p in sorted((self.folder / "shipped").iterdir())]
 
-    def ingest(self) -> Run:
+    def ingest(self, *, over_socket: bool) -> Run:
         """Bring the drives in, from the same state each time; the cloud's time counts too."""
         for machine in ("cloud", "station"):
             shutil.rmtree(self.folder / machine)
             shutil.copytree(self.folder / "before" / machine, self.folder / machine)
-        self.journey.serve()
-        self._station_init()  # the cloud has another port each time
+        local = ("--object-socket", self.folder / "objects.sock") if over_socket else ()
+        self.journey.serve(*local)
+        self._station_init(*local)  # the cloud has another port each time
         _forget([path for drive in self.shipped() for path in drive])
         cloud = Path(f"/proc/{self.journey.cloud_pid}/stat")
         before = _ticks(cloud)
@@ -275,11 +281,22 @@ class World:
         shutil.rmtree(folder)
         return run
 
-    def _station_init(self) -> None:
+    def read_and_write(self) -> Run:
+        """Copy what the drives hold, past the page cache and each file durable, side by side."""
+        lanes = []
+        for number, drive in enumerate(self.shipped()):
+            folder = self.folder / "plain" / str(number)
+            folder.mkdir(parents=True)
+            lanes.append([str(folder), *map(str, drive)])
+        run = _side_by_side(_COPY, lanes)
+        shutil.rmtree(self.folder / "plain")
+        return run
+
+    def _station_init(self, *options: str | Path) -> None:
         cloud = ("--cloud-url", self.journey.endpoints["url"])
         trust = ("--ca-file", self.folder / "cloud" / "cloud" / "ca.pem")
         token = ("--token-file", self.folder / "station-t")
-        self.journey.run("station", "station", "init", *cloud, *trust, *token)
+        self.journey.run("station", "station", "init", *cloud, *trust, *token, *options)
 
     def _stage(self, size_mib: int) -> None:
         run, folder = self.journey.run, self.folder

@@ -60,21 +60,26 @@ def serving_app(
     authority: Authority | None,
     http: type[H11Protocol] = BulkProtocol,  # the data plane's; the API has uvicorn's own
     kind: type[uvicorn.Server] = uvicorn.Server,
+    listener: socket.socket | None = None,
 ) -> Iterator[str]:
-    """Serve an ASGI application with uvicorn until the block ends; the value is the address."""
+    """Serve an ASGI application with uvicorn until the block ends; the value is the address.
+
+    With a `listener`, which stays the caller's, that is where it serves.
+    """
     config = uvicorn.Config(
         app, http=http, log_config=None, access_log=False, lifespan="off", ws="none"
     )
     config.load()
     config.ssl = authority.server_context if authority else None
     server = kind(config)
-    listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    listening = listener or socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
         scheme = "https" if authority else "http"
-        yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        yield "" if listener else f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
-        listener.close()
+        if listener is None:
+            listening.close()

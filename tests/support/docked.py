@@ -31,7 +31,7 @@ from overland.station.connection import Connection, Grant
 from overland.station.containers import Containers
 from overland.station.driveimport import DriveImport
 from overland.station.exporting import Export
-from overland.station.ingest import DRIVES_AT_ONCE, DriveOutcome, Ingest
+from overland.station.ingest import DriveOutcome, Ingest
 from overland.station.intake import Intake
 from overland.station.items import Item
 from overland.station.placing import Placing
@@ -218,31 +218,28 @@ class Station:
         then: Callable[[Ingest], list[DriveOutcome]] | None = None,
     ) -> list[DriveOutcome]:
         """Import the drives as `overland station ingest` does."""
-        with Transfer(self.progress, drives_at_once=DRIVES_AT_ONCE) as transfer:
-            containers = Containers(connection=self.connection, open_grant=self._open)
-            work = DriveImport(
-                connection=self.connection,
-                volumes=self._dock.volumes,
-                records=self.records,
-                transfer=transfer,
-                placing=Placing(
-                    records=self.records, containers=containers, progress=self.progress
-                ),
-                containers=containers,
-                drafts=self._dock.drafts,
-                clock=self._dock.cloud.clock,
-            )
-            ingest = Ingest(
-                engine=self.engine,
-                work=work,
-                connection=self.connection,
-                volumes=self._dock.volumes,
-                records=self.records,
-                progress=self.progress,
-            )
-            if then is not None:
-                return then(ingest)
-            return ingest.run(ingest.choose(job=job, paths=paths))
+        containers = Containers(connection=self.connection, open_grant=self._open)
+        work = DriveImport(
+            connection=self.connection,
+            volumes=self._dock.volumes,
+            records=self.records,
+            transfer=Transfer(self.progress),
+            placing=Placing(records=self.records, containers=containers, progress=self.progress),
+            containers=containers,
+            drafts=self._dock.drafts,
+            clock=self._dock.cloud.clock,
+        )
+        ingest = Ingest(
+            engine=self.engine,
+            work=work,
+            connection=self.connection,
+            volumes=self._dock.volumes,
+            records=self.records,
+            progress=self.progress,
+        )
+        if then is not None:
+            return then(ingest)
+        return ingest.run(ingest.choose(job=job, paths=paths))
 
     def export(self) -> Export:
         """Return what fills drives, as `overland station export` has it."""

@@ -38,11 +38,11 @@ class RunningCloud:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         self.log = self.home / "log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--port", "0"], env=self.environment, stderr=log
+                [*COMMAND, "serve", "--port", "0", *options], env=self.environment, stderr=log
             )
         until = time.monotonic() + READY_S
         while not (self.folder / "endpoints.json").exists():

@@ -1,7 +1,7 @@
 """A dock's cloud behind real sockets, and its drives as folders, for the commands of a station."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from tests.support.dataplane import serving_app
 from tests.support.docked import Dock
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from overland.adapters.localsocket import listening
 from overland.adapters.volumes import create_folder_volume
 from overland.cloud.services import Endpoints
 from overland.crypto import sign
@@ -19,14 +20,20 @@ __all__ = ["drive_folders", "served"]
 
 
 @contextmanager
-def served(dock: Dock) -> Iterator[str]:
-    """Serve the dock's cloud and its objects at 127.0.0.1; the value is the API's address."""
+def served(dock: Dock, *, local: Path | None = None) -> Iterator[str]:
+    """Serve the dock's cloud and its objects at 127.0.0.1; the value is the API's address.
+
+    With `local` the objects are at that socket, and the address that grants name answers nobody.
+    """
     cloud = dock.cloud
     objects = create_objects_app(
         cloud.spaces, public_key=sign.public_key(cloud.grant_key), clock=cloud.clock
     )
-    with serving_app(objects, None) as object_url:
-        endpoints = Endpoints(url="http://127.0.0.1", object_url=object_url, ca_pem="")
+    with ExitStack() as closing:
+        listener = closing.enter_context(listening(local, group=None)) if local else None
+        object_url = closing.enter_context(serving_app(objects, None, listener=listener))
+        nobody = "http://127.0.0.1:1"
+        endpoints = Endpoints(url="http://127.0.0.1", object_url=object_url or nobody, ca_pem="")
         api = create_app(replace(cloud.services, endpoints=endpoints))
         with serving_app(api, None, http=H11Protocol) as url:
             yield url

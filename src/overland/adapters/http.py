@@ -1,4 +1,4 @@
-"""Requests over TLS to one of our services, with bounded patience.
+"""Requests to one of our services, over TLS or a socket of this computer, with bounded patience.
 
 Only the given CA is trusted; the system's list of authorities plays no part.  Tokens travel in the
 `Authorization` header and nowhere else: not in URLs, logs or errors.  Redirects are not followed,
@@ -9,6 +9,7 @@ import json as json_text
 import ssl
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from urllib3.exceptions import (
 )
 from urllib3.response import BaseHTTPResponse
 
+from overland.adapters.localsocket import local_pools
 from overland.crypto.secrets import Secret
 from overland.errors import RefusedError, Unreachable
 from overland.ports.http import Reply
@@ -33,6 +35,7 @@ _CONNECT_TIMEOUT_S: Final = 10.0
 _MAX_REPLY_BYTES: Final = 256 << 20  # the longest document that we sign
 _BUSY: Final = frozenset({502, 503, 504})
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+_LOCAL_URL: Final = "http://localhost"  # names nobody: the socket is the address
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Body = bytes | Callable[[], Iterable[bytes | memoryview]] | None
@@ -75,20 +78,27 @@ class Wire:
         *,
         timeout_s: float,
         pause: Callable[[float], None] = time.sleep,
+        local: Path | None = None,
     ) -> None:
         """Talk to `base_url`, which is https, or http to this computer itself.
+
+        With `local` the way is that socket, and `base_url` and `ca_pem` are of no concern.
 
         Raises:
             CloudAddressInvalid: The address, the certificate or the token has another form.
         """
-        self._base_url = base_url.rstrip("/")
-        self.host = _checked_host(self._base_url, ca_pem)
+        self._base_url = base_url.rstrip("/") if local is None else _LOCAL_URL
+        self.host = _checked_host(self._base_url, ca_pem) if local is None else str(local)
         self.token = _checked_token(token)
         self._pause = pause
+        timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=timeout_s)
+        if local is not None:
+            self._pool = local_pools(local, timeout=timeout)
+            return
         self._pool = urllib3.PoolManager(
             maxsize=16,
             retries=False,
-            timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=timeout_s),
+            timeout=timeout,
             # With our CA given, none of the system's is loaded.
             ssl_context=_trusting(ca_pem) if ca_pem else None,
         )
@@ -104,6 +114,7 @@ class Wire:
         Raises:
             Unreachable: There was no answer, or a busy server's, each time.
             CertificateNotTrusted: Somebody answered who is not the server.
+            SocketUnsafe: Others could answer on the socket, or it is not open to this user.
         """
         for attempt in range(_ATTEMPTS):
             is_last = attempt == _ATTEMPTS - 1
@@ -162,6 +173,7 @@ class UrllibHttp:
         *,
         timeout_s: float = 30.0,
         pause: Callable[[float], None] = time.sleep,
+        local: Path | None = None,
     ) -> None:
         """Talk to the API at `base_url`; without a token only what needs none is answered.
 
@@ -171,8 +183,9 @@ class UrllibHttp:
             ca_pem: The only certificates that are trusted; None for http.
             timeout_s: How long the server may be silent.
             pause: Sleeps between two attempts.
+            local: A socket of this computer to take in place of the address.
         """
-        self._wire = Wire(base_url, token, ca_pem, timeout_s=timeout_s, pause=pause)
+        self._wire = Wire(base_url, token, ca_pem, timeout_s=timeout_s, pause=pause, local=local)
 
     def request(
         self, method: str, path: str, *, json: object = None, raw: bytes | None = None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -62,6 +63,7 @@ class HttpObjects:
         renew: Callable[[], Secret | str] | None = None,
         *,
         pause: Callable[[float], None] = time.sleep,
+        local: Path | None = None,
     ) -> None:
         """Open the objects whose names in `space` begin with `prefix`.
 
@@ -73,9 +75,10 @@ class HttpObjects:
             ca_pem: The only certificates that are trusted.
             renew: Returns a new grant when the old one is no longer accepted.
             pause: Sleeps between two attempts.
+            local: A socket of this computer to take in place of `endpoint`.
         """
         assert not prefix or prefix.endswith("/"), "a prefix names a folder"
-        self._wire = Wire(endpoint, token, ca_pem, timeout_s=_TIMEOUT_S, pause=pause)
+        self._wire = Wire(endpoint, token, ca_pem, timeout_s=_TIMEOUT_S, pause=pause, local=local)
         self._space, self._prefix, self._renew = f"/{space}", prefix, renew
 
     def put(

@@ -1,16 +1,12 @@
 """`overland cloud`: serve vaults and import jobs, and administer them over the API."""
 
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import click
 import msgspec
 
-import overland
 from overland.cli.cloudapplications import application, rotate_signing_key
 from overland.cli.cloudcapability import allow_seeding
 from overland.cli.cloudcomputer import (
@@ -25,6 +21,7 @@ from overland.cli.cloudcomputer import (
 )
 from overland.cli.cloudexport import job
 from overland.cli.cloudreclaim import reclaim
+from overland.cli.cloudserve import serve
 from overland.cli.cloudusers import GROUPS
 from overland.cli.outcome import Commands, instant_text, json_option, note, show
 from overland.cli.refusals import ResourceAbsent
@@ -35,8 +32,6 @@ __all__ = ["cloud"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
 
-_LAST_PORT: Final = 65535
-_PORT: Final = click.IntRange(0, _LAST_PORT)
 _DEFAULT_GROUP: Final = "overland"
 _DEFAULT_LOCATION: Final = "westeurope"
 _ACCOUNTS: Final = "/providers/Microsoft.Storage/storageAccounts"
@@ -48,6 +43,7 @@ def cloud() -> None:
     """Serve vaults and import jobs, and administer them."""
 
 
+cloud.add_command(serve)
 cloud.add_command(application)
 cloud.add_command(job)
 cloud.add_command(reclaim)
@@ -116,33 +112,6 @@ def init(
     show(result, f"cloud {done} in {folder}; its root token is in {token_file}", as_json=as_json)
     if is_new and address is None:
         note("no dock address is set; give --dock, so that customers know where to ship")
-
-
-@cloud.command()
-@click.option("--home", type=click.Path(file_okay=False), help="Home folder.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", default=8443, type=_PORT, show_default=True, help="Of the API; 0 is any free one."
-)
-@click.option("--object-port", type=_PORT, help="Of the data plane; default port + 1.")
-@click.option("--public-name", help="How clients call this computer, if not by the address.")
-def serve(
-    *, home: str | None, host: str, port: int, object_port: int | None, public_name: str | None
-) -> None:
-    """Serve until SIGTERM; `endpoints.json` in the home folder says where."""
-    chosen = object_port if object_port is not None else (port + 1 if port else 0)
-    if chosen > _LAST_PORT:
-        raise click.UsageError("give --object-port too; there is no port after the last")
-    words = [
-        *(sys.executable, "-m", "overland.server"),
-        *("--folder", str(cloud_folder(home))),
-        *("--host", host, "--port", str(port), "--object-port", str(chosen)),
-        *(() if public_name is None else ("--public-name", public_name)),
-    ]
-    # The server becomes this process, so that signals and the exit code are its own.
-    path = [str(Path(overland.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
-    os.execve(words[0], words, environment)  # noqa: S606 - our own interpreter and module
 
 
 @cloud.group()

@@ -61,16 +61,28 @@ station.add_command(export)
     required=True,
     help="File with a token of the role `station`.",
 )
+@click.option(
+    "--object-socket",
+    type=click.Path(dir_okay=False),
+    help="Of a cloud on this computer, as given to `cloud serve`: its way for objects, not TLS.",
+)
 @home_option
 @json_option
 def init(
-    *, cloud_url: str, ca_file: str | None, token_file: str, home: str | None, as_json: bool
+    *,
+    cloud_url: str,
+    ca_file: str | None,
+    token_file: str,
+    object_socket: str | None,
+    home: str | None,
+    as_json: bool,
 ) -> None:
-    """Tell this station which cloud it serves; the token is tried at once."""
+    """Tell this station which cloud it serves; token and socket are tried at once."""
     config = StationConfig(
         url=cloud_url,
         ca_pem=_text(ca_file) if ca_file else "",
         token=_text(token_file).strip(),
+        object_socket=str(Path(object_socket).absolute()) if object_socket else "",
     )
     folder = station_folder(home)
     save_config(folder, config)
@@ -126,7 +138,8 @@ def ingest(
     """
     if not (job or paths or everything):
         raise click.UsageError("say what to import: --job JOB, --drive PATH or --all")
-    with open_station(home) as machine, machine.ingest() as importer:
+    with open_station(home) as machine:
+        importer = machine.ingest()
         choices = importer.choose(job=job, paths=_absolute(paths))
         outcomes = importer.run(choices)
     show(outcomes, _outcomes_text(outcomes, choices), as_json=as_json)
@@ -143,8 +156,8 @@ def give_up(*, serial: str, reason: str, home: str | None, as_json: bool) -> int
 
     What landed of it stays; its owner learns which objects are missing and can send them again.
     """
-    with open_station(home) as machine, machine.ingest() as importer:
-        outcome = importer.give_up(serial, reason=DriveStatus(reason))
+    with open_station(home) as machine:
+        outcome = machine.ingest().give_up(serial, reason=DriveStatus(reason))
     show(outcome, _outcome_text(outcome), as_json=as_json)
     return _exit([outcome])
 

@@ -22,6 +22,7 @@ from overland.adapters.httpobjects import HttpObjects
 from overland.adapters.posix import PosixFiles
 from overland.adapters.progress import RichProgress
 from overland.adapters.volumes import FolderVolumes
+from overland.ports.http import accept
 from overland.ports.objects import Objects
 from overland.station.connection import Connection, Grant
 from overland.station.containers import Containers
@@ -84,32 +85,30 @@ class StationComputer:
         """Return what tells the state of jobs and drives."""
         return Overview(connection=self.connection, records=self.records)
 
-    @contextmanager
-    def ingest(self) -> Iterator[Ingest]:
-        """Give what imports drives; one command at a time may run it."""
+    def ingest(self) -> Ingest:
+        """Return what imports drives; one command at a time may run it."""
         self._files.sweep()
         progress = RichProgress()
-        with Transfer(progress, drives_at_once=DRIVES_AT_ONCE) as transfer:
-            containers = Containers(connection=self.connection, open_grant=self._open_grant)
-            placing = Placing(records=self.records, containers=containers, progress=progress)
-            work = DriveImport(
-                connection=self.connection,
-                volumes=self._volumes,
-                records=self.records,
-                transfer=transfer,
-                placing=placing,
-                containers=containers,
-                drafts=self._files,
-                clock=self._clock,
-            )
-            yield Ingest(
-                engine=DbosEngine(self._folder / "engine.db", "station", workers=DRIVES_AT_ONCE),
-                work=work,
-                connection=self.connection,
-                volumes=self._volumes,
-                records=self.records,
-                progress=progress,
-            )
+        containers = Containers(connection=self.connection, open_grant=self._open_grant)
+        placing = Placing(records=self.records, containers=containers, progress=progress)
+        work = DriveImport(
+            connection=self.connection,
+            volumes=self._volumes,
+            records=self.records,
+            transfer=Transfer(progress),
+            placing=placing,
+            containers=containers,
+            drafts=self._files,
+            clock=self._clock,
+        )
+        return Ingest(
+            engine=DbosEngine(self._folder / "engine.db", "station", workers=DRIVES_AT_ONCE),
+            work=work,
+            connection=self.connection,
+            volumes=self._volumes,
+            records=self.records,
+            progress=progress,
+        )
 
     def export(self) -> Export:
         """Return what fills drives for export jobs; one command at a time may run it."""
@@ -132,6 +131,7 @@ class StationComputer:
             grant.token,
             self.config.ca_pem or None,
             renew,
+            local=_local(self.config),
         )
 
 
@@ -152,8 +152,12 @@ def save_config(folder: Path, config: StationConfig) -> None:
         CloudAddressInvalid: The address or the certificate cannot be used.
         NotAuthorised: The cloud does not know the token as a station's.
         Unreachable: The cloud does not answer.
+        SocketUnsafe: Others could answer on the socket, or it is not open to this user.
     """
     Connection(_http(config)).jobs()
+    local = _local(config)
+    if local is not None:
+        accept(UrllibHttp("", None, None, local=local).request("GET", "/healthz"), what="a socket")
     before = os.umask(0o077)  # the file holds the token
     try:
         StationHome(PosixFiles(folder)).save(config)
@@ -175,6 +179,10 @@ def open_station(home: str | None) -> Iterator[StationComputer]:
         yield StationComputer(folder, config=config, records=Records(database))
     finally:
         database.dispose()
+
+
+def _local(config: StationConfig) -> Path | None:
+    return Path(config.object_socket) if config.object_socket else None
 
 
 def _http(config: StationConfig) -> UrllibHttp:

@@ -65,6 +65,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     object_url: str
     ca: str
+    object_socket: str = ""
 
 
 class CloudHome:

@@ -18,7 +18,18 @@ __all__ = ["main"]
 @click.option("--port", type=click.IntRange(0, 65535), default=8443, show_default=True)
 @click.option("--object-port", type=click.IntRange(0, 65535), default=8444, show_default=True)
 @click.option("--public-name", default=None)
-def main(*, folder: Path, host: str, port: int, object_port: int, public_name: str | None) -> None:
+@click.option("--object-socket", type=click.Path(path_type=Path), default=None)
+@click.option("--object-socket-group", default=None)
+def main(
+    *,
+    folder: Path,
+    host: str,
+    port: int,
+    object_port: int,
+    public_name: str | None,
+    object_socket: Path | None,
+    object_socket_group: str | None,
+) -> None:
     """Serve the cloud of a folder until SIGTERM."""
     options = Options(
         folder=folder.absolute(),
@@ -26,6 +37,8 @@ def main(*, folder: Path, host: str, port: int, object_port: int, public_name: s
         port=port,
         object_port=object_port,
         public_name=public_name or host,
+        object_socket=None if object_socket is None else object_socket.absolute(),
+        object_socket_group=object_socket_group,
     )
     try:
         serve(options)

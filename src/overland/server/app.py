@@ -1,5 +1,7 @@
 """One cloud in one process: API and data plane over TLS, SQLite, folders, durable work.
 
+The data plane can be had over a socket of this computer too, with the same grants and checks.
+
 `serve` composes the ports and runs until SIGTERM or SIGINT.  Requests under way are finished,
 adoption stops between two steps and goes on at the next start.
 """
@@ -29,6 +31,7 @@ from overland.adapters.clock import SystemClock
 from overland.adapters.database import open_database
 from overland.adapters.engine import DbosEngine
 from overland.adapters.folderobjects import FolderSpaces
+from overland.adapters.localsocket import listening as listening_locally
 from overland.adapters.posix import PosixFiles
 from overland.cloud import home, signin
 from overland.cloud.adoptions import on_adoption_ended
@@ -58,13 +61,19 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Where the cloud lives and listens; port 0 is any free one."""
+    """Where the cloud lives and listens; port 0 is any free one.
+
+    `object_socket` is where the data plane listens too, for programs of this computer: of this
+    user, or with `object_socket_group` of that group as well.
+    """
 
     folder: Path
     host: str
     port: int
     object_port: int
     public_name: str
+    object_socket: Path | None = None
+    object_socket_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,7 @@ class _Listener:
     listening: socket.socket
     app: ASGIApp
     http: type[H11Protocol] = H11Protocol
+    is_local: bool = False
 
 
 def serve(options: Options) -> None:
@@ -84,6 +94,8 @@ def serve(options: Options) -> None:
     Raises:
         CloudNotInitialised: `overland cloud init` was not run yet.
         EngineInUse: Another process serves this home folder.
+        SocketUnsafe: The socket's folder is open to others.
+        SocketInUse: Another program listens on the socket.
         OSError: A port is taken.
     """
     _log_to_stderr()
@@ -94,6 +106,7 @@ def serve(options: Options) -> None:
             closing.enter_context(_listening(options.host, port))
             for port in (options.port, options.object_port)
         )
+        local = _local_socket(options, closing)
         endpoints = _endpoints(options, api, objects)
         services = closing.enter_context(_services(options, cloud_home, settings, endpoints))
         cloud_home.save_endpoints(None)
@@ -108,6 +121,10 @@ def serve(options: Options) -> None:
             _Listener(listening=api, app=create_app(services)),
             _Listener(listening=objects, app=data_plane, http=BulkProtocol),
         ]
+        if local is not None:
+            listeners.append(
+                _Listener(listening=local, app=data_plane, http=BulkProtocol, is_local=True)
+            )
         asyncio.run(_run(options, listeners, cloud_home, endpoints))
     log.info("cloud.stopped")
 
@@ -171,6 +188,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listening
 
 
+def _local_socket(options: Options, closing: contextlib.ExitStack) -> socket.socket | None:
+    if options.object_socket is None:
+        return None
+    return closing.enter_context(
+        listening_locally(options.object_socket, group=options.object_socket_group)
+    )
+
+
 def _endpoints(options: Options, api: socket.socket, objects: socket.socket) -> Endpoints:
     names = dict.fromkeys([*_LOOPBACK, options.public_name])
     at = SystemClock().now()
@@ -212,7 +237,7 @@ def _sweeping(services: Services) -> Iterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it listens, and leaves signals to us, because there are two."""
+    """A server that says when it listens, and leaves signals to us, because there are several."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -244,7 +269,7 @@ class _Server(uvicorn.Server):
 async def _run(
     options: Options, listeners: list[_Listener], cloud_home: CloudHome, endpoints: Endpoints
 ) -> None:
-    """Serve until a signal comes; say where as soon as both listeners answer."""
+    """Serve until a signal comes; say where as soon as all listeners answer."""
     servers = [_Server(_config(options, each)) for each in listeners]
 
     def stop() -> None:
@@ -263,7 +288,12 @@ async def _run(
     if ready.done():
         ca = str(options.folder / home.CA_FILE)
         cloud_home.save_endpoints(
-            home.Endpoints(url=endpoints.url, object_url=endpoints.object_url, ca=ca)
+            home.Endpoints(
+                url=endpoints.url,
+                object_url=endpoints.object_url,
+                ca=ca,
+                object_socket=str(options.object_socket or ""),
+            )
         )
         log.info("cloud.started", url=endpoints.url, object_url=endpoints.object_url)
     await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
@@ -280,8 +310,8 @@ async def _all_ready(servers: list[_Server]) -> None:
 def _config(options: Options, listener: _Listener) -> uvicorn.Config:
     return uvicorn.Config(
         listener.app,
-        ssl_certfile=options.folder / SERVER_FILE,
-        ssl_keyfile=options.folder / SERVER_KEY_FILE,
+        ssl_certfile=None if listener.is_local else options.folder / SERVER_FILE,
+        ssl_keyfile=None if listener.is_local else options.folder / SERVER_KEY_FILE,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -33,7 +33,7 @@ BUFFER_BYTES: Final = 4 << 20
 """Written to the device at a time, past the page cache; see `adapters.medium`."""
 
 _HEAD_BYTES: Final = 64 << 10  # also for what nobody wants
-_SPARE: Final = 4
+_SPARE: Final = 12  # what the four uploads of two drives hold; more drives make new ones
 
 
 class _Spare:

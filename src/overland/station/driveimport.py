@@ -49,6 +49,7 @@ WORK: Final = "ingest"
 _BATCH_OBJECTS: Final = 500
 _BATCH_BYTES: Final = 8 << 30  # minutes, at the speed of a drive
 _REPORT_EVERY_S: Final = 5.0
+_AHEAD: Final = UPLOADS_PER_DRIVE + 2  # so that none waits while the tables are synced
 
 log = Log()
 
@@ -74,6 +75,9 @@ class Interrupted(TransientError):
     def __init__(self, serial: str) -> None:
         super().__init__(f"the import of drive {serial} was stopped; run again to go on")
         self.serial = serial
+
+
+_Moving = deque[tuple[Item, Future[Verdict]]]
 
 
 class _Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,25 +187,30 @@ class DriveImport:
         key = known.key
         medium = open_at(self._volumes, known.path, serial=key.serial).files()
         container = self._containers.seed(key.job_id)
-        turn, moving = threading.Lock(), deque[tuple[Item, Future[Verdict]]]()
+        turn, moving = threading.Lock(), _Moving()
         is_stopped = False
         with ThreadPoolExecutor(UPLOADS_PER_DRIVE, thread_name_prefix="upload") as uploads:
-            for item in items:
-                if len(moving) == UPLOADS_PER_DRIVE:
-                    self._settle(known, *moving.popleft())
-                if is_stopped := self._stopping.is_set():
-                    break
-                move = partial(
-                    self._transfer.move,
-                    item,
-                    medium=medium,
-                    name=item.blob.file_name,
-                    container=container,
-                    turn=turn,
-                )
-                moving.append((item, uploads.submit(move)))
-            while moving:
-                self._settle(known, *moving.popleft())
+            try:
+                for item in items:
+                    if len(moving) == _AHEAD:
+                        self._settle(known, moving)
+                    if is_stopped := self._stopping.is_set():
+                        break
+                    move = partial(
+                        self._transfer.move,
+                        item,
+                        medium=medium,
+                        name=item.blob.file_name,
+                        container=container,
+                        turn=turn,
+                    )
+                    moving.append((item, uploads.submit(move)))
+                if is_stopped:
+                    _forget_waiting(moving)
+                while moving:
+                    self._settle(known, moving)
+            finally:
+                _forget_waiting(moving)  # when one failed, those behind it do not begin
         if is_stopped:
             raise Interrupted(key.serial)
 
@@ -229,14 +238,21 @@ class DriveImport:
         except (RefusedError, ObjectAbsent, OSError):
             raise DriveGone(known.key.serial, path=known.path) from None
 
-    def _settle(self, known: Import, item: Item, moved: "Future[Verdict]") -> None:
-        """Keep how an object went; what follows it in the drive's order is settled later."""
-        verdict = moved.result()
-        if not verdict.landed:
-            # A drive that was pulled out has no object, and that is not its fault.
-            self._check_presence(known)
-            log.info("object.damaged", object=item.name, status=verdict.status.value)
-        self._records.settle(known.key, item.number, verdict)
+    def _settle(self, known: Import, moving: "_Moving") -> None:
+        """Keep how the oldest object went, once it is over, and those behind it that are too."""
+        went = list[tuple[int, Verdict]]()
+        try:
+            while moving and (not went or moving[0][1].done()):
+                item, moved = moving.popleft()
+                verdict = moved.result()
+                if not verdict.landed:
+                    # A drive that was pulled out has no object, and that is not its fault.
+                    self._check_presence(known)
+                    log.info("object.damaged", object=item.name, status=verdict.status.value)
+                went.append((item.number, verdict))
+        finally:
+            if went:
+                self._records.settle_all(known.key, went)
         self._tell(known)
 
     def _check_presence(self, known: Import) -> None:
@@ -305,6 +321,13 @@ def batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
         batch_bytes += size_bytes
     if first < len(sizes):
         yield first, len(sizes) - 1
+
+
+def _forget_waiting(moving: _Moving) -> None:
+    """Leave out the objects that nobody has begun to send."""
+    begun = [each for each in moving if not each[1].cancel()]
+    moving.clear()
+    moving.extend(begun)
 
 
 def _ending(known: Import, counts: Counts) -> DriveEventName:

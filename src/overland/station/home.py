@@ -31,12 +31,16 @@ class StationNotInitialised(RefusedError):
 
 
 class StationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The cloud that this station serves; the token is a secret."""
+    """The cloud that this station serves; the token is a secret.
+
+    `object_socket` is the way to the data plane of a cloud on this computer; empty for TLS.
+    """
 
     format: Literal[1] = 1
     url: str
     ca_pem: str
     token: str
+    object_socket: str = ""
 
     @override
     def __repr__(self) -> str:

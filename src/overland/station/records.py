@@ -246,14 +246,21 @@ class Records:
 
     def settle(self, key: DriveKey, number: int, verdict: Verdict) -> None:
         """Keep how the import of an object went."""
-        where = and_(_of(import_objects, key), import_objects.c.number == number)
-        values = {
-            "verdict": verdict.status.value,
-            "parts": msgspec.msgpack.encode(verdict.parts),
-            "metadata_status": verdict.metadata,
-            "properties_status": verdict.properties,
-        }
-        self._change(import_objects, where, **values, **place_columns(verdict.place))
+        self.settle_all(key, [(number, verdict)])
+
+    def settle_all(self, key: DriveKey, verdicts: Sequence[tuple[int, Verdict]]) -> None:
+        """Keep how the imports of some objects went, all or none, for the price of one sync."""
+        with self._database.begin() as connection:
+            for number, verdict in verdicts:
+                where = and_(_of(import_objects, key), import_objects.c.number == number)
+                values = {
+                    "verdict": verdict.status.value,
+                    "parts": msgspec.msgpack.encode(verdict.parts),
+                    "metadata_status": verdict.metadata,
+                    "properties_status": verdict.properties,
+                    **place_columns(verdict.place),
+                }
+                connection.execute(update(import_objects).where(where).values(**values))
 
     def choose_place(self, key: DriveKey, number: int, place: Place) -> None:
         """Keep where a blob goes, before it is sent there."""

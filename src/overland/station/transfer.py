@@ -1,12 +1,12 @@
-"""One object from a drive into the container: read once, and hashed on its way.
+"""One object from a drive into the container: read once, and hashed once.
 
-While a block is sent, its SHA-256 is made in another thread and the drive's files read the next one
-ahead; all of it releases the interpreter.
+While a block is sent, the drive's files read the next one ahead; both release the interpreter.
 
-Nothing wrong ever becomes visible: the object's last block is held back until the SHA-256 agrees
-with the manifests, and the store checks it again before it shows the object.  The MD5 of each part
-in `DriveManifest.xml` says nothing more about bytes that have their SHA-256; only when that
-differs is the object read part by part, to tell exactly which parts are bad.
+Nothing wrong ever becomes visible: the store is told the SHA-256 that the signed manifests have,
+makes its own of what has arrived, and shows the object only when they agree.  So that one says of
+drive and way together that they were right, and a second one, made here, would say nothing more.
+The MD5 of each part in `DriveManifest.xml` does not either; only when the store refuses what it got
+is the object read part by part, to tell exactly which parts are bad, and whether it was the drive.
 
 Two objects of a drive may be on their way: the next one is read when the one before has been, while
 the store still makes that durable.  So a drive is always read in one stream, as its head likes it.
@@ -16,9 +16,7 @@ Memory: two blocks for each object that is being read.
 import hashlib
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import Final, NoReturn
 
 from overland.errors import (
     IntegrityError,
@@ -61,26 +59,10 @@ class _BadReading(IntegrityError):
 
 
 class Transfer:
-    """Imports objects, from any number of threads; a context, because it owns threads."""
+    """Imports objects, from any number of threads."""
 
-    def __init__(self, progress: Progress, *, drives_at_once: int) -> None:
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._pool = ThreadPoolExecutor(
-            UPLOADS_PER_DRIVE * drives_at_once, thread_name_prefix="digest"
-        )
-
-    def __enter__(self) -> Self:
-        """Return this transfer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the threads."""
-        self._pool.shutdown()
 
     def move(
         self,
@@ -112,27 +94,24 @@ class Transfer:
             if verdict is None:
                 verdict = self._attempt(item, medium, name, container, turn or threading.Lock())
         if verdict is None:
-            # Every part has its MD5, and yet the whole is not what was signed.
-            verdict = Verdict(status=BlobStatus.FAILED, parts=PartStatus.FAILED)
+            verdict = _whole(item, medium, name)
         self._progress.advance(count=1)
         return verdict
 
     def _attempt(
         self, item: Item, medium: Files, name: str, container: Objects, turn: threading.Lock
     ) -> Verdict | None:
-        """Return how the object went; None when it read wrong, and then no part was bad."""
-        reading = _Reading(item, medium, name, turn=turn, pool=self._pool, progress=self._progress)
+        """Return how the object went; None when it came out wrong, and then no part was bad."""
+        reading = _Reading(item, medium, name, turn=turn, progress=self._progress)
         reading.take_turn()  # before the store hears of it: it does not wait long for content
         try:
             container.put(item.name, reading, size_bytes=item.size_bytes, sha256=item.sha256)
         except (OverlandError, OSError) as error:
             reading.undo()
-            if reading.is_bad:
+            if reading.is_bad or isinstance(error, ObjectCorrupt):
                 return _bad(examine(item, medium=medium, name=name))
             if isinstance(error, ObjectExists):
                 return _TAKEN
-            if isinstance(error, ObjectCorrupt):
-                raise UploadChanged(item.name) from error
             raise
         finally:
             reading.end_turn()
@@ -140,6 +119,7 @@ class Transfer:
 
 
 _TAKEN: Final = Verdict(status=BlobStatus.BLOB_REQUEST_FAILED, parts=PartStatus.BLOB_REQUEST_FAILED)
+_FAILED: Final = Verdict(status=BlobStatus.FAILED, parts=PartStatus.FAILED)
 _MISSING: Final = Verdict(status=BlobStatus.FILE_NOT_FOUND, parts=PartStatus.CANCELLED)
 
 
@@ -157,6 +137,24 @@ def _part_status(part: PageRange | Block, medium: Files, name: str) -> PartStatu
         return PartStatus.FILE_UNEXPECTED_END
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest().upper()
     return PartStatus.COMPLETED if digest == part.md5 else PartStatus.CORRUPTED
+
+
+def _whole(item: Item, medium: Files, name: str) -> Verdict:
+    """Return the verdict on an object that came out wrong each time, though no part was bad.
+
+    Raises:
+        UploadChanged: It is what was signed, so it was changed on its way.
+    """
+    found, left_bytes = hashlib.sha256(), item.size_bytes
+    try:
+        for block in medium.blocks(name, block_bytes=_BLOCK_BYTES):
+            found.update(block[:left_bytes])
+            left_bytes -= min(left_bytes, len(block))
+    except (ObjectAbsent, OSError):
+        return _FAILED
+    if found.hexdigest() != item.sha256:
+        return _FAILED
+    raise UploadChanged(item.name)
 
 
 def _bad(parts: tuple[PartStatus, ...]) -> Verdict | None:
@@ -189,7 +187,7 @@ def _absent(medium: Files, name: str) -> Verdict | None:
 
 
 class _Reading:
-    """An object's content, checked while it is taken; each iteration reads it anew."""
+    """An object's content, as long as was signed; each iteration reads it anew."""
 
     def __init__(
         self,
@@ -198,13 +196,12 @@ class _Reading:
         name: str,
         *,
         turn: threading.Lock,
-        pool: ThreadPoolExecutor,
         progress: Progress,
     ) -> None:
         self.is_bad = False
         self._turn, self._has_turn = turn, False
         self._item, self._medium, self._name = item, medium, name
-        self._pool, self._progress = pool, progress
+        self._progress = progress
         self._told_bytes = 0
 
     def take_turn(self) -> None:
@@ -222,24 +219,18 @@ class _Reading:
     def __iter__(self) -> Iterator[memoryview]:
         self.undo()
         self.take_turn()  # again, when an upload that broke off begins anew
-        whole, seen_bytes = hashlib.sha256(), 0
+        left_bytes = self._item.size_bytes
         for block in self._blocks():
-            seen_bytes += len(block)
-            is_last = seen_bytes >= self._item.size_bytes
-            view = block[: len(block) - max(0, seen_bytes - self._item.size_bytes)]
-            digest = self._pool.submit(whole.update, view)
-            try:
-                if is_last:
-                    digest.result()
-                    self._check(whole.hexdigest() == self._item.sha256)
-                yield view
-            finally:
-                digest.result()  # the block is reused for the next one
-            self._tell(len(view))
-            if is_last:
-                self.end_turn()
+            if not left_bytes:  # the file is longer than what was signed
                 return
-        self._check(self._item.size_bytes == 0)
+            view = block[:left_bytes]
+            yield view
+            self._tell(len(view))
+            left_bytes -= len(view)
+            if not left_bytes:  # but the medium ends by itself, so that its buffers are kept
+                self.end_turn()
+        if left_bytes:
+            self._refuse()
 
     def undo(self) -> None:
         """Take back what the progress was told: it was in vain, or is read again."""
@@ -250,10 +241,6 @@ class _Reading:
         try:
             yield from self._medium.blocks(self._name, block_bytes=_BLOCK_BYTES)
         except (ObjectAbsent, OSError):
-            self._refuse()
-
-    def _check(self, holds: bool) -> None:  # noqa: FBT001 - a condition, as of `assert`
-        if not holds:
             self._refuse()
 
     def _refuse(self) -> NoReturn:

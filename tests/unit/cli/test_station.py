@@ -86,6 +86,43 @@ def test_the_whole_stay_of_a_parcel(dock: Dock, started: Command, tmp_path: Path
     assert dock.job()["properties"]["state"] == "Completed"
 
 
+def test_objects_take_the_socket_of_a_cloud_on_this_computer(
+    dock: Dock, command: Command, tmp_path: Path
+) -> None:
+    drives, local = drive_folders(dock, tmp_path / "drives"), tmp_path / "objects.sock"
+    token = tmp_path / "token"
+    token.write_text(dock.token + "\n")
+    with served(dock, local=local) as url:
+        told = ("--cloud-url", url, "--token-file", str(token), "--object-socket", str(local))
+        code, _, err = command("init", *told)
+        assert code == 0, err
+        command("receive", "--tracking-number", TRACKING, "--carrier", "UPS", *_drives(drives))
+        code, out, err = command("ingest", "--all", "--json")
+
+    assert (code, err) == (0, "")
+    assert [each["result"] for each in json_of(out)] == ["completed", "completed"]
+    assert dock.landed() == dock.objects
+
+
+def test_a_socket_on_which_nobody_answers_is_told_at_once_and_nothing_is_kept(
+    dock: Dock, url: str, command: Command, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(dock.token + "\n")
+    told = ("--cloud-url", url, "--token-file", str(token))
+
+    code, _, err = command("init", *told, "--object-socket", str(tmp_path / "none.sock"))
+    assert (code, "unreachable" in err) == (5, True), err
+    open_folder = tmp_path / "open"
+    open_folder.mkdir()
+    open_folder.chmod(0o777)
+    code, _, err = command("init", *told, "--object-socket", str(open_folder / "objects.sock"))
+    assert (code, "socket-unsafe" in err) == (3, True), err
+
+    code, _, err = command("status")
+    assert "station-not-initialised" in err
+
+
 def test_damage_ends_with_its_own_exit_code_and_names_what_is_bad(
     dock: Dock, started: Command, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from tests.support.cloud import registration_body
 from tests.support.cloudsamples import Journey
 from tests.support.runningcloud import COMMAND, READY_S, RemoteCloud, RunningCloud, running_cloud
 
+from overland.adapters.http import UrllibHttp
 from overland.adapters.httpobjects import HttpObjects
 from overland.crypto.secrets import Secret
 
@@ -140,3 +141,30 @@ def test_a_folder_without_a_cloud_is_not_served(tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert b"cloud-not-initialised" in done.stderr
+
+
+def test_the_data_plane_answers_on_a_socket_that_a_killed_cloud_left(cloud: RunningCloud) -> None:
+    """And a second cloud leaves the socket of one that serves alone."""
+    local = cloud.home / "objects.sock"
+    cloud.stop()
+    cloud.start("--object-socket", str(local))
+    assert cloud.process is not None
+    assert cloud.endpoints["object_socket"] == str(local)
+    assert stat.S_IMODE(local.stat().st_mode) == 0o600
+    cloud.process.kill()
+    cloud.process.wait()
+    (cloud.folder / "endpoints.json").unlink()
+    assert local.is_socket()
+
+    cloud.start("--object-socket", str(local))
+    answer = UrllibHttp("", None, None, local=local).request("GET", "/healthz")
+    assert answer.status == 200
+    words = [*COMMAND, "serve", "--port", "0", "--object-socket", str(local)]
+    second = subprocess.run(words, env=cloud.environment, capture_output=True, check=False)
+    assert second.returncode == 3
+    assert b"[socket-in-use]" in second.stderr
+    assert UrllibHttp("", None, None, local=local).request("GET", "/healthz").status == 200
+
+    assert cloud.stop() == 0
+    assert not local.exists()
+    cloud.start()

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from tests.conformance.objects_contract import ObjectsContract
+from tests.conformance.objects_contract import ObjectsContract, Spoil
 from tests.support.asgi import Answer, AsgiClient
 from tests.support.dataplane import ALL, grant_token, objects_app, serving_app
 from tests.support.landed import MemorySpaces, put
@@ -365,6 +365,16 @@ class TestOverTls(ObjectsContract):
         spaces.disk.write(f"{SPACE}/neighbour/a", b"")
         token = grant_token(SPACE, "computer/")
         return HttpObjects(endpoint, SPACE, "computer/", token, authority().ca_pem)
+
+    @pytest.fixture
+    def spoil(self, served: tuple[str, MemorySpaces]) -> Spoil:
+        disk = served[1].disk
+
+        def rewrite(name: str, data: bytes) -> None:
+            disk.delete(f"{SPACE}/computer/{name}")
+            disk.write(f"{SPACE}/computer/{name}", data)
+
+        return rewrite
 
 
 def test_an_upload_that_breaks_off_leaves_nothing_and_the_next_one_succeeds() -> None:

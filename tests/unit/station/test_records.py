@@ -69,8 +69,7 @@ def test_verdicts_are_kept_and_counted(database: Engine) -> None:
         parts=(PartStatus.COMPLETED, PartStatus.CORRUPTED),
     )
 
-    records.settle(KEY, 0, LANDED)
-    records.settle(KEY, 1, bad)
+    records.settle_all(KEY, [(0, LANDED), (1, bad)])
 
     counts = records.counts(KEY)
     assert (counts.landed, counts.landed_bytes, counts.damaged, counts.open) == (1, 6, 1, 1)

@@ -53,10 +53,10 @@ def test_a_good_object_lands_however_it_is_cut(
     medium = TornFiles(disk)
     medium.block_bytes = block_bytes
 
-    with Transfer(NullProgress(), drives_at_once=1) as transfer:
-        verdict = transfer.move(
-            an_item(content, parts), medium=medium, name=NAME, container=FolderObjects(store)
-        )
+    transfer = Transfer(NullProgress())
+    verdict = transfer.move(
+        an_item(content, parts), medium=medium, name=NAME, container=FolderObjects(store)
+    )
 
     assert verdict.landed
     assert store.read("packs/a.pack") == content
@@ -75,8 +75,8 @@ def test_a_flipped_bit_never_lands_and_the_fast_way_agrees_with_the_slow_one(
     medium.block_bytes = block_bytes
     item = an_item(content, parts)
 
-    with Transfer(NullProgress(), drives_at_once=1) as transfer:
-        verdict = transfer.move(item, medium=medium, name=NAME, container=FolderObjects(store))
+    transfer = Transfer(NullProgress())
+    verdict = transfer.move(item, medium=medium, name=NAME, container=FolderObjects(store))
 
     assert not verdict.landed
     assert list(store.names()) == []
@@ -93,8 +93,8 @@ def test_bytes_after_the_end_of_an_object_are_not_sent() -> None:
     disk.write(NAME, b"object" + b"more")
     item = an_item(b"object", [(0, 6)])
 
-    with Transfer(NullProgress(), drives_at_once=1) as transfer:
-        verdict = transfer.move(item, medium=disk, name=NAME, container=FolderObjects(store))
+    transfer = Transfer(NullProgress())
+    verdict = transfer.move(item, medium=disk, name=NAME, container=FolderObjects(store))
 
     assert verdict.landed
     assert store.read("packs/a.pack") == b"object"
@@ -131,7 +131,8 @@ def test_a_fault_of_the_store_is_not_held_against_the_drive(
     disk.write(NAME, b"object")
 
     item = an_item(b"object", [(0, 6)])
-    with Transfer(NullProgress(), drives_at_once=1) as transfer, pytest.raises(expected):
+    transfer = Transfer(NullProgress())
+    with pytest.raises(expected):
         transfer.move(item, medium=disk, name=NAME, container=_Store(fault))
 
 
@@ -156,9 +157,9 @@ def test_progress_counts_a_second_reading_once() -> None:
             faults.flipped.clear()
 
     faults._on_call = heal
-    with Transfer(meter, drives_at_once=1) as transfer:
-        item = an_item(bytes(1000), [(0, 512), (512, 488)])
-        transfer.move(item, medium=faults, name=NAME, container=FolderObjects(SimDisk()))
+    transfer = Transfer(meter)
+    item = an_item(bytes(1000), [(0, 512), (512, 488)])
+    transfer.move(item, medium=faults, name=NAME, container=FolderObjects(SimDisk()))
 
     assert (meter.bytes, meter.count) == (1000, 1)
 
@@ -217,7 +218,8 @@ def test_the_next_object_is_read_while_the_store_finishes_one_and_never_two_at_o
         replace(an_item(content, []), name=name.removeprefix("seed-x/"))
         for name, content in contents.items()
     ]
-    with Transfer(NullProgress(), drives_at_once=1) as transfer, ThreadPoolExecutor(2) as pool:
+    transfer = Transfer(NullProgress())
+    with ThreadPoolExecutor(2) as pool:
         moves = [
             pool.submit(
                 transfer.move, item, medium=medium, name=name, container=container, turn=turn
@@ -236,7 +238,8 @@ def test_the_next_object_is_read_while_the_store_finishes_one_and_never_two_at_o
 def test_a_failing_store_gives_the_turn_back() -> None:
     disk, turn = SimDisk(), threading.Lock()
     disk.write(NAME, b"object")
-    with Transfer(NullProgress(), drives_at_once=1) as transfer, pytest.raises(Unreachable):
+    transfer = Transfer(NullProgress())
+    with pytest.raises(Unreachable):
         transfer.move(
             an_item(b"object", []),
             medium=disk,
