@@ -21,7 +21,8 @@ def reclaim(*, api: ApiClient, dry_run: bool, source_computer: str | None, as_js
     """Reclaim the space of recovery points whose time is over.
 
     The cloud does it every day by itself.  Nothing is deleted that was needed within the last two
-    weeks, and nothing at all of a source computer whose recovery points cannot all be read.
+    weeks.  A recovery point whose file is damaged is put back from the cloud's copy of it; while
+    one can be read nowhere, nothing more of its source computer becomes due.
     """
     body = {"dry_run": dry_run, "source_computer_id": source_computer}
     found = api.ask("POST", "/v1/reclaims", "reclaim", json=body)
@@ -32,6 +33,10 @@ def reclaim(*, api: ApiClient, dry_run: bool, source_computer: str | None, as_js
     for each in found:
         if each["problem"] is not None:
             note(f"warning: {each['name']}: {each['problem']}")
+        for point in each["points_put_back"]:
+            note(f"{each['name']}: recovery point {point} was damaged and is whole again")
+        for point in [] if each["problem"] else each["points_damaged"]:
+            note(f"warning: {each['name']}: the file of recovery point {point} is damaged")
     text = "\n".join(_line(each) for each in found)
     show(found, text or "there is no source computer yet", as_json=as_json)
 

@@ -7,7 +7,7 @@ What a point needs follows from what it lists and the accepted replacements
 The truth is in the vault: a row can be made again from the point's own file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, get_args
@@ -15,15 +15,14 @@ from typing import Final, Literal, get_args
 import msgspec
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from overland.errors import ObjectAbsent, ObjectCorrupt
-from overland.format.point import MAX_POINT_BYTES, PointPublic
+from overland.format.point import PointPublic
 from overland.format.replacement import Replacement, needed_after
 from overland.format.seed_manifest import SeedManifest
 from overland.ports.objects import Objects
 from overland.values import PointId, SeedId, point_name
-from overland.vault import chains, presence
+from overland.vault import chains, copies, garbage, presence
 from overland.vault.chains import Fence
-from overland.vault.owner import Owner, open_point
+from overland.vault.owner import Owner
 from overland.vault.tables import points
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "list_points",
     "losing_nothing",
     "lost_points",
-    "read_point",
     "record",
     "reject",
     "settle",
@@ -165,7 +163,7 @@ def inspect(
     """
     assert len(replacements) == len(fence.accepted), "what a point needs follows from all of them"
     owner = fence.owner
-    public = read_point(store, owner=owner, point_id=point_id)
+    public = copies.read_file(store, owner=owner, point_id=point_id)
     sizes = {each.name: each.size_bytes for each in public.objects}
     for replacement in replacements:
         sizes |= {each.name: each.size_bytes for each in replacement.objects}
@@ -233,6 +231,7 @@ def record(
         kept = {name: getattr(known, name) for name in _MARKS}
         point = replace(point, **kept)
     _upsert(connection, point, is_complete=not missing)
+    garbage.take_back(connection, owner, {point_name(public.point_id), *finding.needed})
     is_new = known is None or known.published_at is None
     chains.count_version(connection, owner, recorded_at=at if is_new else None)
     return _settled(connection, public.point_id, owner=owner)
@@ -280,20 +279,19 @@ def find_point(
     return None if row is None else _from_row(row)
 
 
-def read_point(store: Objects, *, owner: Owner, point_id: PointId) -> PointPublic:
-    """Return the public part of a point in the vault, proven to be the owner's.
+def note_unreadable(connection: Connection, owner: Owner, point_ids: Iterable[PointId]) -> None:
+    """Have points count as incomplete whose own files are damaged or missing in the vault.
 
-    Raises:
-        ObjectAbsent: The vault has no such point.
-        IntegrityError: It is damaged, or somebody else's.
+    They count again when they are recorded again: reclaim does that when it can read the file.
     """
-    name = point_name(point_id)
-    size_bytes = presence.size_bytes(store, owner.prefix + name)
-    if size_bytes is None:
-        raise ObjectAbsent(name)
-    if size_bytes > MAX_POINT_BYTES:
-        raise ObjectCorrupt(name, check="it is longer than any recovery point")
-    return open_point(store.read(owner.prefix + name), owner=owner, point_id=point_id)
+    for each in point_ids:
+        of_point = (
+            points.c.source_computer_id == owner.source_computer_id,
+            points.c.point_id == each,
+        )
+        values = {"is_complete": False, "missing": [point_name(each)]}
+        connection.execute(update(points).where(*of_point).values(**values))
+    settle(connection, owner)
 
 
 def _upsert(connection: Connection, point: CatalogPoint, *, is_complete: bool) -> None:
@@ -346,7 +344,9 @@ def settle(connection: Connection, owner: Owner) -> None:
 
 
 def _link(row: RowMapping) -> _Link:
-    lacking: PointState = "waiting-for-seed" if row["kind"] == "seed" else "incomplete"
+    # No drive brings a file back that was in the vault and is damaged there.
+    travels = row["kind"] == "seed" and row["missing"] != [point_name(row["point_id"])]
+    lacking: PointState = "waiting-for-seed" if travels else "incomplete"
     own = "available" if row["is_complete"] else lacking
     return _Link(own, row["base"], is_lost=row["is_lost"], stored=row["state"])
 

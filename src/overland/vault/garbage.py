@@ -26,6 +26,7 @@ __all__ = [
     "list_doomed",
     "marks",
     "sync",
+    "take_back",
     "unneeded",
 ]
 
@@ -101,6 +102,23 @@ def sync(
         )
     stay = {name: each for name, each in standing.items() if name in found}
     return stay | {each.name: each for each in new}
+
+
+def take_back(connection: Connection, owner: Owner, names: Iterable[str]) -> None:
+    """Take back the marks of what has just come to be needed; what is doomed stays so.
+
+    The next `sync` would do so too, but only if it comes before nothing needs the object any more:
+    else the mark would stand for a stretch of time in which it was needed.
+    """
+    columns = unneeded_objects.c
+    for some in _pieces(names):
+        connection.execute(
+            delete(unneeded_objects).where(
+                columns.source_computer_id == owner.source_computer_id,
+                columns.name.in_(some),
+                columns.is_doomed.is_(False),
+            )
+        )
 
 
 def is_ripe(mark: Unneeded, fence: Fence, *, at: datetime, grace: timedelta) -> bool:

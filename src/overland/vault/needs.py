@@ -4,15 +4,17 @@ Nothing here is remembered from an earlier look: each signed document is opened 
 reclaim takes for unneeded follows from what the vault holds and not from rows.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
 
 from overland.errors import IntegrityError, ObjectAbsent
+from overland.format.point import PointPublic
 from overland.format.replacement import Replacement, needed_after
 from overland.ports.objects import Objects
 from overland.values import PointId, point_name, replacement_name
-from overland.vault import catalog
+from overland.vault import catalog, copies
 from overland.vault.catalog import CatalogPoint
 from overland.vault.owner import Owner, open_manifest
 
@@ -29,29 +31,39 @@ __all__ = [
 ManifestOf = Callable[[str], str | None]
 """Returns the name, in the vault's space, of a seed's signed manifest; None if there is none."""
 
+_NAMED: Final = 10  # so many points does an error name
+
 
 class ChainUnreadable(IntegrityError):
-    """A document that says what recovery points need is missing or damaged."""
+    """Files that say what recovery points need are missing or damaged, and so are their copies."""
 
     code: ClassVar[str] = "chain-unreadable"
 
-    def __init__(self, point_id: PointId, *, problem: str) -> None:
+    def __init__(self, problems: Mapping[PointId, str]) -> None:
+        named = [f"{point_id} ({problem})" for point_id, problem in problems.items()]
+        rest = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         super().__init__(
-            f"recovery point {point_id} cannot be read ({problem}), so that nobody knows what it "
-            "needs; nothing is deleted. Run `overland check` on the source computer, then store "
-            "the point again or delete what is based on it"
+            f"recovery points that cannot be read: {', '.join(named[:_NAMED])}{rest}; nobody knows "
+            "what they need, and nothing more is deleted. Run `overland repair` on the source "
+            "computer, with `--from` for a place that may have a missing file; or give up each of "
+            "them, with all that are based on it: `overland points delete`"
         )
-        self.point_id = point_id
+        self.point_ids = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What one point lists; `is_present` is false for a seed that is still on its way."""
+    """What one point lists; `is_present` is false for a seed that is still on its way.
+
+    Of a damaged one the vault's own file is damaged or missing, and a copy or the seed's manifest
+    told this.
+    """
 
     point_id: PointId
     base: PointId | None
     sizes: Mapping[str, int]
     is_present: bool
+    is_damaged: bool = False
 
 
 def living(listed: Iterable[CatalogPoint]) -> list[CatalogPoint]:
@@ -68,16 +80,26 @@ def read_documents(
 ) -> dict[PointId, Document]:
     """Return the documents of all living points and of every base below them.
 
+    A point whose file is damaged or missing is read from its copy, or a seed's manifest tells.
+
     Raises:
-        ChainUnreadable: One of them is missing or damaged.
+        ChainUnreadable: Some can be read nowhere; it names them all.
     """
     rows = {each.point_id: each for each in listed}
     found: dict[PointId, Document] = {}
+    problems: dict[PointId, str] = {}
     for start in living(listed):
         each: PointId | None = start.point_id
-        while each is not None and each not in found:
-            found[each] = _read(store, owner, each, rows.get(each), manifest_of)
-            each = found[each].base
+        while each is not None and each not in found and each not in problems:
+            try:
+                found[each] = _read(store, owner, each, rows.get(each), manifest_of)
+            except ObjectAbsent as absent:
+                problems[each] = f"the vault has no {absent.name}"
+            except IntegrityError as error:
+                problems[each] = str(error)
+            each = found[each].base if each in found else None
+    if problems:
+        raise ChainUnreadable(problems)
     return found
 
 
@@ -139,16 +161,24 @@ def _read(
     row: CatalogPoint | None,
     manifest_of: ManifestOf,
 ) -> Document:
+    if row is not None and row.published_at is None:
+        return _announced(store, owner, row, manifest_of)
     try:
-        if row is not None and row.published_at is None:
-            return _announced(store, owner, row, manifest_of)
-        public = catalog.read_point(store, owner=owner, point_id=point_id)
-    except ObjectAbsent as absent:
-        raise ChainUnreadable(point_id, problem=f"the vault has no {absent.name}") from None
-    except IntegrityError as error:
-        raise ChainUnreadable(point_id, problem=str(error)) from error
+        return _document(copies.read_file(store, owner=owner, point_id=point_id))
+    except (ObjectAbsent, IntegrityError):
+        with contextlib.suppress(ObjectAbsent, IntegrityError):
+            found = _document(copies.read_copy(store, owner=owner, point_id=point_id))
+            return replace(found, is_damaged=True)
+        if row is not None and row.seed_id is not None:
+            with contextlib.suppress(ObjectAbsent, IntegrityError):
+                found = _announced(store, owner, row, manifest_of)
+                return replace(found, is_present=True, is_damaged=True)
+        raise
+
+
+def _document(public: PointPublic) -> Document:
     return Document(
-        point_id=point_id,
+        point_id=public.point_id,
         base=public.base,
         sizes={each.name: each.size_bytes for each in public.objects},
         is_present=True,
@@ -158,7 +188,7 @@ def _read(
 def _announced(
     store: Objects, owner: Owner, row: CatalogPoint, manifest_of: ManifestOf
 ) -> Document:
-    """Return what a seed that travels will need, from its signed manifest."""
+    """Return what a seed needs, from its signed manifest; rather too much than too little."""
     assert row.seed_id is not None, "only seeds are announced"
     name = manifest_of(row.seed_id)
     if name is None:

@@ -3,8 +3,9 @@
 One run looks after one source computer (`docs/explanation/reclaim.md` has the invariants):
 
 1. The rules of policies set their marks; points whose time of grace is over are reclaimed.
-2. What the living points need is read from their signed documents.  If one cannot be read, or if
-   what stands in for replaced objects is not whole, the run ends here and deletes nothing.
+2. What the living points need is read from their signed documents.  A damaged one is put back
+   from its copy.  If one can be read nowhere, nothing more is doomed, and if what stands in for
+   replaced objects is not whole, the run ends here and deletes nothing.
 3. What is unneeded is marked with the time.  What has been so for the whole time of grace becomes
    *doomed*, in one transaction that fails if anything was recorded since the documents were read.
 4. Doomed objects are deleted, then their rows.
@@ -29,8 +30,18 @@ from overland.ports import engine as works
 from overland.ports.clock import Clock
 from overland.ports.objects import Objects, Spaces
 from overland.values import PointId, ReplacementId
-from overland.vault import catalog, chains, clockwatch, garbage, marks, replacing, runs, survey
-from overland.vault.needs import ManifestOf
+from overland.vault import (
+    catalog,
+    chains,
+    clockwatch,
+    copies,
+    garbage,
+    marks,
+    replacing,
+    runs,
+    survey,
+)
+from overland.vault.needs import ChainUnreadable, ManifestOf
 from overland.vault.owner import Owner
 from overland.vault.runs import ReclaimReport, ReclaimRequest, ReclaimRun, RunState
 from overland.vault.survey import Survey
@@ -169,7 +180,8 @@ class Reclaim:
                     )
                 ]
             except IntegrityError as error:
-                report = msgspec.structs.replace(report, problem=str(error))
+                damaged = sorted(error.point_ids) if isinstance(error, ChainUnreadable) else []
+                report = msgspec.structs.replace(report, problem=str(error), points_damaged=damaged)
                 raise _Undone from None
             marked = garbage.sync(connection, place.owner, looked[0].unneeded, at=at)
             raise _Undone
@@ -178,6 +190,7 @@ class Reclaim:
         going = survey.ripe(looked[0], marked, at=at, grace=self.grace)
         return msgspec.structs.replace(
             report,
+            points_damaged=looked[0].damaged,
             objects_deleted=len(going),
             bytes_deleted=sum(marked[name].size_bytes for name in going),
             objects_waiting=len(marked) - len(going),
@@ -194,15 +207,24 @@ class Reclaim:
             self._doom(run, place)
         except TransientError:
             raise  # the engine tries again
-        except OverlandError as error:
-            log.warning("reclaim.refused", run=run, code=error.code)
+        except ChainUnreadable as error:
+            # What is doomed was so while every point could be read, or counts as missing since.
+            self._refuse(run, error)
             with self._database.begin() as connection:
-                runs.note_problem(connection, run, str(error))
+                catalog.note_unreadable(connection, place.owner, error.point_ids)
+                runs.note_damaged(connection, run, sorted(error.point_ids), back=[])
+        except OverlandError as error:
+            self._refuse(run, error)
             return []
         with self._database.begin() as connection:
             doomed = garbage.list_doomed(connection, place.owner)
         log.info("reclaim.planned", run=run, objects=len(doomed))
         return [msgspec.json.encode(each).decode() for each in _batches(run, list(doomed))]
+
+    def _refuse(self, run: str, error: OverlandError) -> None:
+        log.warning("reclaim.refused", run=run, code=error.code)
+        with self._database.begin() as connection:
+            runs.note_problem(connection, run, str(error))
 
     def _doom(self, run: str, place: _Place) -> None:
         with self._database.begin() as connection:
@@ -215,6 +237,9 @@ class Reclaim:
             found = survey.survey(
                 place.store, fence=fence, listed=listed, manifest_of=self._find_manifest
             )
+            back = survey.mend(self._database, place.store, found, at=self._clock.now())
+            with self._database.begin() as connection:
+                runs.note_damaged(connection, run, found.damaged, back=back)
             if self._settle(run, place, found):
                 return
         log.info("reclaim.gave_way", run=run)  # to those who record; the next run goes on
@@ -263,6 +288,8 @@ class Reclaim:
         for name in names:
             assert name in doomed, "nothing else is ever deleted"
             place.store.delete(place.owner.prefix + name)
+        for point_id in _ids(names, "points/", ".point"):
+            copies.forget(place.store, place.owner, PointId(point_id))
         with self._database.begin() as connection:
             # Who saw these objects before they went has to look again.
             chains.count_epoch(connection, place.owner)

@@ -25,7 +25,7 @@ from overland.format.replacement import (
 from overland.format.signed import decode_signed
 from overland.ports.objects import Objects
 from overland.values import PointId, ReplacementId, point_name, replacement_name
-from overland.vault import catalog, chains, needs, presence
+from overland.vault import catalog, chains, garbage, needs, presence
 from overland.vault.catalog import CatalogPoint
 from overland.vault.chains import Fence
 from overland.vault.needs import Document, ManifestOf
@@ -196,6 +196,7 @@ def accept(
             raise ChainChanged(expected=chain_version, found=now.version)
     version = chains.count_version(connection, owner, is_replaced=True)
     _insert(connection, owner, replacement.replacement_id, version=version, at=at)
+    garbage.take_back(connection, owner, [each.name for each in replacement.objects])
     of_owner = points.c.source_computer_id == owner.source_computer_id
     for point_id, is_complete in proposal.complete.items():
         values: dict[str, object] = {"is_complete": is_complete}

@@ -3,7 +3,7 @@
 Every function works on a connection, in a transaction of the caller.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from overland.values import RepositoryId
+from overland.values import PointId, RepositoryId
 from overland.vault.owner import Owner
 from overland.vault.tables import reclaims
 
@@ -26,6 +26,7 @@ __all__ = [
     "last_run",
     "list_running",
     "new_run",
+    "note_damaged",
     "note_deleted",
     "note_problem",
     "note_waiting",
@@ -55,7 +56,11 @@ class ReclaimRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ReclaimReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run did, or would do; *waiting* objects are unneeded and not yet for long enough."""
+    """What a run did, or would do; *waiting* objects are unneeded and not yet for long enough.
+
+    Of the damaged points the files in the vault are damaged or missing; those of the points that
+    were put back were so until the cloud's copies took their places.
+    """
 
     points_marked: int = 0
     points_unmarked: int = 0
@@ -64,6 +69,8 @@ class ReclaimReport(msgspec.Struct, frozen=True, kw_only=True):
     bytes_deleted: int = 0
     objects_waiting: int = 0
     bytes_waiting: int = 0
+    points_damaged: list[PointId] = []
+    points_put_back: list[PointId] = []
     problem: str | None = None
 
 
@@ -166,6 +173,17 @@ def note_problem(connection: Connection, run: str, problem: str) -> None:
     """Note why nothing is deleted."""
     old = find_run(connection, run).report
     _write(connection, run, msgspec.structs.replace(old, problem=problem))
+
+
+def note_damaged(
+    connection: Connection, run: str, points: Iterable[PointId], *, back: Iterable[PointId]
+) -> None:
+    """Note the points whose own files were damaged or missing, and which were put back."""
+    old = find_run(connection, run).report
+    put_back = sorted({*old.points_put_back, *back})
+    damaged = sorted({*points}.difference(put_back))
+    report = msgspec.structs.replace(old, points_damaged=damaged, points_put_back=put_back)
+    _write(connection, run, report)
 
 
 def end_run(

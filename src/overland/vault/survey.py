@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from sqlalchemy import Connection, Engine
 
@@ -12,7 +12,7 @@ from overland.errors import IntegrityError, ObjectAbsent, OutOfSpace
 from overland.format.replacement import Replacement, ReplacementObject
 from overland.ports.objects import Objects
 from overland.values import PointId, point_name
-from overland.vault import attempts, catalog, chains, garbage, needs, presence, replacing
+from overland.vault import attempts, catalog, chains, copies, garbage, needs, presence, replacing
 from overland.vault.catalog import CatalogPoint
 from overland.vault.chains import Fence
 from overland.vault.garbage import Unneeded
@@ -22,11 +22,15 @@ from overland.vault.owner import Owner
 __all__ = [
     "ReplacementUnproven",
     "Survey",
+    "mend",
     "prove_replacements",
     "record_unlisted",
     "ripe",
     "survey",
 ]
+
+_ACTOR: Final = "cloud:reclaim"
+"""How the log of points calls this work."""
 
 
 class ReplacementUnproven(IntegrityError):
@@ -56,6 +60,11 @@ class Survey:
     def dead(self) -> list[PointId]:
         """The reclaimed points on which no living one is based."""
         return [each.point_id for each in self.listed if each.point_id not in self.documents]
+
+    @property
+    def damaged(self) -> list[PointId]:
+        """The points whose own files are damaged or missing in the vault, sorted."""
+        return sorted(each for each, found in self.documents.items() if found.is_damaged)
 
 
 def survey(
@@ -89,6 +98,23 @@ def survey(
         replacements=replacements,
         unneeded=garbage.unneeded(store, fence.owner, needed),
     )
+
+
+def mend(database: Engine, store: Objects, found: Survey, *, at: datetime) -> list[PointId]:
+    """Copy the points' files that have no copy, and put copies back for those damaged.
+
+    Returns which were put back.  A damaged one without a copy counts as incomplete from now on.
+    """
+    owner = found.fence.owner
+    copies.keep(store, owner, [e for e, document in found.documents.items() if document.is_present])
+    back = [each for each in found.damaged if copies.put_back(store, owner, each)]
+    if not found.damaged:
+        return []
+    with database.begin() as connection:
+        catalog.note_unreadable(connection, owner, set(found.damaged).difference(back))
+        for each in back:
+            chains.note(connection, owner, "point-put-back", at=at, actor=_ACTOR, subject=each)
+    return back
 
 
 def prove_replacements(
@@ -132,8 +158,10 @@ def record_unlisted(
     Such a point was put and never recorded, or the catalog was lost.  What it needs is needed
     again.  If packs of its chain were replaced, nobody can say that it relies on none of them, so
     it does not count as whole.  A file that is not one of the owner's points is not entered.
+    A point whose file could not be read for a time, and can be again, is entered anew as well.
     """
-    known = {each.point_id for each in found.listed}
+    listed = {each.point_id for each in found.listed}
+    known = {p.point_id for p in found.listed if point_name(p.point_id) not in p.missing}
     names = sorted({*going, *(point_name(each) for each in found.documents)})
     count = 0
     for name in names:
@@ -146,12 +174,11 @@ def record_unlisted(
             )
         except (IntegrityError, ObjectAbsent):
             continue
-        is_doubtful = bool(found.replacements) and finding.public.base is not None
+        is_new = point_id not in listed
+        is_doubtful = is_new and bool(found.replacements) and finding.public.base is not None
         catalog.record(connection, finding, at=at, is_doubtful=is_doubtful)
         owner = found.fence.owner
-        chains.note(
-            connection, owner, "point-found", at=at, actor="cloud:reclaim", subject=point_id
-        )
+        chains.note(connection, owner, "point-found", at=at, actor=_ACTOR, subject=point_id)
         count += 1
     return count
 

@@ -7,7 +7,7 @@ from tests.support.reclaiming import Reclaiming, point_id_of, replacement_of
 
 from overland.errors import IntegrityError
 from overland.values import point_name, replacement_name
-from overland.vault import catalog, chains, garbage, marks, tables
+from overland.vault import catalog, chains, copies, garbage, marks, tables
 from overland.vault.chains import VaultChanged
 from overland.vault.marks import PointReclaimed, PointStays
 from overland.vault.replacing import ChainChanged, ReplacementRefused
@@ -327,6 +327,7 @@ def test_nothing_is_deleted_while_a_points_file_cannot_be_read(harm: str) -> Non
     path = f"{VAULT}/{world.owner.prefix}{point_name(point_id_of(2))}"
     before, data = world.held(), world.disk.read(path)
     world.disk.delete(path)
+    world.store.delete(copies.kept_name(world.owner, point_id_of(2)))
     if harm == "flipped":
         world.disk.write(path, data[:700] + bytes([data[700] ^ 1]) + data[701:])
     if harm == "swapped":
@@ -602,7 +603,8 @@ def test_a_replacement_that_no_point_needs_any_more_goes_with_its_copy() -> None
         world.clock.advance(15 * DAY)
         world.run()
     assert world.held() == {point_name(point_id_of(4)), name_of("pack 4")}
-    assert list(world.store.names("control/")) == []
+    (copy,) = world.store.names("control/")
+    assert copy.name == copies.kept_name(world.owner, point_id_of(4))
     with world.database.begin() as connection:
         assert chains.read_fence(connection, world.owner).accepted == ()
 

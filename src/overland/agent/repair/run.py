@@ -102,8 +102,11 @@ def repair(
     shop.progress.finish()
     report.fetched, report.unhealed = done.fetched, done.unhealed
     _sort_out(report, done, holdings)
-    if report.broken and not dry_run:
-        _rebuild(shop, places, holdings, report)
+    if not dry_run:
+        # A replacement may have let go what it should not; what it replaced is there for a while.
+        broken = frozenset(report.broken) or _let_go(holdings)
+        if broken:
+            _rebuild(shop, places, holdings, report, broken)
     return report
 
 
@@ -140,11 +143,22 @@ def _sort_out(report: RepairReport, done: Fetched, holdings: Holdings) -> None:
     report.unhealed += [name for name in documents if name in report.damaged]
 
 
+def _let_go(holdings: Holdings) -> frozenset[str]:
+    """Return replaced packs of living points that are still in the vault."""
+    named = {name for held in _arrived(holdings) for name in held.named - held.needed}
+    replaced = {name for each in holdings.accepted for name in each.replaced}
+    return frozenset(n for n in named & replaced & holdings.sizes.keys() if n.startswith("packs/"))
+
+
 def _rebuild(
-    shop: Workshop, places: Mapping[str, Objects], holdings: Holdings, report: RepairReport
+    shop: Workshop,
+    places: Mapping[str, Objects],
+    holdings: Holdings,
+    report: RepairReport,
+    broken: frozenset[str],
 ) -> None:
-    broken = frozenset(report.broken)
-    concerned = [held for held in _arrived(holdings) if not broken.isdisjoint(held.needed)]
+    """Store anew what points need of broken packs and have nowhere else."""
+    concerned = [held for held in _arrived(holdings) if not broken.isdisjoint(held.named)]
     points = holdings.connected(concerned)
     if any(held.travels for held in points):
         _forget(shop, concerned, pack_ids(broken))
