@@ -6,15 +6,13 @@ lengths; where a file system refuses it, or the end of a file is odd, the usual 
 """
 
 import errno
-import fcntl
 import mmap
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from overland.buffers import new_buffer
+from overland.buffers import new_buffer, set_direct
 
 __all__ = ["BUFFER_BYTES", "BufferPool", "Writer", "read_at", "read_blocks"]
 
@@ -99,7 +97,7 @@ class Writer:
         while position < len(view):
             # After a short write the rest may be unaligned: only the usual way takes that.
             past_cache = direct and self._may_be_direct and position % _ALIGNMENT == 0
-            if not _set_direct(self._fd, on=past_cache):
+            if not set_direct(self._fd, on=past_cache):
                 self._may_be_direct = past_cache = False
             try:
                 position += os.write(self._fd, view[position:])
@@ -133,7 +131,7 @@ def read_blocks(fd: int, *, block_bytes: int, pool: BufferPool) -> Iterator[memo
         OSError: The device failed; blocks before were good.
     """
     left = os.fstat(fd).st_size
-    if not _set_direct(fd, on=True):
+    if not set_direct(fd, on=True):
         _drop_cached(fd)
     length = -(-block_bytes // _ALIGNMENT) * _ALIGNMENT
     if left <= length:
@@ -154,6 +152,9 @@ def _read_alone(fd: int, left: int, view: memoryview) -> Iterator[memoryview]:
 
 
 def _read_ahead(fd: int, left: int, views: list[memoryview]) -> Iterator[memoryview]:
+    # For long files only: it loads logging, which most commands do without.
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as said above
+
     # Leaving the block waits for the reader, so that nobody reads from a closed file.
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
         reading = reader.submit(_fill, fd, views[0])
@@ -173,7 +174,7 @@ def _fill(fd: int, view: memoryview) -> int:
     except OSError as error:
         # Accepted at `fcntl`, refused at the read: an odd offset after a short read, or a device
         # with larger blocks.
-        if error.errno != errno.EINVAL or not _set_direct(fd, on=False):
+        if error.errno != errno.EINVAL or not set_direct(fd, on=False):
             raise
         _drop_cached(fd)
         return os.readv(fd, [view])
@@ -183,21 +184,6 @@ def _drop_cached(fd: int) -> None:
     """Have the file come from the medium, though it was just written through memory."""
     # Only clean pages go; what was published has been synced and is clean.
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _set_direct(fd: int, *, on: bool) -> bool:
-    """Switch O_DIRECT; return whether the file system has done as asked."""
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    wanted = flags | os.O_DIRECT if on else flags & ~os.O_DIRECT
-    if wanted == flags:
-        return True
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETFL, wanted)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return False
-    return True
 
 
 def _is_aligned(view: memoryview) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from overland import buffers
 from overland.adapters import medium, posix
 from overland.adapters.posix import LeavesFolder, PosixFiles
 from overland.errors import ObjectAbsent, OutOfSpace
@@ -150,7 +151,7 @@ class NoDirect:
 def test_file_systems_without_direct_access_are_written_and_read_the_usual_way(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(medium, "fcntl", NoDirect())
+    monkeypatch.setattr(buffers, "fcntl", NoDirect())
     content = os.urandom(9_000_001)
     files = PosixFiles(root)
     files.write("a", content)
@@ -209,3 +210,17 @@ def test_a_sweep_by_somebody_else_leaves_a_living_writer_alone(root: Path) -> No
 def test_new_files_belong_to_their_owner_alone(root: Path) -> None:
     PosixFiles(root).write("a", b"")
     assert (root / "a").stat().st_mode & 0o777 == 0o600
+
+
+def test_scratch_files_wait_for_no_medium(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(fd: int) -> None:
+        raise AssertionError(f"descriptor {fd} was synced")
+
+    monkeypatch.setattr(posix, "os", FaultyOs(fsync=never))
+    files = PosixFiles(root, is_scratch=True)
+    files.write("packs/3f/one.pack", b"content")
+    files.settle("packs/3f/one.pack")
+    assert files.read("packs/3f/one.pack") == b"content"
+    files.delete("packs/3f/one.pack")
+    files.remove_empty_folders("packs")
+    assert list(root.iterdir()) == []

@@ -8,7 +8,6 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -22,6 +21,7 @@ from overland.agent.points import tree as points_tree
 from overland.agent.points.chunks import ChunkStore, Decoded, Job, Wanted
 from overland.agent.points.tree import PathAbsent
 from overland.agent.restore import batch as restore_batch
+from overland.agent.restore import crew
 from overland.agent.restore.metadata import Describer
 from overland.agent.restore.names import StripOutside
 from overland.agent.restore.run import RestoreIncomplete, TargetBusy, TargetOccupied
@@ -33,10 +33,12 @@ from overland.source import entries
 IS_ROOT = os.geteuid() == 0
 
 
-@pytest.fixture
-def backed() -> Iterator[BackedUp]:
+@pytest.fixture(params=[0, 2], ids=["threads", "processes"])
+def backed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackedUp]:
+    monkeypatch.setattr(crew, "_FEW_FILES", 0)  # no batch is too small for processes
     with fast_folder() as folder:
         world = BackedUp(folder)
+        world.processes = request.param
         (world.source / "folder" / "below").mkdir(parents=True)
         (world.source / "folder" / "file").write_bytes(b"in the folder")
         (world.source / "folder" / "below" / "large").write_bytes(
@@ -529,4 +531,4 @@ def test_a_root_that_leads_out_of_the_target_is_refused(tmp_path: Path) -> None:
     outside = msgspec.structs.replace(point.root.roots[0], path=b"/../source")
     root = msgspec.structs.replace(point.root, roots=[outside])
     with pytest.raises(TreeCorrupt):
-        points_tree.PointTree(replace(point, root=root), store)
+        points_tree.PointTree(msgspec.structs.replace(point, root=root), store)

@@ -14,6 +14,7 @@ from overland.agent.compare import compare_trees
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import open_keys, open_point
 from overland.agent.points.tree import UNREADABLE, PointTree
+from overland.agent.restore import crew
 from overland.agent.restore.run import RestoreIncomplete, RestoreOptions, RestoreReport, restore
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
 from overland.errors import Unreachable
@@ -23,10 +24,12 @@ from overland.values import PackId
 FILES = 24
 
 
-@pytest.fixture
-def backed() -> Iterator[BackedUp]:
+@pytest.fixture(params=[0, 2], ids=["threads", "processes"])
+def backed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackedUp]:
+    monkeypatch.setattr(crew, "_FEW_FILES", 0)  # no batch is too small for processes
     with fast_folder() as folder:
         world = BackedUp(folder)
+        world.processes = request.param
         world.source.mkdir()
         for number in range(FILES):
             content = random.Random(number).randbytes(150_000)
@@ -74,7 +77,8 @@ def restored_from(
     keys = open_keys(objects, passphrase=PASSPHRASE)
     store = ChunkStore(objects, keys)
     store.load_index()
-    chosen = {"strip": str(backed.source).encode(), "sync": False, **options}
+    own = {"strip": str(backed.source).encode(), "sync": False, "processes": backed.processes}
+    chosen = {**own, **options}
     return restore(
         open_point(objects, keys, backed.results[-1].point_id),
         store=store,

@@ -10,14 +10,18 @@ from tests.support.backed_up import BackedUp
 from tests.support.torture import fast_folder
 
 from overland.agent.compare import compare_trees
+from overland.agent.restore import crew, processes
+from overland.agent.restore.processes import WorkerLost
 from overland.agent.restore.run import RestoreIncomplete
 from overland.agent.restore.target import Access, Folder
 
 
-@pytest.fixture
-def backed() -> Iterator[BackedUp]:
+@pytest.fixture(params=[0, 2], ids=["threads", "processes"])
+def backed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackedUp]:
+    monkeypatch.setattr(crew, "_FEW_FILES", 0)  # no batch is too small for processes
     with fast_folder() as folder:
         world = BackedUp(folder)
+        world.processes = request.param
         (world.source / "folder").mkdir(parents=True)
         (world.source / "folder" / "large").write_bytes(random.Random(1).randbytes(300_000))
         for number in range(4):
@@ -31,21 +35,30 @@ def backed() -> Iterator[BackedUp]:
 
 def kill_at(backed: BackedUp, step: int) -> bool:
     """Restore in another process that dies at its `step`-th system call that shows."""
+    numbers = processes._queue(10_000)  # of steps, whichever process takes them
     child = os.fork()
     if child == 0:
-        count = itertools.count()
         for name in ("pwrite", "rename", "link", "symlink", "mkfifo", "mkdir", "utime", "chmod"):
             call = getattr(os, name)
 
             def dying(*args: object, call: object = call, **kwargs: object) -> object:
-                if next(count) == step:
+                if int.from_bytes(os.read(numbers, 4), "little") == step:
                     os._exit(9)
                 return call(*args, **kwargs)  # type: ignore[operator]  # the real one
 
             setattr(os, name, dying)
-        backed.restore(workers=1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        status = 1
+        try:
+            backed.restore(workers=1)
+            status = 0
+        except WorkerLost as lost:
+            status = lost.status
+        finally:
+            os._exit(status)
+    os.close(numbers)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in {0, 9}, "nothing else goes wrong"
+    return status == 9
 
 
 @pytest.mark.crash

@@ -1,16 +1,24 @@
-"""Restored bytes reach their files whole, and the device early; memory is used again."""
+"""Restored bytes reach their files whole, long ones past the page cache; memory is used again."""
 
+import errno
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from random import Random
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 
-from overland.agent.restore import writing
 from overland.agent.restore.writing import FileWriter
+from overland.buffers import set_direct
 
 MIB = 1 << 20
 
@@ -31,87 +39,158 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.fixture
-def fd(tmp_path: Path) -> Iterator[int]:
-    opened = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+@pytest.fixture(params=["disk", "memory"])
+def fd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
+    """An open file: on a disk, which takes O_DIRECT, or in memory, which may refuse it."""
+    folder = tmp_path
+    if request.param == "memory":
+        shared = Path("/dev/shm")
+        if not shared.is_dir():
+            pytest.skip("there is no file system in memory here")
+        folder = Path(tempfile.mkdtemp(dir=shared))
+    opened = os.open(folder / "file", os.O_RDWR | os.O_CREAT)
     yield opened
     os.close(opened)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Call(NamedTuple):
+    """What the system was given in one write."""
+
+    is_direct: bool
+    address: int
+    offset: int
+    length: int
 
 
 @pytest.fixture
-def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """What the device was asked to begin with: start and end."""
-    ranges: list[tuple[int, int]] = []
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    made: list[Call] = []
+    pwrite = os.pwrite
 
-    def begin(_fd: int, start: int, length: int, _flags: int) -> int:
-        ranges.append((start, start + length))
-        return 0
+    def write(fd: int, data: memoryview, offset: int) -> int:
+        is_direct = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+        address = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
+        made.append(Call(is_direct, address, offset, len(data)))
+        return pwrite(fd, data, offset)
 
-    monkeypatch.setattr(writing, "_sync_file_range", begin)
-    return ranges
+    monkeypatch.setattr(os, "pwrite", write)
+    return made
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pieces_of_any_length_in_any_order_become_the_file(fd: int, seed: int) -> None:
+    random = Random(seed)
+    cuts = sorted(random.sample(range(24 * MIB), 40))
+    pieces = list(pairwise([0, *cuts, 24 * MIB]))
+    random.shuffle(pieces)
+    data, writer = memoryview(random.randbytes(24 * MIB)), FileWriter()
+    if random.random() < 0.5:
+        os.ftruncate(fd, 24 * MIB)
+
+    for start, end in pieces:
+        writer.write(fd, data[start:end], start)
+
+    assert os.pread(fd, 25 * MIB, 0) == data
+
+
+def test_threads_with_descriptors_of_their_own_write_one_file(tmp_path: Path) -> None:
+    data = memoryview(Random(5).randbytes(32 * MIB))
+    places = [(at, min(at + 777_777, len(data))) for at in range(0, len(data), 777_777)]
+    path = tmp_path / "file"
+    path.touch()
+
+    def write(part: list[tuple[int, int]]) -> None:
+        fd, writer = os.open(path, os.O_RDWR), FileWriter()
+        for start, end in part:
+            writer.write(fd, data[start:end], start)
+        os.close(fd)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, (places[number::3] for number in range(3))))
+
+    assert path.read_bytes() == data
+
+
+def test_only_whole_blocks_of_long_stretches_go_past_the_page_cache(
+    fd: int, calls: list[Call]
+) -> None:
+    writer = FileWriter()
+    writer.write(fd, memoryview(bytes(200_000)), 0)
+    assert [call.is_direct for call in calls] == [False], "a short one"
+    calls.clear()
+
+    writer.write(fd, memoryview(bytes(9 * MIB + 1000)), 300_001)
+
+    direct = [call for call in calls if call.is_direct]
+    if direct:  # the file system takes it
+        assert all(call.address % 4096 == call.length % 4096 == 0 for call in direct)
+        assert all(call.offset % 4096 == 0 for call in direct)
+        assert sum(call.length for call in direct) > 9 * MIB + 1000 - 2 * 4096
+    assert not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT, "others may write as they like"
+
+
+def test_a_disk_is_written_past_the_page_cache(tmp_path: Path, calls: list[Call]) -> None:
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    try:
+        if not set_direct(fd, on=True):
+            pytest.skip("the file system of the tests' folder refuses O_DIRECT")
+        set_direct(fd, on=False)
+        FileWriter().write(fd, memoryview(bytes(MIB)), 0)
+    finally:
+        os.close(fd)
+
+    assert [call.is_direct for call in calls] == [True]
 
 
 def test_writes_that_the_system_cuts_short_are_finished(
     fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: whole(fd, data[:1000], offset))
-    data = os.urandom(4567)
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: whole(fd, data[:60_000], offset))
+    data = os.urandom(MIB + 567)
 
     FileWriter().write(fd, memoryview(data), 89)
 
-    assert os.pread(fd, 10_000, 0) == bytes(89) + data
+    assert os.pread(fd, 2 * MIB, 0) == bytes(89) + data
 
 
-def test_no_byte_of_a_long_file_is_left_to_the_last_sync_or_handed_over_twice(
-    fd: int, handed: list[tuple[int, int]]
+def test_a_file_system_that_refuses_when_it_writes_gets_it_the_usual_way(
+    fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer, end = FileWriter(), 100
-    for length in (3 * MIB + 5, 6 * MIB, MIB, 17 * MIB + 1, 5 * MIB + 3):
-        writer.write(fd, memoryview(bytes(length)), end)
-        end += length
-    writer.hand_over()
+    whole, refused = os.pwrite, 0
 
-    assert handed[0][0] == 100
-    assert handed[-1][1] == end
-    for (_, before), (after, _) in pairwise(handed):
-        assert before == after
-        assert before % 4096 == 0, "a page in two parts would be written twice"
+    def write(fd: int, data: memoryview, offset: int) -> int:
+        nonlocal refused
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+            refused += 1
+            raise OSError(errno.EINVAL, "not like this")
+        return whole(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", write)
+    data, writer = os.urandom(2 * MIB), FileWriter()
+
+    for at in range(0, 2 * MIB, MIB):
+        writer.write(fd, memoryview(data)[at : at + MIB], at)
+
+    assert os.pread(fd, 3 * MIB, 0) == data
+    assert refused <= 1, "it is not asked again"
 
 
-def test_another_place_or_another_file_begins_a_range_of_its_own(
-    fd: int, handed: list[tuple[int, int]], tmp_path: Path
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_what_the_device_says_reaches_the_caller(
+    fd: int, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    writer = FileWriter()
-    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
-    try:
-        writer.write(fd, memoryview(bytes(4 * MIB)), 0)
-        writer.write(fd, memoryview(bytes(5 * MIB)), 6 * MIB)
-        writer.write(other, memoryview(bytes(6 * MIB)), 11 * MIB)
-        writer.hand_over()
-    finally:
-        os.close(other)
+    def fail(_fd: int, _data: memoryview, _offset: int) -> int:
+        raise OSError(number, os.strerror(number))
 
-    assert handed == [(0, 4 * MIB), (6 * MIB, 11 * MIB), (11 * MIB, 17 * MIB)]
+    monkeypatch.setattr(os, "pwrite", fail)
 
+    with pytest.raises(OSError, match=os.strerror(number)) as raised:
+        FileWriter().write(fd, memoryview(bytes(MIB)), 0)
 
-def test_small_files_are_left_to_the_last_sync(fd: int, handed: list[tuple[int, int]]) -> None:
-    writer = FileWriter()
-    for number in range(20):
-        writer.write(fd, memoryview(bytes(MIB)), 2 * number * MIB)
-        writer.hand_over()
-
-    assert handed == []
-
-
-def test_a_file_that_was_closed_meanwhile_does_no_harm(tmp_path: Path) -> None:
-    writer, closed = FileWriter(), os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    writer.write(closed, memoryview(bytes(5 * MIB)), 0)
-    os.close(closed)
-
-    writer.hand_over()
-
-    assert (tmp_path / "file").read_bytes() == bytes(5 * MIB)
+    assert raised.value.errno == number
+    assert not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT
 
 
 def test_freed_buffers_are_used_again_instead_of_cleared_again() -> None:

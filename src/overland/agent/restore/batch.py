@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from overland.agent.points.chunks import ChunkStore, Job, Wanted
+from overland.agent.points.chunks import ChunkStore, Job, Segment, Wanted
 from overland.agent.restore.target import Folder, unfinished_name
 from overland.format.tree import Entry, TreeCorrupt
 from overland.packing.index import Ids, as_ids
@@ -23,6 +23,9 @@ __all__ = ["Batch", "FileTask", "Piece", "Prepared", "Wish"]
 _MAX_CHUNKS: Final = 1 << 17
 _MAX_FILES: Final = 3 << 15
 """At 1 to 2 kB each, and a second batch is planned while one is written."""
+
+_SHARED_FILES: Final = 3 << 14
+"""Fewer, because each process copies what it touches of the plan; and they begin earlier."""
 
 _ID_BYTES: Final = 32
 _NO_PACKS: Final = frozenset[str]()
@@ -149,7 +152,9 @@ class Piece(NamedTuple):
 class Batch:
     """What is planned until it is time to read; afterwards come links, then folders' metadata."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool = False) -> None:
+        """Begin; `is_shared` tells that processes may write it."""
+        self._max_files = _SHARED_FILES if is_shared else _MAX_FILES
         self.pieces: list[Piece] = []
         self.links: list[Wish] = []
         self.finals: list[tuple[Folder, Entry | None, bytes]] = []
@@ -165,7 +170,7 @@ class Batch:
         """Whether it is time to read."""
         return (
             self._chunks >= _MAX_CHUNKS
-            or len(self.pieces) >= _MAX_FILES
+            or len(self.pieces) >= self._max_files
             or len(self.links) >= _MAX_FILES
             or len(self.finals) >= _MAX_FILES
         )
@@ -181,6 +186,7 @@ class Prepared:
         self.pieces = batch.pieces
         self.tasks = [piece.task for piece in batch.pieces]
         self.counts = np.array([len(piece.ids) for piece in batch.pieces], np.int64) // _ID_BYTES
+        self._ends: list[int] = self.counts.cumsum().tolist()
         self.ids: Ids = as_ids(b"".join([piece.ids for piece in batch.pieces]))
         owner = np.repeat(np.arange(len(self.pieces)), self.counts)
         places, is_known = store.find(self.ids)
@@ -199,7 +205,7 @@ class Prepared:
         self.jobs: list[Job] = list(store.jobs(self.wanted))
 
     def begin(self) -> None:
-        """Count what is to be written, before any thread begins to."""
+        """Count what is to be written, before anybody begins to."""
         for piece, is_wanted in zip(self.pieces, self._is_wanted, strict=True):
             task = piece.task
             if is_wanted:
@@ -207,6 +213,14 @@ class Prepared:
             if piece.is_last == task.is_held:
                 task.remaining += -1 if task.is_held else 1
                 task.is_held = not task.is_held
+
+    def rows(self, number: int) -> tuple[int, int]:
+        """Return where the chunks of a piece begin and end."""
+        return (self._ends[number - 1] if number else 0), self._ends[number]
+
+    def runs(self, first: Segment, last: Segment) -> range:
+        """Return the numbers of the runs from one wanted segment to another of the same job."""
+        return range(int(self.run_of_row[first.start]), int(self.run_of_row[last.end - 1]) + 1)
 
     def _note_absent(self, is_known: NDArray[np.bool_], owner: NDArray[np.int64]) -> None:
         absent = np.flatnonzero(~is_known)

@@ -65,6 +65,10 @@ class Describer:
         without write permission would keep its owner from setting attributes.  What could not be
         given its owner does not get setuid and setgid bits: it would run as who restores.
         """
+        times = (entry.mtime_ns, entry.mtime_ns)
+        if made is not None and self._is_made(entry, made):
+            self._put("time", path, _set_times, place, times)
+            return
         if self._owners == "none":
             is_given = (entry.uid, entry.gid) == self._own
         else:
@@ -76,8 +80,16 @@ class Describer:
         is_made = made is not None and made.mode == entry.mode & _MODE_BITS
         if entry.kind != KIND_SYMLINK and not is_made:  # every symlink has the mode 0777
             self._put_mode(place, entry, path, is_given=is_given)
-        times = (entry.mtime_ns, entry.mtime_ns)
         self._put("time", path, _set_times, place, times)
+
+    def _is_made(self, entry: Entry, made: Made) -> bool:
+        """Return whether a new file has all that it is to have but its time, as most have."""
+        return (
+            self._owners == "ids"
+            and made.owner == (entry.uid, entry.gid)
+            and made.mode == entry.mode & _MODE_BITS
+            and not (entry.xattrs or self.inherits_acls)
+        )
 
     def _put_mode(self, place: int | bytes, entry: Entry, path: bytes, *, is_given: bool) -> None:
         mode = entry.mode & _MODE_BITS

@@ -56,6 +56,8 @@ class RestoreOptions:
         strip: A folder's full path on the source computer: what is below it comes directly into
             the target, instead of below its full path.
         workers: Threads that decode and write.
+        processes: Processes that do so in their place; None for one for each processor, at most
+            four, where there are many files and the system can; 0 for threads.
         sync: On return, all that was restored survives a power cut.
     """
 
@@ -65,6 +67,7 @@ class RestoreOptions:
     owners: Owners = "ids"
     strip: bytes = b"/"
     workers: int = 2
+    processes: int | None = None
     sync: bool = True
 
 
@@ -181,6 +184,20 @@ class Recorder:
             self.report.shortfall_count += 1
             if len(self.report.shortfalls) < _KEPT:
                 self.report.shortfalls.append(Shortfall(path=path, what=what, reason=reason))
+
+    def take_shortfalls(self) -> tuple[int, list[Shortfall]]:
+        """Return how many properties could not be put back, and which; forget them."""
+        with self._lock:
+            taken = self.report.shortfall_count, self.report.shortfalls
+            self.report.shortfall_count, self.report.shortfalls = 0, []
+        return taken
+
+    def add_shortfalls(self, count: int, shortfalls: list[Shortfall]) -> None:
+        """Note what `take_shortfalls` gave in another process."""
+        with self._lock:
+            self.report.shortfall_count += count
+            room = _KEPT - len(self.report.shortfalls)
+            self.report.shortfalls += shortfalls[:room]
 
     def problem(self, path: bytes, error: Exception, packs: Iterable[str] = ()) -> None:
         """Note an entry that was not restored."""

@@ -16,6 +16,7 @@ from overland.agent.points.memory import keep_freed_memory
 from overland.agent.points.reading import Point, PointAbsent, read_public
 from overland.agent.points.tree import PointTree, Step, split_path
 from overland.agent.restore.batch import Wish
+from overland.agent.restore.crew import Crew
 from overland.agent.restore.metadata import Describer, has_default_acl
 from overland.agent.restore.names import Names, Preview, chosen_paths
 from overland.agent.restore.report import (
@@ -177,14 +178,19 @@ class _Run:
             store=store,
             describer=self._describer,
             recorder=self.recorder,
-            progress=progress,
-            workers=options.workers,
+        )
+        self._crew = Crew(
+            self._writers,
+            progress,
+            threads=options.workers,
+            processes=options.processes,
         )
         self._batches = Batches(
             tree=tree,
             store=store,
             access=self._access,
             writers=self._writers,
+            crew=self._crew,
             describer=self._describer,
             recorder=self.recorder,
             verify=options.verify,
@@ -194,9 +200,10 @@ class _Run:
         self._depth = len(split_path(options.strip))
 
     def close(self) -> None:
-        """End the threads; leave nothing unfinished behind."""
-        self._writers.close()
+        """End threads and processes; leave nothing unfinished behind."""
+        self._crew.close()
         self._batches.abandon()
+        self._writers.close()
         self._access.close()
 
     def preview(self, paths: Sequence[bytes]) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future
 from typing import Final
 
 import msgspec
@@ -17,6 +16,7 @@ from blake3 import blake3
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.tree import UNREADABLE, PointTree
 from overland.agent.restore.batch import Batch, FileTask, Piece, Prepared, Wish
+from overland.agent.restore.crew import Crew, Work
 from overland.agent.restore.metadata import Describer
 from overland.agent.restore.report import Recorder
 from overland.agent.restore.target import Access, Folder, new_token, proc_path, unfinished_name
@@ -30,6 +30,9 @@ _FEW_BYTES: Final = 1 << 10
 
 _NO_LINKS: Final = {errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP}
 """No hard links in this file system, no more of this file, or not into another file system."""
+
+_LOOK_EVERY: Final = 1024
+"""Entries planned between two looks at what the processes did, for who watches."""
 
 _ABOVE_MODE: Final = 0o755
 """Of folders above the roots, of which nothing but the name is known."""
@@ -45,19 +48,26 @@ class Batches:
         store: ChunkStore,
         access: Access,
         writers: Writers,
+        crew: Crew,
         describer: Describer,
         recorder: Recorder,
         verify: bool,
     ) -> None:
         self._tree, self._store, self._access, self._writers = tree, store, access, writers
+        self._crew = crew
         self._describer, self._recorder, self._verifies = describer, recorder, verify
         self._token, self._number = new_token(), 0
-        self._batch = Batch()
-        self._running: tuple[Batch, Prepared, list[Future[None]]] | None = None
+        self._added = 0
+        self._batch = Batch(is_shared=crew.may_fork)
+        self._running: tuple[Batch, Prepared, Work] | None = None
+        self._begun: Prepared | None = None
         self._links: dict[bytes, FileTask | tuple[Folder, bytes]] = {}
 
     def add(self, wish: Wish, *, is_present: bool) -> None:
         """Restore an entry that is no folder; one that `is_present` is only verified, if asked."""
+        self._added += 1
+        if self._running and not self._added % _LOOK_EVERY:
+            self._running[2].poll()
         group = _group(wish.entry)
         if is_present and not (self._verifies and wish.entry.content):
             self._recorder.count("already_there")
@@ -83,7 +93,7 @@ class Batches:
 
     def abandon(self) -> None:
         """Remove what is unfinished; the writers have stopped."""
-        for prepared in [self._running[1]] if self._running else []:
+        for prepared in [self._begun] if self._begun else []:
             for task in prepared.tasks:
                 with contextlib.suppress(OSError):
                     self._remove_unfinished(task)
@@ -159,18 +169,20 @@ class Batches:
 
     def _turn(self) -> None:
         """Hand the batch to the writers, when they have finished the one before it."""
-        batch, self._batch = self._batch, Batch()
+        batch = self._batch
         prepared = Prepared(batch, self._store)
         self._settle_running()
-        self._running = (batch, prepared, self._writers.start(prepared))
+        self._begun = prepared  # an interrupt may come before it runs
+        self._running = (batch, prepared, self._crew.start(prepared))
+        self._batch = Batch(is_shared=self._crew.may_fork)
 
     def _settle_running(self) -> None:
         if self._running is None:
             return
-        batch, prepared, futures = self._running
-        self._writers.finish(futures)
+        batch, prepared, work = self._running
+        work.wait()
         again = self._settle(prepared)
-        self._running = None
+        self._running = self._begun = None
         self._again(again)
         for link in batch.links:
             self._link(link)
@@ -180,7 +192,8 @@ class Batches:
     def _settle(self, prepared: Prepared) -> list[FileTask]:
         """Count what is restored; return what deserves another try."""
         if self._verifies:
-            for task in self._writers.verify(prepared):
+            self._writers.sync()  # or the medium itself would not be asked
+            for task in self._crew.verify(prepared):
                 task.error = task.error or WrittenOtherwise()
         again: list[FileTask] = []
         for task in (piece.task for piece in prepared.pieces if piece.is_last):
@@ -235,7 +248,7 @@ class Batches:
         lost = {pack for piece in batch.pieces for pack in piece.task.packs}
         store = self._store.without(lost) if lost else self._store
         prepared = Prepared(batch, store)
-        self._writers.finish(self._writers.start(prepared))
+        self._crew.start(prepared).wait()
         again = self._settle(prepared)
         assert not again, "a second failure is final"
 

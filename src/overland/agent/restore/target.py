@@ -188,14 +188,12 @@ class Access:
         """Keep open what `create` returned, for `reopen`."""
         self._files[name] = fd
         if len(self._files) > _OPEN_FILES:
-            self.writer.hand_over()
             os.close(self._files.popitem(last=False)[1])
 
     def drop(self, name: bytes) -> None:
         """Close a file that `reopen` keeps open."""
         fd = self._files.pop(name, None)
         if fd is not None:
-            self.writer.hand_over()
             os.close(fd)
 
     @contextlib.contextmanager

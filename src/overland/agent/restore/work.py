@@ -1,11 +1,10 @@
-"""Threads that decode packs and write files, each from the first byte to the last."""
+"""Writing files from decoded segments, and reading them back; for any thread or process."""
 
 import contextlib
 import errno
 import os
 import stat
 import threading
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Final, NamedTuple
 
 from overland.agent.points.chunks import ChunkStore, Decoded, Job
@@ -14,7 +13,6 @@ from overland.agent.restore.metadata import Describer, Made
 from overland.agent.restore.report import Recorder
 from overland.agent.restore.target import Access, Folder, sync_file_system
 from overland.errors import ObjectCorrupt, OutOfSpace
-from overland.ports.progress import Progress
 from overland.values import pack_name
 
 __all__ = ["Writers", "WrittenOtherwise"]
@@ -22,6 +20,9 @@ __all__ = ["Writers", "WrittenOtherwise"]
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _DEVICE: Final = {errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO}
 _OWN_MODE: Final = 0o600
+
+_SMALL_BYTES: Final = 1 << 20
+"""Files up to this are written with one call, and nobody hands them to the device early."""
 
 _SMALL_RUNS: Final = 16
 """A segment that goes to more places than this holds small files."""
@@ -37,7 +38,7 @@ class WrittenOtherwise(ObjectCorrupt):
 
 
 class Writers:
-    """A fixed number of threads with their own open folders and files below the target."""
+    """Writes what is planned; each thread has its own open folders and files below the target."""
 
     def __init__(
         self,
@@ -47,44 +48,20 @@ class Writers:
         store: ChunkStore,
         describer: Describer,
         recorder: Recorder,
-        progress: Progress,
-        workers: int,
     ) -> None:
-        self._top, self._shown, self._store = top, shown, store
-        self._describer, self._recorder, self._progress = describer, recorder, progress
+        self._top, self._shown, self.store = top, shown, store
+        self._describer, self.recorder = describer, recorder
         self.spans_devices = False  # set when the target has other file systems mounted in it
+        self.are_parts_shared = False  # set in processes: others may have a part of a file
         self._lock = threading.Lock()
         self._small_files = threading.Lock()
         self._local = threading.local()
         self._accesses: list[Access] = []
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="restore")
 
     def close(self) -> None:
-        """End the threads and close what they have open."""
-        self._pool.shutdown(cancel_futures=True)
+        """Close what the threads, which have ended, had open."""
         for access in self._accesses:
             access.close()
-
-    def start(self, prepared: Prepared) -> list[Future[None]]:
-        """Begin with all jobs of a batch; the one before it is finished."""
-        prepared.begin()
-        return [self._pool.submit(self._run, job, prepared) for job in prepared.jobs]
-
-    def finish(self, futures: list[Future[None]]) -> None:
-        """Return when all jobs are done; on the first error that stops a restore, cancel the rest.
-
-        Raises:
-            OutOfSpace: The target is full.
-            TransientError: A source did not answer, and no other has the object.
-            OSError: A device failed.
-        """
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        failed = next((f for f in done if not f.cancelled() and f.exception()), None)
-        if failed is not None:
-            for future in futures:
-                future.cancel()
-            wait(futures)
-            failed.result()
 
     def sync(self) -> None:
         """Return when everything that was restored survives a power cut."""
@@ -93,23 +70,8 @@ class Writers:
         else:
             sync_file_system(self._top)
 
-    def verify(self, prepared: Prepared) -> list[FileTask]:
-        """Read back every file of a batch; return those that are not what was stored.
-
-        What was written is dropped from the cache, so that the medium itself is asked.
-        """
-        self.sync()
-        ends = prepared.counts.cumsum().tolist()
-        starts = (prepared.counts.cumsum() - prepared.counts).tolist()
-        found = self._pool.map(
-            lambda number: self._verify(prepared, number, starts[number], ends[number]),
-            range(len(ends)),
-        )
-        return [task for task in found if task is not None]
-
-    # -- in the threads -------------------------------------------------------------------------
-
-    def _access(self) -> Access:
+    def access(self) -> Access:
+        """Return the calling thread's open folders and files."""
         access: Access | None = getattr(self._local, "access", None)
         if access is None:
             access = self._local.access = Access(self._top)
@@ -117,24 +79,31 @@ class Writers:
                 self._accesses.append(access)
         return access
 
-    def _run(self, job: Job, prepared: Prepared) -> None:
-        access = self._access()
+    def write(self, job: Job, prepared: Prepared) -> tuple[int, int]:
+        """Do a job; return how many bytes were written, and how many files are done.
+
+        Raises:
+            OutOfSpace: The target is full.
+            TransientError: A source did not answer, and no other has the object.
+            OSError: A device failed.
+        """
+        access = self.access()
         name = pack_name(job.pack_id)
-        for decoded in self._store.decode(job, prepared.wanted):
-            self._write_segment(access, name, decoded, prepared)
+        written = files = 0
+        for decoded in self.store.decode(job, prepared.wanted):
+            done = self._write_segment(access, name, decoded, prepared)
+            written, files = written + done[0], files + done[1]
+        return written, files
 
     def _write_segment(
         self, access: Access, pack: str, decoded: Decoded, prepared: Prepared
-    ) -> None:
-        segment = decoded.segment
-        first = int(prepared.run_of_row[segment.start])
-        last = int(prepared.run_of_row[segment.end - 1]) + 1
+    ) -> tuple[int, int]:
+        runs = prepared.runs(decoded.segment, decoded.segment)
         # Threads that create small files side by side hand the interpreter's lock to each other at
         # every call, which costs more than the calls: one creates, the others decode.
-        is_turn = last - first > _SMALL_RUNS
+        is_turn = len(runs) > _SMALL_RUNS and not self.are_parts_shared
         with self._small_files if is_turn else contextlib.nullcontext():
-            done = self._write_runs(access, pack, decoded, prepared, range(first, last))
-        self._progress.advance(*done)
+            return self._write_runs(access, pack, decoded, prepared, runs)
 
     def _write_runs(
         self, access: Access, pack: str, decoded: Decoded, prepared: Prepared, runs: range
@@ -181,9 +150,15 @@ class Writers:
     def _write(self, access: Access, part: "_Part") -> bool:
         """Write a part of a file; return whether it was the last."""
         task = part.task
-        if task.remaining == part.chunks and not task.is_created:
-            self._write_whole(access, part)  # nobody else has a part of it
+        if task.remaining == part.chunks and not task.is_created:  # nobody else has a part of it
+            if task.folder.is_new and not task.is_sparse and len(part.data) <= _SMALL_BYTES:
+                self._write_small(access, task, part.data)
+            else:
+                self._write_whole(access, part)
             return True
+        if self.are_parts_shared:
+            self._write_shared(access, part)
+            return False
         with self._lock:
             if not task.is_created:
                 access.adopt(task.unfinished, self._create(access, task))
@@ -198,6 +173,51 @@ class Writers:
         access.drop(task.unfinished)
         return True
 
+    def _write_shared(self, access: Access, part: "_Part") -> None:
+        """Write a part of a file of which other processes may have parts; the parent ends it."""
+        task = part.task
+        if not task.is_created:
+            with contextlib.suppress(FileExistsError):  # another process was first
+                access.adopt(task.unfinished, self._create(access, task))
+            task.is_created = True
+        _write_part(access, access.reopen(task.folder, task.unfinished), part)
+
+    def end_shared(self, task: FileTask) -> bool:
+        """Give a file of which processes wrote all parts its metadata and its name.
+
+        Returns whether that worked; what concerns this file alone is its error then.
+
+        Raises:
+            OutOfSpace: The target is full.
+            OSError: A device failed.
+        """
+        access = self.access()
+        try:
+            self.complete(access, task, access.reopen(task.folder, task.unfinished))
+        except OSError as error:
+            self.raise_if_fatal(error, needed_bytes=task.entry.size_bytes)
+            self._fail(task, error, None)
+        access.drop(task.unfinished)
+        return task.is_done
+
+    def _write_small(self, access: Access, task: FileTask, data: memoryview) -> None:
+        """Write a small file of a new folder: as `_write_whole`, with less around the calls."""
+        mode = self._describer.mode_to_make(task.entry)
+        unfinished = task.unfinished
+        fd = access.create(task.folder, unfinished, mode=mode)
+        task.is_created = True
+        try:
+            made = _made(task.folder, fd, mode)
+            done = os.pwrite(fd, data, 0)
+            if done < len(data):
+                access.writer.write(fd, data[done:], done)
+            self._describer.describe(fd, task.entry, task.path, made=made)
+        finally:
+            os.close(fd)
+        access.publish(task.folder, unfinished, task.name, replace=task.replace)
+        task.remaining = 0
+        task.is_done = True
+
     def _write_whole(self, access: Access, part: "_Part") -> None:
         task = part.task
         mode = self._describer.mode_to_make(task.entry) if task.folder.is_new else _OWN_MODE
@@ -208,7 +228,6 @@ class Writers:
             task.remaining = 0
             self.complete(access, task, fd, made=made)
         finally:
-            access.writer.hand_over()
             os.close(fd)
 
     def _create(self, access: Access, task: FileTask, *, mode: int = _OWN_MODE) -> int:
@@ -230,24 +249,29 @@ class Writers:
         access.publish(task.folder, task.unfinished, task.name, replace=task.replace)
         task.is_done = True
 
-    def _verify(self, prepared: Prepared, number: int, start: int, end: int) -> FileTask | None:
+    def is_as_stored(self, prepared: Prepared, number: int) -> bool:
+        """Return whether the medium has one of a batch's pieces as it was stored.
+
+        What has an error, or cannot be read again, is not said to be different.
+        """
         task = prepared.tasks[number]
         if task.error is not None:
-            return None
+            return True
+        start, end = prepared.rows(number)
         name = task.name if task.is_done or task.is_present else task.unfinished
-        access = self._access()
+        access = self.access()
         try:
             with access.reading(task.folder, name) as fd:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                 same = self._is_same(fd, task, prepared, range(start, end))
         except PermissionError as error:
-            self._recorder.lacking("verification", task.path, error.strerror or "not allowed")
-            return None
+            self.recorder.lacking("verification", task.path, error.strerror or "not allowed")
+            return True
         except OSError:
             same = False
         if same:
-            self._recorder.count("verified_bytes", int(prepared.lengths[start:end].sum()))
-        return None if same else task
+            self.recorder.count("verified_bytes", int(prepared.lengths[start:end].sum()))
+        return same
 
     def _is_same(self, fd: int, task: FileTask, prepared: Prepared, rows: range) -> bool:
         for row in rows:
@@ -255,7 +279,7 @@ class Writers:
             data = b"".join(
                 os.pread(fd, size, offset) for _, offset, size in task.ranges(position, length)
             )
-            if self._store.chunk_id(data) != prepared.ids[row].tobytes():
+            if self.store.chunk_id(data) != prepared.ids[row].tobytes():
                 return False
         return True
 

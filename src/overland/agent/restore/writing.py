@@ -1,36 +1,33 @@
-"""Bytes into files, and soon on to the device, so that the sync at the end has little to wait for.
+"""Bytes into files: long stretches past the page cache, the others the usual way.
 
-The kernel by itself begins to write out after half a minute, or when a tenth of the memory is to
-be written: a restore of some gigabytes would first fill memory, and then wait for the device.
+What goes through the page cache is copied into pages that the system has to find first, and is
+written out later, which costs the processor about as much as decoding did; a restore of some
+gigabytes would also push out of memory what the computer's other programs have there.
 """
 
-import ctypes
+import errno
 import os
 from typing import Final
 
+from overland.buffers import new_buffer, set_direct
+
 __all__ = ["FileWriter"]
 
-_WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE of linux/fs.h: begin to write out, wait for nothing
-_START_BYTES: Final = 8 << 20
-"""So much of a file is handed to the device at a time; less costs the processor more."""
-
-_PAGE_BYTES: Final = 4096
-_WORTH_BYTES: Final = 4 << 20
-"""The last of a file is handed over alone only if it is so long.
-
-Smaller files come together at the sync: one by one they seemed to cost the kernel twice as much.
-"""
+_BUFFER_BYTES: Final = 4 << 20
+_BLOCK_BYTES: Final = 4096  # O_DIRECT asks for the device's block size, which is this or less
+_WORTH_BYTES: Final = 256 << 10
+"""A shorter stretch costs less through memory, where it waits for its neighbours."""
 
 
 class FileWriter:
-    """Writes anywhere in open files.  For one thread.
+    """Writes anywhere in open files.  For one thread, and descriptors that no other writes to.
 
     Nothing is durable before the file system is synced.
     """
 
     def __init__(self) -> None:
-        self._fd = -1
-        self._start = self._end = 0
+        self._buffer: memoryview | None = None
+        self._may_be_direct = True
 
     def write(self, fd: int, data: memoryview, offset: int) -> None:
         """Write all of `data` at `offset`.
@@ -38,29 +35,37 @@ class FileWriter:
         Raises:
             OSError: The device failed or is full; an unknown part is written.
         """
-        done, length = 0, len(data)
-        while done < length:
-            done += os.pwrite(fd, data[done:] if done else data, offset + done)
-        if fd != self._fd or offset != self._end:
-            self.hand_over()
-            self._fd, self._start = fd, offset
-        self._end = offset + length
-        if self._end - self._start >= _START_BYTES:
-            self._begin(self._end // _PAGE_BYTES * _PAGE_BYTES)  # the rest is not written twice
+        head = -offset % _BLOCK_BYTES
+        end = head + (len(data) - head) // _BLOCK_BYTES * _BLOCK_BYTES
+        done = 0
+        if self._may_be_direct and end - head >= _WORTH_BYTES:
+            _write_cached(fd, data[:head], offset)
+            done = head + self._write_direct(fd, data[head:end], offset + head)
+        _write_cached(fd, data[done:], offset + done)
 
-    def hand_over(self) -> None:
-        """Have the device begin with what was written last; before its file is closed."""
-        if self._end - self._start >= _WORTH_BYTES:
-            self._begin(self._end)
-        self._start = self._end
+    def _write_direct(self, fd: int, data: memoryview, offset: int) -> int:
+        """Write whole blocks past the page cache; return how many bytes could be."""
+        if not set_direct(fd, on=True):
+            self._may_be_direct = False
+            return 0
+        if self._buffer is None:
+            self._buffer = memoryview(new_buffer(_BUFFER_BYTES))
+        done = 0
+        try:
+            while done < len(data) and done % _BLOCK_BYTES == 0:
+                block = self._buffer[: min(len(data) - done, _BUFFER_BYTES)]
+                block[:] = data[done : done + len(block)]
+                done += os.pwrite(fd, block, offset + done)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._may_be_direct = False  # accepted at first, refused at the first write
+        finally:
+            set_direct(fd, on=False)
+        return done
 
-    def _begin(self, end: int) -> None:
-        if _sync_file_range is not None:
-            # Only a beginning: what it cannot do, the sync at the end does, or says why not.
-            _sync_file_range(self._fd, self._start, end - self._start, _WRITE)
-        self._start = end
 
-
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
-if _sync_file_range is not None:
-    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+def _write_cached(fd: int, data: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:] if done else data, offset + done)

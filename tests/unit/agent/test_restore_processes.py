@@ -1,0 +1,353 @@
+"""Processes restore what threads would; whatever kills one, nothing runs on and nothing is lost."""
+
+import contextlib
+import errno
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.backed_up import BackedUp
+from tests.support.torture import build_torture, fast_folder
+
+from overland.agent.compare import compare_trees
+from overland.agent.restore import crew, processes
+from overland.agent.restore.metadata import Describer
+from overland.agent.restore.processes import Team, WorkerLost, carried, original
+from overland.agent.restore.run import RestoreIncomplete
+from overland.agent.restore.target import Access
+from overland.agent.restore.work import WrittenOtherwise
+from overland.agent.sources import SeedFolderObjects
+from overland.errors import ObjectCorrupt, OutOfSpace, Unreachable
+from overland.packing.reader import ChunkAbsent
+
+FOLDERS, FILES = 12, 40
+
+
+@pytest.fixture
+def backed(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackedUp]:
+    monkeypatch.setattr(crew, "_FEW_FILES", 0)
+    with fast_folder() as folder:
+        world = BackedUp(folder)
+        world.processes = 2
+        for number in range(FOLDERS):
+            (world.source / f"{number:02}").mkdir(parents=True)
+            for file in range(FILES):
+                content = random.Random(number * FILES + file).randbytes(3000)
+                (world.source / f"{number:02}" / f"{file}").write_bytes(content)
+        (world.source / "large").write_bytes(random.Random(7).randbytes(3 << 20))
+        world.back_up()
+        yield world
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    yield
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def equal(backed: BackedUp) -> bool:
+    return compare_trees(backed.source, backed.target).differences == []
+
+
+def leftovers(backed: BackedUp) -> list[Path]:
+    return list(backed.target.rglob(".overland-*"))
+
+
+class Pids:
+    """Who created files, known to all processes: a name for each in a folder."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        folder.mkdir()
+        create = Access.create
+
+        def noting(access: Access, *given: object, **named: object) -> int:
+            (folder / f"{os.getpid()}").touch()
+            return create(access, *given, **named)  # type: ignore[arg-type]  # the real one's
+
+        monkeypatch.setattr(Access, "create", noting)
+
+    def known(self) -> set[int]:
+        return {int(path.name) for path in self._folder.iterdir()}
+
+
+def in_one_process(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]
+) -> None:
+    """Have one of the processes of a restore, and not this one, act at its tenth file."""
+    create, parent, seen = Access.create, os.getpid(), list[int]()
+    mark = backed.staging.with_name("acted")
+
+    def acting(access: Access, *given: object, **named: object) -> int:
+        if os.getpid() != parent:
+            seen.append(1)
+            if len(seen) == 10 and not mark.exists():
+                with contextlib.suppress(FileExistsError):
+                    mark.touch(exist_ok=False)
+                    act()
+        return create(access, *given, **named)  # type: ignore[arg-type]  # the real one's
+
+    monkeypatch.setattr(Access, "create", acting)
+
+
+# -- who does the work --------------------------------------------------------------------------
+
+
+def test_processes_create_the_files_and_the_report_is_that_of_threads(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    by_threads = backed.restore(processes=0, target=backed.target.with_name("other"))
+    pids = Pids(tmp_path / "pids", monkeypatch)
+    report = backed.restore()
+    assert equal(backed)
+    assert pids.known()
+    assert os.getpid() not in pids.known(), "no file of this point is empty"
+    by_threads.served, served = {}, report.served
+    assert sum(place.size_bytes for place in served.values()) > 3 << 20
+    report.served = {}
+    assert report == by_threads
+
+
+@pytest.mark.parametrize("verified", ["written", "verified"])
+def test_the_smallest_batches_of_odd_entries_restore_the_same(
+    verified: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "_FEW_FILES", 0)
+    monkeypatch.setattr("overland.agent.restore.batch._MAX_CHUNKS", 50)
+    monkeypatch.setattr("overland.agent.restore.batch._MAX_FILES", 20)
+    monkeypatch.setattr("overland.agent.restore.batch._SHARED_FILES", 20)
+    monkeypatch.setattr("overland.agent.points.tree._PIECE_IDS", 5)
+    with fast_folder() as folder:
+        backed = BackedUp(folder)
+        build_torture(backed.source / "tree")
+        (backed.source / "many chunks").write_bytes(random.Random(2).randbytes(2 << 20))
+        backed.back_up()
+        report = backed.restore(processes=3, verify=verified == "verified")
+        assert equal(backed)
+        assert (report.verified_bytes > 2 << 20) == (verified == "verified")
+
+
+def test_few_files_start_no_process(backed: BackedUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("a process was started"))
+    backed.restore(processes=None)
+    assert equal(backed)
+
+
+def test_connections_are_not_shared_with_processes(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SeedFolderObjects, "is_local", False)
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("a process was started"))
+    backed.restore()
+    assert equal(backed)
+
+
+def test_where_the_system_allows_no_process_this_one_does_the_work(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> int:
+        raise OSError(errno.EAGAIN, "resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refused)
+    report = backed.restore(verify=True)
+    assert report.verified_bytes == report.size_bytes
+    assert equal(backed)
+
+
+# -- what goes wrong in one ---------------------------------------------------------------------
+
+
+def test_what_a_process_could_not_put_back_is_reported(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = Describer.describe
+
+    def lacking(self: Describer, place: int, entry: object, path: bytes, **made: object) -> None:
+        describe(self, place, entry, path, **made)  # type: ignore[arg-type]  # the real one's
+        self._lacking("colour", path, "not supported")
+
+    monkeypatch.setattr(Describer, "describe", lacking)
+    report = backed.restore()
+    assert report.shortfall_count == len(report.shortfalls) == FOLDERS * FILES + FOLDERS + 2
+    assert len({one.path for one in report.shortfalls}) == report.shortfall_count
+
+
+def test_the_error_of_one_file_stays_that_files(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Access.publish
+
+    def refusing(self: Access, *given: object, **named: object) -> None:
+        if given[2] in {b"7", b"large"}:
+            raise PermissionError(errno.EACCES, "permission denied")
+        publish(self, *given, **named)  # type: ignore[arg-type]  # the real one's
+
+    monkeypatch.setattr(Access, "publish", refusing)
+    with pytest.raises(RestoreIncomplete) as incomplete:
+        backed.restore()
+    report = incomplete.value.report
+    assert report.problem_count == FOLDERS + 1
+    assert {problem.reason for problem in report.problems} == {"permission denied"}
+    assert report.files == FOLDERS * (FILES - 1)
+    assert leftovers(backed) == []
+
+
+def test_a_full_target_ends_all_and_leaves_nothing_unfinished(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        in_one_process(backed, patched, full)
+        with pytest.raises(OutOfSpace, match="bytes free"):
+            backed.restore()
+    assert leftovers(backed) == []
+    backed.restore(resume=True)
+    assert equal(backed)
+
+
+@pytest.mark.crash
+def test_when_a_process_is_killed_the_restore_says_so_and_goes_on_later(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        in_one_process(backed, patched, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        with pytest.raises(WorkerLost, match="signal 9"):
+            backed.restore()
+    assert leftovers(backed) == []
+    backed.restore(resume=True)
+    assert equal(backed)
+
+
+@pytest.mark.crash
+def test_when_the_restore_itself_is_killed_its_processes_end(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pids = Pids(tmp_path / "pids", monkeypatch)
+    child = os.fork()
+    if child == 0:
+        in_one_process(backed, monkeypatch, lambda: os.kill(os.getppid(), signal.SIGKILL))
+        backed.restore()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    monkeypatch.undo()
+    monkeypatch.setattr(crew, "_FEW_FILES", 0)
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() and is_alive(pid) for pid in pids.known()):
+        assert time.monotonic() < deadline, "a process outlives the restore"
+        time.sleep(0.01)
+    backed.restore(resume=True)
+    assert equal(backed)
+    assert leftovers(backed) == []
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.crash
+def test_an_interrupt_ends_all_processes_silently(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # as a terminal does: it goes to all
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(60)  # killed long before
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patched:
+            in_one_process(backed, patched, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                backed.restore()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capfd.readouterr() == ("", "")
+    assert leftovers(backed) == []
+    backed.restore(resume=True)
+    assert equal(backed)
+
+
+# -- the team itself ----------------------------------------------------------------------------
+
+
+def test_each_job_is_done_once_and_by_several() -> None:
+    taken: list[tuple[int, int]] = []
+
+    def work(number: int) -> tuple[int, int]:
+        time.sleep(0.001)
+        return number, os.getpid()
+
+    team = Team(300, processes=3, work=work, take=taken.append)
+    team.start()
+    team.wait()
+    assert sorted(number for number, _ in taken) == list(range(300))
+    assert len({pid for _, pid in taken}) == 3
+
+
+def test_processes_that_ask_at_the_same_time_get_different_jobs() -> None:
+    taken: list[int] = []
+    team = Team(20_000, processes=3, work=lambda number: number, take=taken.append)
+    team.start()
+    team.wait()
+    assert sorted(taken) == list(range(20_000))
+
+
+def test_a_parent_that_takes_no_reports_for_long_stops_no_process() -> None:
+    taken: list[bytes] = []
+    team = Team(64, processes=2, work=lambda number: bytes([number]) * 50_000, take=taken.append)
+    team.start()
+    time.sleep(0.3)
+    team.poll()
+    team.wait()
+    assert sorted(taken) == [bytes([number]) * 50_000 for number in range(64)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ObjectCorrupt("packs/00/name.pack", check="its seal does not hold"),
+        ChunkAbsent(b"\x01" * 32, count=3),
+        OutOfSpace("/target", needed_bytes=1, free_bytes=2),
+        WrittenOtherwise(),
+        Unreachable("the drive does not answer"),
+        PermissionError(errno.EACCES, "permission denied", b"name"),
+        OSError(errno.EIO, "input/output error"),
+        ValueError("of ours"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_error_crosses_over_as_it_is(error: Exception) -> None:
+    def work(_: int) -> None:
+        raise error
+
+    team = Team(1, processes=1, work=work, take=lambda _: None)
+    team.start()
+    with pytest.raises(type(error)) as raised:
+        team.wait()
+    assert str(raised.value) == str(error)
+    assert vars(raised.value) == vars(error)
+    if isinstance(error, OSError):
+        assert isinstance(raised.value, OSError)
+        assert raised.value.errno == error.errno
+
+
+def test_an_error_that_cannot_cross_over_comes_as_its_message() -> None:
+    class Local(Exception):
+        pass
+
+    assert str(original(carried(Local("what happened")))) == "what happened"
+
+
+def test_with_another_thread_nobody_forks_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter([Path("1"), Path("2")]))
+    assert not processes.can_fork()
