@@ -44,18 +44,28 @@ class NotWhole(IntegrityError):
     is_flag=True,
     help="Without keys: names, sizes, SHA-256 and signatures, and no seal is opened.",
 )
+@click.option(
+    "--digests",
+    is_flag=True,
+    help="Compute the SHA-256 of every pack too, also where its seals prove it; takes longer.",
+)
 @place_options
 @json_option
-def check(*, keyless: bool, as_json: bool, **fields: Any) -> int:
+def check(*, keyless: bool, digests: bool, as_json: bool, **fields: Any) -> int:
     """Read everything back, and name what is damaged or missing, and what to do about it.
 
     Without --from the vault is checked, and the staging locations of this computer's policies.
     Several places, such as the drives of one seed, are checked together: an object is missing if
     none of them has it.  With the keys every segment is opened, every chunk compared with its id,
     and every recovery point followed to its last file.  Nothing is changed.
+
+    Seals prove a pack that an index file describes, so its SHA-256 is left out with the keys;
+    --digests compares it with the name all the same, as every other place does.
     """
     if keyless and (fields["passphrase_file"] or fields["recovery_kit"]):
         raise click.UsageError("--keyless uses neither a passphrase nor a recovery kit")
+    if keyless and digests:
+        raise click.UsageError("--keyless compares the SHA-256 of everything anyway")
     with open_agent() as machine:
         layers = open_layers(machine, fields["folders"])
         objects = LayeredObjects(layers)
@@ -68,6 +78,7 @@ def check(*, keyless: bool, as_json: bool, **fields: Any) -> int:
             keys=keys,
             signing_public_key=_public_key(machine, objects) if keyless else None,
             reclaimed=_reclaimed(machine, fields["folders"]),
+            digests=digests,
         )
     show(_value(report), "\n".join(_lines(report)), as_json=as_json)
     if report.is_whole:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.backed_up import PASSPHRASE, BackedUp
+from tests.support.backed_up import PASSPHRASE, BackedUp, sample_keyring
+from tests.support.resealed import resealed
 from tests.support.torture import fast_folder
 
 from overland.cli.main import overland
 from overland.cli.outcome import Exit
+from overland.crypto.keys import Purpose
 
 
 @pytest.fixture
@@ -83,6 +85,26 @@ def test_a_recovery_kit_opens_it_too(backed: BackedUp) -> None:
 
     assert ended.exit_code == Exit.OK, ended.output
     assert json.loads(ended.stdout)["with_keys"] is True
+
+
+@pytest.mark.parametrize("words", [("--digests",), ("--keyless",)], ids=["digests", "keyless"])
+def test_a_pack_that_was_sealed_twice_differs_from_its_name_only(
+    backed: BackedUp, words: tuple[str, ...]
+) -> None:
+    _, master, _ = sample_keyring()
+    victim = max(backed.folder(1).glob("packs/*/*.pack"))
+    subkey = master.subkey(Purpose.SEGMENT)
+    victim.write_bytes(resealed(victim.read_bytes(), subkey, salt=bytes(32)))
+
+    assert checked(backed).exit_code == Exit.OK, "every chunk under this name is what it was"
+    ended = checked(backed, *words, "--json")
+
+    assert ended.exit_code == Exit.INTEGRITY, ended.output
+    assert found(ended)[name_of(victim, backed, 1)]["kind"] == "corrupt"
+
+
+def test_without_keys_digests_are_compared_anyway(backed: BackedUp) -> None:
+    assert checked(backed, "--keyless", "--digests").exit_code == Exit.USAGE
 
 
 @pytest.mark.parametrize("words", [(), ("--keyless",)], ids=["with-keys", "keyless"])

@@ -50,12 +50,13 @@ def check_places(
     keys: ReadKeys | None,
     signing_public_key: bytes | None,
     reclaimed: Collection[str] = (),
+    digests: bool = False,
 ) -> PlacesReport:
     """Read every object of every place, and report what is missing or corrupt, and where.
 
     Copies beyond the first are compared by digest and signature; of each object one copy, a
     whole one if there is one, is opened with the keys.  Recovery points that were `reclaimed` need
-    not be restorable.
+    not be restorable.  `digests` is as in `check`.
 
     Raises:
         Unreachable: A place did not answer.
@@ -89,6 +90,7 @@ def check_places(
         keys=keys,
         signing_public_key=signing_public_key,
         reclaimed=reclaimed,
+        digests=digests,
     )
     return PlacesReport(checked=report, found=tuple(_placed(report, damaged, place_of)))
 

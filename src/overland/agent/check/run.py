@@ -7,13 +7,16 @@ computed, and every point's tree walked to its last chunk.
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 from overland.agent.backup.collector import collecting_rarely
 from overland.agent.check.content import check_pack_content
+from overland.agent.check.described import DescribedPacks, fingerprint
 from overland.agent.check.trees import TreeChecks
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.indexes import read_index_file
@@ -24,12 +27,13 @@ from overland.agent.sources import LayeredObjects, named_digest
 from overland.crypto.keyring import decode_keyring
 from overland.crypto.sign import verify
 from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt
-from overland.format.index import PackDirectory
 from overland.format.pack import TRAILER_BYTES, decode_trailer
 from overland.format.point import SIGNATURE_PURPOSE, ObjectRef, PointPublic, parse
 from overland.format.replacement import Replacement, ReplacementObject, needed_after
+from overland.packing.reader import read_directory
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress
+from overland.sealing.indexfile import open_tables
 from overland.values import ObjectInfo, PackId, PointId, is_object_name, pack_name, point_name
 
 __all__ = ["CheckReport", "Finding", "check"]
@@ -85,6 +89,7 @@ def check(
     keys: ReadKeys | None = None,
     signing_public_key: bytes | None = None,
     reclaimed: Collection[str] = (),
+    digests: bool = False,
     workers: int = 2,
 ) -> CheckReport:
     """Read every object of a store once, and report what is missing or corrupt, by name.
@@ -96,6 +101,8 @@ def check(
         signing_public_key: Whose recovery points are genuine, where that is known without keys.
         reclaimed: Recovery points that were deleted for good: their files stay while others are
             based on them, and what only they needed is not missed.
+        digests: With keys, compute also the SHA-256 of packs whose names their seals prove
+            (`docs/format/pack-v1.md` §6.1); without keys it is always computed.
         workers: Threads.
 
     Raises:
@@ -106,7 +113,7 @@ def check(
     if keys is not None:
         signing_public_key = keys.signing_public_key
     keep_freed_memory()
-    run = _Check(objects, keys, signing_public_key, progress)
+    run = _Check(objects, keys, signing_public_key, progress, digests=digests)
     infos = list(objects.names())
     progress.start("checking", sum(info.size_bytes for info in infos), len(infos))
     with collecting_rarely():
@@ -126,12 +133,15 @@ class _Check:
         keys: ReadKeys | None,
         signing_public_key: bytes | None,
         progress: Progress,
+        *,
+        digests: bool,
     ) -> None:
         self._objects, self._keys, self._progress = objects, keys, progress
         self._layers = LayeredObjects([("store", objects)])
         self._store = ChunkStore(self._layers, keys) if keys is not None else None
         self._trees = TreeChecks(self._store) if self._store is not None else None
-        self._signing_public_key = signing_public_key
+        self._signing_public_key, self._digests = signing_public_key, digests
+        self._described = DescribedPacks()
         self._sizes: dict[str, int] = {}
         self._points: dict[PointId, PointPublic] = {}
         self._replacements: list[Replacement] = []
@@ -142,23 +152,32 @@ class _Check:
     # -- every object ---------------------------------------------------------------------------
 
     def read_all(self, infos: list[ObjectInfo], pool: ThreadPoolExecutor, *, limit: int) -> None:
-        running: list[tuple[ObjectInfo, Future[int]]] = []
+        """Check each object by itself; index files first, because they prove packs' names."""
+        later: list[ObjectInfo] = []
         for info in infos:
             if not is_object_name(info.name):
                 self._find(info.name, "foreign", "no object of a repository has this name")
                 continue
             self._sizes[info.name] = info.size_bytes
+            if self._store is None or not info.name.startswith("index/"):
+                later.append(info)
+        if self._store is not None:
+            for name in [name for name in self._sizes if name.startswith("index/")]:
+                info = ObjectInfo(name=name, size_bytes=self._sizes[name])
+                self._take(info, partial(self._read_index, name, self._store))
+        running = deque[tuple[ObjectInfo, Future[int]]]()
+        for info in later:
             running.append((info, pool.submit(self._read, info)))
             if len(running) >= limit:
-                self._take(*running.pop(0))
+                self._take(running[0][0], running.popleft()[1].result)
         for info, future in running:
-            self._take(info, future)
+            self._take(info, future.result)
 
-    def _take(self, info: ObjectInfo, future: Future[int]) -> None:
+    def _take(self, info: ObjectInfo, result: Callable[[], int]) -> None:
         self.report.objects += 1
         self.report.size_bytes += info.size_bytes
         try:
-            self.report.chunks += future.result()
+            self.report.chunks += result()
         except IntegrityError as error:
             self._find(info.name, "corrupt", str(error))
         except ObjectAbsent:
@@ -175,10 +194,37 @@ class _Check:
         elif folder == "keys":
             self._read_keyring(info.name)
         elif folder == "packs" and self._store is not None:
-            return check_pack_content(self._objects, info, self._store)
+            return self._read_pack(info, self._store)
         else:
             self._read_named_by_digest(info)
         return 0
+
+    def _read_index(self, name: str, store: ChunkStore) -> int:
+        """Check an index file, and make its packs known; return 0."""
+        assert self._keys is not None, "only with keys"
+        data = self._objects.read(name)
+        if hashlib.sha256(data).hexdigest() != named_digest(name):
+            raise ObjectCorrupt(name, check="SHA-256 differs from the name")
+        tables = open_tables(
+            self._keys.index, data, repository_id=self._keys.repository_id, name=name
+        )
+        self._described.add(tables)
+        store.index.add_tables(tables, wanted=lambda pack_id: pack_name(pack_id) in self._sizes)
+        return 0
+
+    def _read_pack(self, info: ObjectInfo, store: ChunkStore) -> int:
+        pack_id = PackId(info.name[9:-5])
+        expected = self._described.expected(pack_id)
+        proof = check_pack_content(
+            self._objects,
+            info,
+            store,
+            expected=expected,
+            digests=self._digests or self._described.has_twin(pack_id),
+        )
+        if expected is not None and proof.fingerprint != expected:
+            self._described.otherwise[pack_id] = proof.fingerprint
+        return proof.chunks
 
     def _read_keyring(self, name: str) -> None:
         data = self._objects.read(name)
@@ -223,9 +269,8 @@ class _Check:
         if self._store is not None:
             # Damaged packs that others stand in for would hide the chunks in those.
             hidden = self._bad & {name for each in self._replacements for name in each.replaced}
-            for directory in self._directories():
-                if pack_name(directory.pack_id) in self._sizes.keys() - hidden:
-                    self._store.index.add(directory)
+            self._store.index.forget_packs(PackId(name[9:-5]) for name in hidden)
+            self._blame_index_files(self._store)
         for point_id, public in sorted(self._points.items()):
             if point_id in reclaimed:
                 continue
@@ -243,24 +288,28 @@ class _Check:
             for each in self.report.findings
         ]
 
-    def _directories(self) -> Iterator[PackDirectory]:
+    def _blame_index_files(self, store: ChunkStore) -> None:
+        """Find the index files that describe whole packs otherwise than they are."""
+        otherwise = self._described.otherwise
+        if not otherwise:
+            return
         assert self._keys is not None, "only with keys"
         for name in sorted(self._sizes.keys() - self._bad):
             if not name.startswith("index/"):
                 continue
-            try:
-                yield from self._sized(name, read_index_file(self._layers, self._keys, name))
-            except IntegrityError as error:
-                self._find(name, "corrupt", str(error))
-
-    def _sized(self, name: str, packs: Iterable[PackDirectory]) -> Iterator[PackDirectory]:
-        for pack in packs:
-            pack_file = pack_name(pack.pack_id)
-            size_bytes = self._sizes.get(pack_file, pack.pack_bytes)
-            # A pack that is cut off is its own damage, and not that of who describes it.
-            if size_bytes != pack.pack_bytes and pack_file not in self._bad:
-                raise ObjectCorrupt(name, check=f"another length for pack {pack.pack_id}")
-            yield pack
+            for pack in read_index_file(self._layers, self._keys, name):
+                said = fingerprint(pack.directory)
+                if otherwise.get(pack.pack_id, said) != said:
+                    error = ObjectCorrupt(name, check=f"not what is in pack {pack.pack_id}")
+                    self._find(name, "corrupt", str(error))
+        store.index.forget_packs(otherwise)
+        for pack_id in otherwise:
+            size_bytes = self._sizes[pack_name(pack_id)]
+            store.index.add(
+                read_directory(
+                    self._objects, pack_id, size_bytes=size_bytes, open_pack=store.open_pack
+                )
+            )
 
     def _has_objects(self, public: PointPublic) -> bool:
         """Return whether all objects of a point, and of those it builds on, are there and whole."""
