@@ -4,7 +4,9 @@ import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
+from unittest.mock import patch
 
 from tests.damage.samples import NEW_PASSPHRASE, Fields, Owned, back_to_back, members
 from tests.support import staged
@@ -12,18 +14,21 @@ from tests.support.manualclock import ManualClock
 from tests.support.simdisk import SimDisk
 
 from overland.agent.check.content import check_pack_content
+from overland.agent.check.described import DescribedPacks
 from overland.agent.home import AgentHome, Identity, Registration
 from overland.agent.points.chunks import ChunkStore
-from overland.agent.points.indexes import read_index_file
+from overland.agent.points.indexes import IndexFiles, read_index_file, read_index_tables
 from overland.agent.points.reading import open_keys, open_point
 from overland.agent.points.replacements import proven_replacement
 from overland.agent.policy import Policies, Policy, Progress, SeedPhase
 from overland.agent.sources import LayeredObjects
 from overland.crypto import sign
-from overland.crypto.keyring import decode_keyring
 from overland.diskprep.record import Preparation, Preparations
 from overland.errors import OverlandError
+from overland.format.index_parts import Shape
 from overland.format.seed_manifest import DriveManifest
+from overland.packing.index import Ids, as_ids
+from overland.packing.reader import ChunkAbsent
 from overland.ports.progress import NullProgress
 from overland.seeding.copying import ObjectCopier
 from overland.seeding.drive import MANIFEST_XML, begin_drive, manifest_hash, object_path, seal_drive
@@ -31,11 +36,16 @@ from overland.seeding.ledger import Ledger
 from overland.station.connection import StationDrive, StationJob
 from overland.station.manifestfile import DriveRejected
 from overland.station.opening import check_drive
+from overland.values import PackId
 
-__all__ = ["NOT_NOTICED", "Kind", "code_of", "local_kinds", "vault_kinds"]
+__all__ = ["IN_PARTS", "NOT_NOTICED", "Kind", "code_of", "local_kinds", "vault_kinds"]
 
 NOT_NOTICED: Final = "nothing"
 """Instead of a code: the file is taken for good; the page says why that harms nobody."""
+
+IN_PARTS: Final = "index file, read in parts"
+
+_Read = Callable[[Owned, str, bytes], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +76,10 @@ def code_of(kind: Kind, data: bytes) -> str:
 
 def vault_kinds(mine: Owned, theirs: Owned) -> list[Kind]:
     """Return the kinds of objects."""
-    readers = {
+    readers: dict[str, tuple[Callable[[bytes], Fields], _Read]] = {
         "pack": (_pack_fields, _read_pack),
-        "index file": (_index_fields, _read_index),
+        "index file": (partial(_index_fields, mine), _read_index),
+        IN_PARTS: (partial(_index_fields, mine), partial(_read_in_parts, _ids_of_index(mine))),
         "recovery point": (_point_fields, _read_point),
         "keyring": (members, _read_keyring),
         "replacement": (members, _read_replacement),
@@ -105,7 +116,14 @@ def _in_vault(
     return with_data
 
 
-_HEADER: Final = {"magic": 8, "version": 4, "cipher": 4, "repository_id": 16, "salt": 32}
+_HEADER: Final = {
+    "magic": 8,
+    "version": 4,
+    "cipher": 2,
+    "master_number": 2,
+    "repository_id": 16,
+    "salt": 32,
+}
 
 
 def _pack_fields(data: bytes) -> Fields:
@@ -125,8 +143,18 @@ def _pack_fields(data: bytes) -> Fields:
     )
 
 
-def _index_fields(data: bytes) -> Fields:
-    return back_to_back(data, **_HEADER, head=64, parts=-1)
+def _index_fields(owned: Owned, data: bytes) -> Fields:
+    """Return the header, the head, and each part; a small file has one block of each kind."""
+    vaulted = owned.vaulted
+    packs = read_index_file(vaulted.objects(), vaulted.keys, owned.names["index file"])
+    shape = Shape(
+        packs=len(packs),
+        segments=sum(len(pack.directory.segments) for pack in packs),
+        chunks=sum(len(pack.directory.chunks) for pack in packs),
+    )
+    names = ("fan_out", "packs", "segments", "chunks")
+    sizes = {name: part.sealed_bytes for name, part in zip(names, shape.parts(), strict=True)}
+    return back_to_back(data, **_HEADER, head=64, **sizes)
 
 
 def _point_fields(data: bytes) -> Fields:
@@ -135,7 +163,8 @@ def _point_fields(data: bytes) -> Fields:
         data,
         magic=8,
         version=4,
-        cipher=4,
+        cipher=2,
+        master_number=2,
         public_length=4,
         root_length=4,
         reserved=8,
@@ -149,21 +178,44 @@ def _point_fields(data: bytes) -> Fields:
 
 
 def _read_pack(owned: Owned, name: str, _: bytes) -> object:
-    store = ChunkStore(owned.vaulted.objects(), owned.vaulted.keys)
-    vault = owned.vaulted.vault
-    return check_pack_content(vault, vault.head(name), store)
+    objects, keys, vault = owned.vaulted.objects(), owned.vaulted.keys, owned.vaulted.vault
+    described = DescribedPacks()
+    for info in vault.names("index/"):
+        described.add(read_index_tables(objects, keys, info.name))
+    expected = described.expected(PackId(name[9:-5]))
+    assert expected is not None, "so that seals alone notice what is damaged"
+    store = ChunkStore(objects, keys)
+    return check_pack_content(vault, vault.head(name), store, expected=expected)
 
 
 def _read_index(owned: Owned, name: str, _: bytes) -> object:
     return list(read_index_file(owned.vaulted.objects(), owned.vaulted.keys, name))
 
 
+def _ids_of_index(owned: Owned) -> Ids:
+    vaulted = owned.vaulted
+    packs = read_index_file(vaulted.objects(), vaulted.keys, owned.names["index file"])
+    return as_ids(b"".join(pack.directory.chunks["id"].tobytes() for pack in packs))
+
+
+def _read_in_parts(ids: Ids, owned: Owned, name: str, _: bytes) -> object:
+    """Look all its chunks up as in a file that is too long to be read whole."""
+    objects, keys = owned.vaulted.objects(), owned.vaulted.keys
+    with patch("overland.agent.points.indexes._SMALL_BYTES", 0):
+        files = IndexFiles(objects, keys)
+        each = next(each for each in files._files if each.name == name)
+        each._contents = each._open(owned.vaulted.vault)
+        found = each.find(ids)[0]
+    if len(found) != len(ids):
+        raise ChunkAbsent(ids[len(found)].tobytes(), count=len(ids) - len(found))
+    return found
+
+
 def _read_point(owned: Owned, _: str, __: bytes) -> object:
     return open_point(owned.vaulted.objects(), owned.vaulted.keys, owned.last)
 
 
-def _read_keyring(owned: Owned, name: str, data: bytes) -> object:
-    decode_keyring(data, name=name)
+def _read_keyring(owned: Owned, _: str, __: bytes) -> object:
     objects = LayeredObjects([("vault", owned.vaulted.vault)])
     keys = open_keys(objects, passphrase=NEW_PASSPHRASE)
     return open_point(objects, keys, owned.last)  # another's keyring is genuine, and of no use

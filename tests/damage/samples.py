@@ -13,7 +13,7 @@ from tests.support.landed import put
 from tests.support.vaulted import Vaulted
 
 from overland.crypto.keyring import KeyringDocument, encode_keyring
-from overland.crypto.keys import MasterKey, new_keyring, with_passphrase
+from overland.crypto.keys import MasterKey, new_keyring, with_master
 from overland.values import RepositoryId, keyring_name, point_name, replacement_name
 
 __all__ = ["NEW_PASSPHRASE", "Fields", "Owned", "back_to_back", "damaged", "members"]
@@ -57,6 +57,7 @@ class Owned:
         self.names = {
             "pack": self._biggest(packs),
             "index file": self._only("index/", index_files),
+            "index file, read in parts": self._only("index/", index_files),
             "recovery point": point_name(last),
             "keyring": keyring_name(2),
             "replacement": replacement_name(replacement_id),
@@ -64,6 +65,7 @@ class Owned:
         self.older = {
             "pack": old_pack,
             "index file": old_index,
+            "index file, read in parts": old_index,
             "recovery point": point_name(second),
             "keyring": keyring_name(1),
         }
@@ -86,7 +88,7 @@ class Owned:
         return made
 
     def _put_newer_keyring(self) -> None:
-        newer = with_passphrase(
+        newer, _, _ = with_master(
             self._document,
             self._master,
             NEW_PASSPHRASE,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.damage.carried import carried_kinds
 from tests.damage.kinds import Kind, code_of, local_kinds, vault_kinds
 from tests.damage.page import PAGE, page
 from tests.damage.samples import Owned, damaged
@@ -45,7 +46,7 @@ class Samples:
 def samples() -> Iterator[Samples]:
     with fast_folder() as folder:
         mine, theirs = Owned(folder / "mine", 1), Owned(folder / "theirs", 2)
-        kinds = [*vault_kinds(mine, theirs), *local_kinds()]
+        kinds = [*vault_kinds(mine, theirs), *local_kinds(), *carried_kinds()]
         yield Samples(mine, {kind.name: kind for kind in kinds})
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Final
@@ -33,6 +34,7 @@ from overland.format.drive_xml import (
     read_manifest,
     write_manifest,
 )
+from overland.format.nodestream import entry_batches
 from overland.format.seed_manifest import (
     decode_drive_manifest,
     decode_seed_manifest,
@@ -121,7 +123,12 @@ def _point(data: bytes) -> bool:
 
 def _point_layout(data: bytes) -> bool:
     parsed = point.parse(data, name="point")
-    whole = point.assemble(parsed.public, parsed.sealed_root, sign=lambda _: parsed.signature)
+    whole = point.assemble(
+        parsed.public,
+        parsed.sealed_root,
+        master_number=parsed.master_number,
+        sign=lambda _: parsed.signature,
+    )
     assert whole == data, "a point has one encoding"
     return True
 
@@ -135,6 +142,19 @@ def _node(data: bytes) -> bool:
     entries = tree.decode_node(data, name="node")
     assert tree.encode_node(entries) == data, "a node has one encoding"
     assert all(b"/" not in e.name and e.name not in {b"", b".", b".."} for e in entries)
+    return True
+
+
+def _node_in_pieces(data: bytes) -> bool:
+    """What reads a node in pieces agrees with what reads it whole."""
+    try:
+        found = [entry for batch in entry_batches(_in_pieces(data), name="node") for entry in batch]
+    except tree.TreeCorrupt:
+        with suppress(tree.TreeCorrupt):
+            tree.decode_node(data, name="node")
+            raise AssertionError("it is in order as a whole") from None
+        return False
+    assert tree.decode_node(data, name="node") == found, "the same entries"
     return True
 
 
@@ -310,6 +330,14 @@ FORMATS: Final = (
         attempt=_node,
         tokens=(b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\x91"),
         bytes_per_byte=256,
+    ),
+    Target(
+        name="tree-node-in-pieces",
+        kind="binary",
+        make_seeds=lambda: [tree.encode_node(sample.entries()), tree.encode_node([])],
+        attempt=_node_in_pieces,
+        tokens=(b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\x91"),
+        bytes_per_byte=512,
     ),
     Target(
         name="point",

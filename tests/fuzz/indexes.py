@@ -31,7 +31,7 @@ _TAG_BYTES: Final = 16
 
 def _index(data: bytes) -> bool:
     _, master, _ = sample.keys()
-    subkey = master.subkey(Purpose.INDEX)
+    subkey = master.subkeys(Purpose.INDEX)
     open_index(subkey, data, repository_id=sample.REPOSITORY, name="index")
     return True
 

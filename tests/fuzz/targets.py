@@ -9,12 +9,13 @@ from tests.fuzz.indexes import INDEXES
 from tests.fuzz.local import LOCAL
 from tests.fuzz.mutation import document_of
 from tests.fuzz.oracle import Target, judge
+from tests.fuzz.papers import PAPERS
 from tests.fuzz.services import SERVICES
 
 __all__ = ["TARGETS", "fuzz_one"]
 
 TARGETS: Final[Mapping[str, Target]] = {
-    target.name: target for target in (*FORMATS, *INDEXES, *SERVICES, *LOCAL, *IDENTITY)
+    target.name: target for target in (*FORMATS, *INDEXES, *PAPERS, *SERVICES, *LOCAL, *IDENTITY)
 }
 """Every parser of foreign bytes, by name."""
 

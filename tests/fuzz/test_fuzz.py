@@ -3,6 +3,7 @@
 `./dev fuzz` runs the same targets for as long as you like, steered by coverage where it can be.
 """
 
+import json
 import tracemalloc
 from collections.abc import Iterator
 
@@ -40,3 +41,13 @@ def test_no_document_breaks_a_promise(target: Target, examples: settings) -> Non
         fuzz_one(target, data)
 
     run()
+
+
+@pytest.mark.parametrize("log", ["ledger", "cloud"])
+@pytest.mark.parametrize("at", ["2026-01-01T00:00:00", "2026-01-01", "9999-12-31T23:59:59-23:59"])
+def test_an_instant_that_no_log_of_ours_has_breaks_nothing(log: str, at: str) -> None:
+    """Found by hand: instants with and without a zone were compared, with a traceback."""
+    story = json.loads(TARGETS["custody-told-again"].seeds[0])
+    story[log][0]["at"] = at
+    is_accepted = judge(TARGETS["custody-told-again"], json.dumps(story).encode())
+    assert is_accepted == at.endswith("-23:59"), "it says its distance from UTC"

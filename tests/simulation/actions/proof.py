@@ -8,6 +8,7 @@ import random
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -23,8 +24,9 @@ from overland.agent.points.reading import open_point
 from overland.agent.repair.run import RepairReport
 from overland.agent.restore.run import RestoreIncomplete, RestoreOptions, restore
 from overland.ports.progress import NullProgress
-from overland.values import PointId
+from overland.values import PointId, point_name
 from overland.vault.catalog import CatalogPoint
+from overland.vault.marks import MIN_GRACE
 from overland.vault.runs import ReclaimReport
 
 __all__ = ["Proof"]
@@ -38,6 +40,7 @@ class Proof:
     def __init__(self, world: World, folder: Path) -> None:
         self._world, self._model, self._folder = world, world.model, folder
         self.gone: set[str] = set()
+        self._needed_at: dict[str, datetime] = {}  # when objects were needed last, or first seen
 
     # -- always ---------------------------------------------------------------------------------
 
@@ -48,8 +51,25 @@ class Proof:
         self.gone -= held.keys()
         lacking = self._model.missing(held) - self.gone
         assert not lacking, f"needed and deleted: {sorted(lacking)}"
+        self._note_needed(held)
         if self._model.promised:
             self._prove(chance.choice(sorted(self._model.promised)), held)
+
+    def _note_needed(self, held: dict[str, bytes]) -> None:
+        now = self._world.clock.now()
+        for name in held:
+            self._needed_at.setdefault(name, now)
+        for row in self._living_rows():
+            if point_name(row.point_id) in self._model.truth:
+                self._needed_at |= dict.fromkeys(self._model.needed(row.point_id), now)
+
+    def waited_long(self, before: Iterable[str]) -> None:
+        """What is gone since was unneeded for the whole time of grace."""
+        now = self._world.clock.now()
+        for name in set(before) - self._world.held().keys():
+            since = self._needed_at.get(name)
+            assert since is not None, f"{name} went before anybody saw it"
+            assert now - since >= MIN_GRACE, f"{name} went {now - since} after it was needed"
 
     def everything(self) -> None:
         held = self._world.held()
@@ -86,8 +106,11 @@ class Proof:
         held = self._world.held()
         damaged, missing = self._model.damaged(held), self._model.missing(held)
         report = self._world.check(with_keys=with_keys)
-        corrupt = {each.name for each in report.findings if each.kind == "corrupt"}
+        corrupt = {each.name for each in report.findings if each.kind in {"corrupt", "replaced"}}
         assert corrupt == damaged, f"check found {corrupt} and not {damaged}"
+        excused = {each.name for each in report.findings if each.kind == "replaced"}
+        needed = set[str]().union(*map(self._model.needed, self._model.promised))
+        assert excused.isdisjoint(needed), f"check calls needless what is needed: {excused}"
         absent = {each.name for each in report.findings if each.kind == "missing"}
         surely = self._model.surely_missed(held)
         assert surely <= absent, f"check did not miss {surely - absent}"

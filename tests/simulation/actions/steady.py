@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 from uuid import UUID
@@ -13,6 +13,7 @@ from typing_extensions import override
 from overland.agent.backup.publisher import Published
 from overland.agent.backup.upload import Uploader
 from overland.agent.backup.workers import FilesDone, PieceDone, Workers
+from overland.values import ObjectInfo
 
 __all__ = ["SteadyDisk", "SteadyRandom", "steady"]
 
@@ -21,36 +22,72 @@ _UNCOUNTED = ("create", "write", "sweep")
 
 
 class SteadyDisk(SimDisk):
-    """A `SimDisk` that counts only steps with a visible effect, and may lie about flush."""
+    """A `SimDisk` that counts only steps with a visible effect, and may lie about flush.
 
-    def __init__(self, *, cut_at: int | None = None, seed: int = 0, lies: bool = False) -> None:
+    One that `is_scratch` keeps nothing for sure, as a folder that nobody syncs.
+    """
+
+    def __init__(
+        self,
+        *,
+        cut_at: int | None = None,
+        seed: int = 0,
+        lies: bool = False,
+        is_scratch: bool = False,
+    ) -> None:
         super().__init__(cut_at=cut_at, seed=seed)
-        self.lies = lies
+        self.lies, self.is_scratch = lies, is_scratch
+        self.on_look: Callable[[], None] = _nothing
+        """Called before names are listed, a file is read whole, or one is removed."""
 
     @override
     def create(self) -> "_SimNewFile":
         with self._lock:
             self._step("create")
-            return _LyingNewFile(self) if self.lies else _SimNewFile(self)
+            return _LyingNewFile(self) if self.lies or self.is_scratch else _SimNewFile(self)
 
     @override
     def restart(
         self, *, cut_at: int | None = None, seed: int = 0, lies: bool = False
     ) -> "SteadyDisk":
         survived = super().restart()
-        again = SteadyDisk(cut_at=cut_at, seed=seed, lies=lies)
+        again = SteadyDisk(cut_at=cut_at, seed=seed, lies=lies, is_scratch=self.is_scratch)
         again._entries, again._orphans = survived._entries, survived._orphans
         return again
 
     @override
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        self.on_look()
+        return super().names(prefix, start_after=start_after)
+
+    @override
+    def read(self, name: str) -> bytes:
+        self.on_look()
+        return super().read(name)
+
+    @override
+    def delete(self, name: str) -> None:
+        self.on_look()
+        super().delete(name)
+
+    @override
+    def settle(self, name: str) -> None:
+        if not self.is_scratch:
+            super().settle(name)
+
+    @override
     def truncate(self, name: str, *, length: int) -> None:
         super().truncate(name, length=length)
-        self.settle(name)  # behind everybody's back, and for good
+        super().settle(name)  # behind everybody's back, and for good
 
     @override
     def _step(self, what: str) -> None:
         if what not in _UNCOUNTED or self.is_cut:
             super()._step(what)
+
+
+def _nothing() -> None:
+    pass
 
 
 class _LyingNewFile(_SimNewFile):
@@ -107,5 +144,6 @@ def steady(chance: SteadyRandom) -> Iterator[None]:
         patch.object(Workers, "receive", late),
         patch.object(Uploader, "submit", carried),
         patch("overland.agent.repack.run.uuid4", chance.uuid),
+        patch("overland.packing.hints.uuid.uuid4", chance.uuid),
     ):
         yield

@@ -65,6 +65,7 @@ class Story:
             (12, self.back_up),
             (5, self.cut_back_up),
             (3, self.faulty_back_up),
+            (4, self.slow_back_up),
             (5, self.harm),
             (3, self.check),
             (3, self.restore),
@@ -73,6 +74,8 @@ class Story:
             (5, self.wait),
             (6, self.reclaim),
             (2, self.killed_reclaim),
+            (4, self.disturbed_reclaim),
+            (3, self.prune),
             (5, self.repack),
             (2, self.cut_repack),
             (4, self.heal),
@@ -131,6 +134,25 @@ class Story:
         self.proof.gone.update(vault.power_cut())
         world.begin_agent()
         return f"{'/'.join(faults)} {rate}: {done}"
+
+    def slow_back_up(self) -> str:
+        """Back up over a thin line for days, while the cloud reclaims at one of its steps."""
+        policy, world = self._changed(), self.world
+        at, days = self.random.randint(0, 2), self.random.choice((0, 1, 13, 15))
+        said: list[str] = []
+
+        def meanwhile() -> None:
+            said.append("")
+            if len(said) == at + 1:
+                world.clock.advance(days * _DAY)
+                said[-1] = self.reclaim()
+
+        world.meanwhile = meanwhile
+        try:
+            done = self._run(policy)
+        finally:
+            world.meanwhile = lambda: None
+        return f"{done}, {days} days at {at}: {''.join(said)}"
 
     def _run(self, policy: str) -> str:
         full, reads_all = self.random.random() < 0.15, self.random.random() < 0.1
@@ -255,13 +277,23 @@ class Story:
         return f"{_short(point_id)} {bool(point_id and self.world.unmark(point_id))}"
 
     def wait(self) -> str:
-        days = self.random.choice((1, 5, 14))
+        days = self.random.choice((1, 5, 13.5, 14))
         self.world.clock.advance(days * _DAY)
         return f"{days} days"
 
+    def prune(self) -> str:
+        """Let all points go but the newest few, wait, reclaim, and repack what is left."""
+        keep = self.random.randint(1, 3)
+        points = sorted(self.model.promised)
+        gone = sum(self.world.mark(each) for each in points[:-keep])
+        self.world.clock.advance(15 * _DAY)
+        return f"{gone} points, {self.reclaim()}, {self.repack()}"
+
     def reclaim(self) -> str:
+        held = self.world.held()
         report = self.world.cloud.run()
         self.proof.reclaimed(report)
+        self.proof.waited_long(held)
         return f"{report.objects_deleted} deleted{' refused' * bool(report.problem)}"
 
     def killed_reclaim(self) -> str:
@@ -281,6 +313,33 @@ class Story:
             done = "killed"
         self._restart()
         return f"{'killed' if kills else 'cut'} at {at}: {done}"
+
+    def disturbed_reclaim(self) -> str:
+        """Reclaim, and at one of its looks at the vault have the source computer do something."""
+        world, at = self.world, self.random.randint(0, 30)
+        act = self.random.choice((self.back_up, self.back_up, self.take_back, self.repack))
+        looks, said, failed = 0, ["nothing"], list[BaseException]()
+
+        def look() -> None:
+            nonlocal looks
+            looks += not world.is_in_transaction
+            if looks <= at or world.is_in_transaction:
+                return
+            disk.on_look = lambda: None
+            try:
+                said[0] = act()
+            except BaseException as error:  # noqa: BLE001 - an engine would keep it to itself
+                failed.append(error)
+
+        disk = world.disk
+        disk.on_look = look
+        try:
+            done = self.reclaim()
+        finally:
+            disk.on_look = lambda: None
+        if failed:
+            raise failed[0]
+        return f"{act.__name__} at {at}: {said[0]}; {done}"
 
     def repack(self) -> str:
         known = self.proof.is_repackable()

@@ -1,26 +1,14 @@
 """Random stories against an independent model of what must be restorable; see `story.py`."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from tests.simulation.actions.story import Story
-from tests.support.torture import fast_folder
+from tests.simulation.actions.tell import live
 
 pytestmark = pytest.mark.slow
-
-
-def live(seed: int) -> list[str]:
-    """Live through the story of a number; return what happened."""
-    with fast_folder() as folder:
-        story = Story(folder, seed)
-        try:
-            story.play()
-        except BaseException as error:
-            options = f"--action-seeds 1 --first-action-seed {seed}"
-            again = f"./dev test tests/simulation -k actions {options}"
-            error.add_note("\n".join(("what happened:", *story.trail, f"again: {again}")))
-            raise
-    return story.trail
 
 
 def test_what_must_be_restorable_is_restored(action_seed: int) -> None:
@@ -28,6 +16,19 @@ def test_what_must_be_restorable_is_restored(action_seed: int) -> None:
     sys.stdout.write("\n".join(live(action_seed)))  # shown by -rP
 
 
-@pytest.mark.parametrize("seed", [3, 17])
-def test_a_number_tells_the_same_story_again(seed: int) -> None:
-    assert live(seed) == live(seed)
+def test_a_number_tells_the_same_story_again_in_another_process() -> None:
+    """In another folder, at another time, and whatever order sets have there."""
+    numbers = ["3", "17", "105"]
+    told = [
+        subprocess.run(
+            [sys.executable, "-m", "tests.simulation.actions.tell", *numbers],
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "PYTHONHASHSEED": order},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for order in ("1", "2")
+    ]
+    assert "story 105" in told[0]
+    assert told[0] == told[1]

@@ -1,11 +1,13 @@
 """One source computer, its vault and the vault's keeper, of real parts on disks that may fail."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn, final
 from uuid import UUID
 
+from sqlalchemy.event import listen
 from tests.simulation.actions.model import Model
 from tests.simulation.actions.source import Kept, Source, Tree
 from tests.simulation.actions.steady import SteadyDisk, SteadyRandom
@@ -41,6 +43,8 @@ from overland.vault.owner import Owner
 __all__ = ["Copies", "World"]
 
 _TRIES: Final = 3
+_BEGIN: Final = datetime(2186, 3, 1, 12, tzinfo=UTC)
+"""After all files of this machine were made: else the change cache trusts none of them."""
 _USABLE: Final = ("available", "waiting-for-seed")
 
 
@@ -100,8 +104,8 @@ class World:
         self.source, self.model = source, Model()
         self.folder, self.pack_bytes = folder, pack_bytes
         self.chance = SteadyRandom(seed)
-        self.clock = ManualClock()
-        self.state, self.spool = SteadyDisk(), SteadyDisk()
+        self.clock = ManualClock(_BEGIN)
+        self.state, self.spool = SteadyDisk(), SteadyDisk(is_scratch=True)
         self.document, self._master, _ = sample_keyring()
         self._signing = signing_key(self.document, self._master)
         computer = _Registered(key_bytes=public_key(self._signing))
@@ -109,9 +113,29 @@ class World:
         self.prefix = f"{VAULT}/{computer.owner.prefix}"
         self.last: dict[str, PointId | None] = {}
         self.made = 0
+        self.meanwhile: Callable[[], None] = _nothing
+        """Called between the steps of a run, where the cloud does what it likes."""
+        self._open_transactions = 0
+        self._watch_transactions()
         put(self.vault, keyring_name(1), encode_keyring(self.document))
         self.keys: ReadKeys = open_keys(self.objects(), passphrase=PASSPHRASE)
         self.begin_agent()
+
+    def _watch_transactions(self) -> None:
+        def began(_: object) -> None:
+            self._open_transactions += 1
+
+        def ended(_: object) -> None:
+            self._open_transactions -= 1
+
+        listen(self.cloud.database, "begin", began)
+        listen(self.cloud.database, "commit", ended)
+        listen(self.cloud.database, "rollback", ended)
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether the database is somebody's alone."""
+        return self._open_transactions > 0
 
     # -- places ---------------------------------------------------------------------------------
 
@@ -195,8 +219,10 @@ class World:
         spool: Files | None,
     ) -> tuple[PointId, PointId | None, int]:
         with self.cloud.database.begin() as connection:
-            chains.note_grant(connection, self.cloud.owner, at=self.clock.now())
+            owner, at = self.cloud.owner, self.clock.now()
+            chains.note_grant(connection, owner, at=at, policy_id=_policy_id(policy))
         known = self.chains()
+        self.meanwhile()
         base = None if full else self._usable(self.last.get(policy), known)
         self.made += 1
         point_id = PointId(str(UUID(int=0x1000 + self.made)))
@@ -232,6 +258,7 @@ class World:
                 acknowledge=uploader.drain,
             )
         self.last[policy] = point_id
+        self.meanwhile()
         return point_id, base, known.chain_version
 
     def _publish(self, policy: str, point_id: PointId, base: PointId | None, version: int) -> bool:
@@ -319,6 +346,9 @@ class World:
         return version
 
     def _record(self, policy: str, point_id: PointId, version: int) -> CatalogPoint | None:
+        return chains.look_again(lambda: self._looked(policy, point_id, version))
+
+    def _looked(self, policy: str, point_id: PointId, version: int) -> CatalogPoint | None:
         owner, database = self.cloud.owner, self.cloud.database
         with database.begin() as connection:
             fence = chains.read_fence(connection, owner)
@@ -331,12 +361,21 @@ class World:
         is_stale = finding.names_replaced or (
             finding.public.base is not None and version < fence.replaced_at_version
         )
+        self.meanwhile()
         with database.begin() as connection:
-            if is_stale:
+            chains.require_epoch(connection, fence)
+            computer = owner.source_computer_id
+            known = catalog.find_point(connection, point_id, source_computer_id=computer)
+            if known is not None and known.reclaimed_at is not None:
+                return None
+            if is_stale and known is None:
                 catalog.reject(connection, finding, at=self.clock.now())
+            if is_stale and (known is None or known.published_at is None):
                 return None
             point = catalog.record(connection, finding, at=self.clock.now())
             marks.set_policy(connection, point, _policy_id(policy), owner)
+            if point.state != "incomplete":
+                chains.note_recorded(connection, owner, _policy_id(policy))
             return point
 
     def mark(self, point_id: PointId) -> bool:
@@ -365,6 +404,10 @@ class World:
         else:
             self.model.let_go_at.pop(point_id, None)
         return True
+
+
+def _nothing() -> None:
+    pass
 
 
 def _row(point: CatalogPoint) -> VaultPoint:
