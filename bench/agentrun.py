@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import msgspec
 
+import overland.cli  # noqa: F401 - first, as in the program: it says how often to look for cycles
 from overland.adapters.folderobjects import FolderObjects
 from overland.adapters.posix import PosixFiles
 from overland.agent.datapath import Made

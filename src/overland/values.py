@@ -6,9 +6,10 @@ on a drive, in a container and in a vault, so that every hop is copy and verify
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final, NewType
 from uuid import UUID
+
+import msgspec
 
 __all__ = [
     "ACCOUNT_NAME",
@@ -32,6 +33,7 @@ __all__ = [
     "named_digest",
     "pack_name",
     "point_name",
+    "promised_digest",
     "replacement_name",
     "top_up_name",
 ]
@@ -57,6 +59,7 @@ SeedId = NewType("SeedId", str)
 DIGEST_HEX_LENGTH: Final = 64
 
 _NAMED_BY_DIGEST: Final = re.compile(r"(?:packs/../|index/)([0-9a-f]{64})\.(?:pack|index)")
+_WHOSE: Final = re.compile(r".*?(?=packs/|index/)", re.DOTALL)
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _OBJECT: Final = re.compile(
     r"packs/(?P<fan>[0-9a-f]{2})/(?P=fan)[0-9a-f]{62}\.pack"
@@ -67,8 +70,7 @@ _OBJECT: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectInfo:
+class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a store knows of one object without reading it."""
 
     name: str
@@ -104,6 +106,11 @@ def named_digest(name: str) -> str | None:
     """Return the SHA-256 that an object's name promises; only packs and index files have one."""
     match = _NAMED_BY_DIGEST.fullmatch(name)
     return match[1] if match else None
+
+
+def promised_digest(name: str) -> str | None:
+    """Return `named_digest` of a name in a shared space: what stands before is whose it is."""
+    return named_digest(_WHOSE.sub("", name, count=1))
 
 
 def pack_name(pack_id: PackId) -> ObjectName:

@@ -1,13 +1,13 @@
 """The promises of `overland.ports.objects.Objects`, as tests for any implementation."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
 from overland.errors import ObjectAbsent, ObjectCorrupt, ObjectExists
 from overland.ports.objects import Objects
-from overland.values import ObjectInfo
+from overland.values import ObjectInfo, PackId, index_name, pack_name
 
 NAME = "packs/3f/one.pack"
 BAD_NAMES = ["", "/etc/passwd", "a/", "a//b", ".", "../a", "a/../../b", "a\0b"]
@@ -18,8 +18,23 @@ def put(objects: Objects, name: str, content: bytes) -> None:
     objects.put(name, [content], size_bytes=len(content), sha256=digest)
 
 
+Spoil = Callable[[str, bytes], None]
+"""Has an object's bytes be these ones, behind the store's back."""
+
+RIGHT = b"what the name promises"
+DIGEST = hashlib.sha256(RIGHT).hexdigest()
+HEALED = (
+    pack_name(PackId(DIGEST)),
+    index_name(DIGEST),
+    "seed-0b7f3d52-7c56-4b6e-8a55-4a7c5f0f1e22/" + pack_name(PackId(DIGEST)),
+)
+
+
 class ObjectsContract:
-    """Derive from it and provide the fixture `objects`: an empty store."""
+    """Derive from it and provide the fixtures.
+
+    `objects` is an empty store, and `spoil` damages what is in it.
+    """
 
     def test_what_was_put_is_read_back(self, objects: Objects) -> None:
         put(objects, NAME, b"content")
@@ -64,6 +79,44 @@ class ObjectsContract:
         with pytest.raises(ObjectExists):
             put(objects, NAME, other)
         assert objects.read(NAME) == b"content"
+
+    @pytest.mark.parametrize("harmed", [b"what the name promisez", b"", b"what", RIGHT + b"!"])
+    @pytest.mark.parametrize("name", HEALED)
+    def test_right_bytes_take_the_place_of_damaged_ones(
+        self, objects: Objects, spoil: Spoil, name: str, harmed: bytes
+    ) -> None:
+        put(objects, name, RIGHT)
+        spoil(name, harmed)
+        assert objects.read(name) == harmed
+        put(objects, name, RIGHT)
+        assert objects.read(name) == RIGHT
+        assert objects.head(name).size_bytes == len(RIGHT)
+        assert [info.name for info in objects.names()] == [name]
+
+    def test_only_the_bytes_that_the_name_promises_heal(
+        self, objects: Objects, spoil: Spoil
+    ) -> None:
+        name = HEALED[0]
+        put(objects, name, RIGHT)
+        spoil(name, b"damaged")
+        for wrong in (b"other", b"damaged!"):
+            with pytest.raises(ObjectExists):
+                put(objects, name, wrong)
+        with pytest.raises(ObjectCorrupt):
+            objects.put(name, [b"!" + RIGHT[1:]], size_bytes=len(RIGHT), sha256=DIGEST)
+        with pytest.raises(ObjectCorrupt):
+            objects.put(name, [RIGHT[:-1]], size_bytes=len(RIGHT), sha256=DIGEST)
+        assert objects.read(name) == b"damaged", "evidence is kept until the right bytes come"
+
+    @pytest.mark.parametrize("name", [NAME, "points/one.point", f"keys/{DIGEST}.keyring"])
+    def test_a_damaged_object_whose_name_promises_nothing_stays(
+        self, objects: Objects, spoil: Spoil, name: str
+    ) -> None:
+        put(objects, name, RIGHT)
+        spoil(name, b"damaged")
+        with pytest.raises(ObjectExists):
+            put(objects, name, RIGHT)
+        assert objects.read(name) == b"damaged"
 
     @pytest.mark.parametrize(
         "content",

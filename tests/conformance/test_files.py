@@ -16,6 +16,14 @@ class TestPosixFiles(FilesContract):
         return PosixFiles(tmp_path)
 
 
+class TestScratchFiles(FilesContract):
+    """Nothing is synced, which only a power cut shows."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> Files:
+        return PosixFiles(tmp_path, is_scratch=True)
+
+
 class TestPosixFilesInMemory(FilesContract):
     """A file system without a medium, which may refuse what others allow."""
 

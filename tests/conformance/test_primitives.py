@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from overland.crypto.aead import PackCipher, SealBroken, derive
 from overland.crypto.ids import chunk_id
 from overland.crypto.keyring import Argon2Parameters
+from overland.crypto.masterkey import Subkeys
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import public_key, sign, verify
 from overland.crypto.slots import stretch
@@ -364,7 +365,8 @@ EMPTY_FRAME: Final = h("28b52ffd" + "20" + "00" + "010000")
 
 def _opened(packed: bytes, raw_bytes: int) -> bytes:
     """Seal bytes as a compressed segment, and open it as every reader does."""
-    repository_id, subkey = RepositoryId("0b9d2a5e-7c14-4e0f-9a63-5d1f0c8e2b71"), Secret(b"s" * 32)
+    repository_id = RepositoryId("0b9d2a5e-7c14-4e0f-9a63-5d1f0c8e2b71")
+    subkey = Subkeys([Secret(b"s" * 32)])
     pack = PackSeal(subkey, repository_id=repository_id, salt=bytes(32))
     out = memoryview(bytearray(len(packed) + TAG_BYTES))
     pack.seal_into(packed, out)

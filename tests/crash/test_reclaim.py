@@ -159,9 +159,9 @@ def test_a_full_database_deletes_nothing_and_loses_nothing() -> None:
 
 def test_a_control_copy_is_there_before_anything_goes_because_of_it() -> None:
     world = aged()
-    assert list(world.store.names("control/")) == []
+    assert list(world.store.names("control/replacements/")) == []
     world.run()
-    (kept,) = world.store.names("control/")
+    (kept,) = world.store.names("control/replacements/")
     assert kept.name.endswith(".replacement")
     world.store.delete(world.owner.prefix + document_of(world))
     assert_whole(world)

@@ -271,7 +271,7 @@ READ: dict[str, Callable[[bytes], object]] = {
     "root": lambda data: point.decode_root(data, name="x"),
     "node": lambda data: tree.decode_node(data, name="x"),
     "index": lambda data: open_index(
-        sample.keys()[1].subkey(Purpose.INDEX), data, repository_id=sample.REPOSITORY, name="x"
+        sample.keys()[1].subkeys(Purpose.INDEX), data, repository_id=sample.REPOSITORY, name="x"
     ),
     "index head": lambda data: index.decode_head(data, size_bytes=1024, name="x"),
     "index parts": index_of_parts,

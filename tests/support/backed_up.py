@@ -1,10 +1,12 @@
 """A small repository of real parts: back up a tree, several times, and open it for a restore."""
 
-from dataclasses import replace
+import secrets
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from overland.adapters.posix import PosixFiles
 from overland.agent.backup.run import BackupPlan, BackupResult, back_up
@@ -13,8 +15,8 @@ from overland.agent.points.reading import Point, ReadKeys, open_keys, open_point
 from overland.agent.repository import Repository
 from overland.agent.restore.run import RestoreOptions, RestoreReport, restore
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
-from overland.crypto.keyring import Argon2Parameters, KeyringDocument, encode_keyring
-from overland.crypto.keys import MasterKey, new_keyring, signing_key
+from overland.crypto.keyring import Argon2Parameters, KeyringDocument, encode_keyring, generation_of
+from overland.crypto.keys import MasterKey, new_keyring, signing_key, with_master
 from overland.ports.progress import NullProgress
 from overland.seeding.subfolder import Subfolder
 from overland.source.chunker import Sizes
@@ -68,22 +70,36 @@ class BackedUp:
         for made in (self.staging, state):
             made.mkdir(parents=True)
         self.document, master_key, self.recovery_kit = sample_keyring()
-        self.repository = Repository(
-            repository_id=self.document.repository_id,
-            master_key=master_key,
-            signing_key=signing_key(self.document, master_key),
-            state=PosixFiles(state),
-            state_folder=None,
-        )
+        self._state = PosixFiles(state)
+        self._open(master_key)
         self._sizes, self._pack_bytes = sizes, pack_bytes
         self.files = PosixFiles(self.staging)
         self.results: list[BackupResult] = []
+        self.processes: int | None = None  # that restores use where they are not asked otherwise
+
+    def rotate_master(self, passphrase: str) -> str:
+        """Take a new master key for the points to come; return the new recovery kit."""
+        self.document, master, kit = with_master(
+            self.document, self._master, passphrase, random=secrets.token_bytes, cost=_CHEAP
+        )
+        self._open(master)
+        return kit
+
+    def _open(self, master: MasterKey) -> None:
+        self._master = master
+        self.repository = Repository(
+            repository_id=self.document.repository_id,
+            master_key=master,
+            signing_key=signing_key(self.document, master),
+            state=self._state,
+            state_folder=None,
+        )
 
     def back_up(self, *roots: Path, **changes: object) -> BackupResult:
         """Make the next recovery point in a place of its own; `changes` are fields of the plan."""
         number = len(self.results)
         place = Subfolder(self.files, f"seed-{self.place_id(number)}")
-        place.write(keyring_name(1), encode_keyring(self.document))
+        place.write(keyring_name(generation_of(self.document)), encode_keyring(self.document))
         plan = BackupPlan(
             point_id=PointId(str(UUID(int=0x1000 + number))),
             kind="incremental" if self.results else "seed",
@@ -100,7 +116,7 @@ class BackedUp:
             pack_bytes=self._pack_bytes,
         )
         result = back_up(
-            replace(plan, **changes),  # type: ignore[arg-type]  # tests name real fields
+            replace(plan, **changes),
             repository=self.repository,
             out=place,
             clock=SettledClock(),
@@ -147,7 +163,8 @@ class BackedUp:
     ) -> RestoreReport:
         """Restore a recovery point; the source's own path is left out."""
         point, store = self.open(number)
-        chosen = {"strip": str(self.source).encode(), "sync": False, **options}
+        own = {"strip": str(self.source).encode(), "sync": False, "processes": self.processes}
+        chosen = {**own, **options}
         return restore(
             point,
             store=store,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from msgspec import structs
 from tests.support.faulty import FaultPlan, FaultyFiles, spoiled
 from tests.support.simdisk import reused_views
 
@@ -198,7 +199,7 @@ class FaultyHttp:
             return self._http.request(method, path, json=json, raw=raw)
         if fault == "lost":
             raise Unreachable("simulated loss of the answer")
-        return replace(reply, raw=spoiled(reply.raw, fault, self._plan.random))
+        return structs.replace(reply, raw=spoiled(reply.raw, fault, self._plan.random))
 
 
 class FaultyVolume:
@@ -279,7 +280,7 @@ class FaultyPrograms:
         ended = self._programs.run(argv, timeout_s=timeout_s)
         status = 1 if fault == "status" else ended.status
         output = spoiled(ended.output, fault, self._plan.random)
-        return replace(ended, status=status, output=output)
+        return structs.replace(ended, status=status, output=output)
 
     def start(self, argv: Sequence[str]) -> Running:
         fault = self._begin("start", argv, "status", "killed")

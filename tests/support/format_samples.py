@@ -1,12 +1,15 @@
 """Small valid objects of every format, made from counters instead of randomness."""
 
 import hashlib
+import hmac
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 
+import msgspec
 import numpy as np
 from backports import zstd
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from overland.crypto.aead import (
@@ -18,8 +21,8 @@ from overland.crypto.aead import (
     seal_once,
 )
 from overland.crypto.ids import chunk_id
-from overland.crypto.keyring import Argon2Parameters, KeyringDocument, encode_keyring
-from overland.crypto.keys import MasterKey, Purpose, new_keyring, signing_key
+from overland.crypto.keyring import NO_MAC, Argon2Parameters, KeyringDocument, encode_keyring
+from overland.crypto.keys import MasterKey, Purpose, new_keyring, signing_key, with_master
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import sign
 from overland.format import index, pack, point
@@ -34,6 +37,7 @@ SEED = SeedId("5e3c1d2b-9f80-4a7e-8c66-1b2a3c4d5e6f")
 REPLACEMENT = ReplacementId("7d1f4c2a-0e6b-4b9d-a5c8-3f2e1d0c9b8a")
 POINT = PointId("c4a1e7f2-3b5d-4c8a-b1d0-9e8f7a6b5c4d")
 PASSPHRASE = "seven drives over land"
+NEW_PASSPHRASE = "eight ferries over sea"
 INSTANT = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
 CHEAP = Argon2Parameters(memory_kib=64, iterations=1, lanes=1)
 PLAIN = [
@@ -56,8 +60,20 @@ def counter(start: str = "overland") -> Callable[[int], bytes]:
 
 
 def keys() -> tuple[KeyringDocument, MasterKey, str]:
-    """Return a keyring, its master key and its recovery kit."""
-    return new_keyring(PASSPHRASE, repository_id=REPOSITORY, random=counter("keys"), cost=CHEAP)
+    """Return a keyring as the first ones were, without a checksum, its master key, and its kit."""
+    made, master, kit = new_keyring(
+        PASSPHRASE, repository_id=REPOSITORY, random=counter("keys"), cost=CHEAP
+    )
+    bare = replace(made, sha256=UNSET, mac=NO_MAC)
+    key = master.subkey(Purpose.KEYRING_MAC).reveal()
+    mac = hmac.digest(key, msgspec.json.encode(bare), "sha256").hex()
+    return replace(bare, mac=mac), master, kit
+
+
+def rotated() -> tuple[KeyringDocument, MasterKey, str]:
+    """Return the keyring that comes after `keys`, with a second master key."""
+    document, master, _ = keys()
+    return with_master(document, master, NEW_PASSPHRASE, random=counter("second"), cost=CHEAP)
 
 
 def signer() -> Secret:
@@ -66,9 +82,10 @@ def signer() -> Secret:
     return signing_key(document, master)
 
 
-def header() -> pack.Header:
+def header(master_number: int = 0) -> pack.Header:
     """Return the header of the sample files."""
-    return pack.Header(repository_id=REPOSITORY, salt=counter("salt")(32))
+    salt = counter("salt")(32)
+    return pack.Header(repository_id=REPOSITORY, master_number=master_number, salt=salt)
 
 
 def segments_and_chunks(
@@ -103,7 +120,7 @@ def seal_pack(
     counts: tuple[int, int],
 ) -> bytes:
     """Return the pack of these packed segments and this directory, whatever they say."""
-    head = pack.encode_header(header())
+    head = pack.encode_header(header(master.number))
     cipher = pack_cipher(master.subkey(Purpose.SEGMENT), salt=header().salt, header=head)
     body = bytearray(head)
     for number, plaintext in enumerate(packed):
@@ -120,9 +137,9 @@ def seal_pack(
     return bytes(body + sealed + pack.encode_trailer(end))
 
 
-def sample_pack() -> tuple[bytes, pack.Directory]:
+def sample_pack(master: MasterKey | None = None) -> tuple[bytes, pack.Directory]:
     """Return a good pack and its directory."""
-    _, master, _ = keys()
+    master = master or keys()[1]
     directory, packed = segments_and_chunks(PLAIN, master)
     counts = (len(directory.segments), len(directory.chunks))
     return seal_pack(master, packed, pack.encode_directory(directory), counts=counts), directory
@@ -130,12 +147,11 @@ def sample_pack() -> tuple[bytes, pack.Directory]:
 
 def open_pack(data: bytes, *, name: str) -> pack.Directory:
     """Return the directory of a pack, with every check that a reader makes."""
-    _, master, _ = keys()
+    _, master, _ = rotated()
     found = pack.decode_header(data, name=name)
+    key = master.subkeys(Purpose.SEGMENT).of(found.master_number, name=name)
     trailer = pack.decode_trailer(data[-pack.TRAILER_BYTES :], name=name, pack_bytes=len(data))
-    cipher = pack_cipher(
-        master.subkey(Purpose.SEGMENT), salt=found.salt, header=data[:64], name=name
-    )
+    cipher = pack_cipher(key, salt=found.salt, header=data[:64], name=name)
     end = trailer.directory_offset + trailer.directory_sealed_bytes
     plain = cipher.open_directory(data[trailer.directory_offset : end])
     directory = pack.decode_directory(plain, name=name, pack_bytes=len(data), trailer=trailer)
@@ -162,10 +178,10 @@ def index_plain() -> list[bytes]:
     return [bytes(plain[end - n : end]) for n, end in zip(lengths, ends, strict=True)]
 
 
-def seal_index(plain: Sequence[bytes]) -> bytes:
+def seal_index(plain: Sequence[bytes], master: MasterKey | None = None) -> bytes:
     """Return the index file of these parts, whatever they say."""
-    _, master, _ = keys()
-    head = index.encode_header(header())
+    master = master or keys()[1]
+    head = index.encode_header(header(master.number))
     cipher = index_cipher(master.subkey(Purpose.INDEX), salt=header().salt, header=head)
     return b"".join((head, *(seal_part(cipher, *part) for part in enumerate(plain))))
 
@@ -252,9 +268,9 @@ def root() -> point.PointRoot:
     )
 
 
-def seal_root(plain: bytes) -> bytes:
+def seal_root(plain: bytes, master: MasterKey | None = None) -> bytes:
     """Return the sealed root of the sample's recovery point, whatever it says."""
-    _, master, _ = keys()
+    master = master or keys()[1]
     return seal_once(
         master.subkey(Purpose.POINT),
         POINT_ROOT,
@@ -264,12 +280,13 @@ def seal_root(plain: bytes) -> bytes:
     )
 
 
-def sample_point() -> bytes:
+def sample_point(master: MasterKey | None = None) -> bytes:
     """Return a good recovery point."""
-    private = signer()
+    private, master = signer(), master or keys()[1]
     return point.assemble(
         public(),
-        seal_root(point.encode_root(root())),
+        seal_root(point.encode_root(root()), master),
+        master_number=master.number,
         sign=lambda data: sign(private, point.SIGNATURE_PURPOSE, data),
     )
 

@@ -117,6 +117,7 @@ class Scene:
     broken: str | None = None
     sent_again: set[str] = field(default_factory=set)
     settings: bytes = b""
+    passphrase: str = PASSPHRASE
     world: dict[str, str] = field(default_factory=dict)
     base: BaseClock = field(default_factory=BaseClock)
     network: Network = field(default_factory=Network)

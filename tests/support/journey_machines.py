@@ -2,13 +2,13 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from fastapi import FastAPI
+from msgspec.structs import replace
 from sqlalchemy import Engine
 from tests.support.importservice import Operator
 from tests.support.journey_faults import (
@@ -54,7 +54,7 @@ from overland.server.objects_app import create_objects_app
 from overland.station import connection as station
 from overland.station.containers import Containers
 from overland.station.driveimport import DriveImport
-from overland.station.ingest import DRIVES_AT_ONCE, Ingest
+from overland.station.ingest import Ingest
 from overland.station.intake import Intake
 from overland.station.placing import Placing
 from overland.station.records import Records
@@ -236,6 +236,7 @@ class SourceComputer:
                 keys=load_keys(self.home),
                 state_folder=state,
                 files_of=files_of(self.life),
+                scratch_of=files_of(self.life),
                 clock=self.clock,
                 meter=NullProgress(),
                 programs=SystemPrograms(),
@@ -309,31 +310,29 @@ class Station:
     def returning(self) -> Returning:
         return Returning(connection=self.connection, records=self.records, clock=self.clock)
 
-    @contextmanager
-    def ingest(self) -> Iterator[Ingest]:
+    def ingest(self) -> Ingest:
         drafts = MortalFiles(PosixFiles(self._folder), self.life)
         drafts.sweep()
         containers = Containers(connection=self.connection, open_grant=self._open)
         placing = Placing(records=self.records, containers=containers, progress=NullProgress())
-        with Transfer(NullProgress(), drives_at_once=DRIVES_AT_ONCE) as transfer:
-            work = DriveImport(
-                connection=self.connection,
-                volumes=self.volumes,
-                records=self.records,
-                transfer=transfer,
-                placing=placing,
-                containers=containers,
-                drafts=drafts,
-                clock=self.clock,
-            )
-            yield Ingest(
-                engine=self.engine,
-                work=work,
-                connection=self.connection,
-                volumes=self.volumes,
-                records=self.records,
-                progress=NullProgress(),
-            )
+        work = DriveImport(
+            connection=self.connection,
+            volumes=self.volumes,
+            records=self.records,
+            transfer=Transfer(NullProgress()),
+            placing=placing,
+            containers=containers,
+            drafts=drafts,
+            clock=self.clock,
+        )
+        return Ingest(
+            engine=self.engine,
+            work=work,
+            connection=self.connection,
+            volumes=self.volumes,
+            records=self.records,
+            progress=NullProgress(),
+        )
 
     def _open(self, grant: station.Grant, *, prefix: str, renew: Callable[[], str]) -> Objects:
         objects = HttpObjects(

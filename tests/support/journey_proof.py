@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
-from tests.support.journey import JOB, PASSPHRASE, Kept, Scene
+from tests.support.journey import JOB, Kept, Scene
 from tests.support.journey_faults import Life
 from tests.support.journey_source import NAME_MARK, TEXT_MARK
 from tests.support.torture import remove_tree
@@ -73,7 +73,7 @@ def _prove(scene: Scene, kept: Kept, layers: Callable[[Life], list[tuple[str, Ob
         nonlocal tries
         tries += 1
         objects = LayeredObjects(layers(life))
-        store = ChunkStore(objects, open_keys(objects, passphrase=PASSPHRASE))
+        store = ChunkStore(objects, open_keys(objects, passphrase=scene.passphrase))
         store.load_index()
         restore(
             open_point(objects, store.keys, kept.point_id),
@@ -144,7 +144,7 @@ def _prove_nothing_is_stored_twice(scene: Scene) -> None:
 
     def named(life: Life) -> set[str]:
         objects = LayeredObjects([("vault", scene.source_computer(life).vault())])
-        keys = open_keys(objects, passphrase=PASSPHRASE)
+        keys = open_keys(objects, passphrase=scene.passphrase)
         points = list_points(objects, keys).points
         return {item.name for point in points for item in point.objects}
 

@@ -88,8 +88,8 @@ def import_drives(scene: Scene) -> list[DriveOutcome]:
     """Import what is here; the station's operator runs the command until no drive stands."""
 
     def imported(life: Life) -> list[DriveOutcome]:
-        with scene.station(life).ingest() as ingest:
-            outcomes = ingest.run(ingest.choose(job=JOB, paths=()))
+        ingest = scene.station(life).ingest()
+        outcomes = ingest.run(ingest.choose(job=JOB, paths=()))
         for each in outcomes:
             if each.result == "stopped":
                 raise DriveStopped(f"{each.serial}: {each.stop}")
@@ -118,8 +118,7 @@ def _give_up(scene: Scene) -> None:
     assert serial is not None, "every other drive has a path"
 
     def given_up(life: Life) -> DriveOutcome:
-        with scene.station(life).ingest() as ingest:
-            return ingest.give_up(serial, reason=DriveStatus.DISK_NOT_FOUND)
+        return scene.station(life).ingest().give_up(serial, reason=DriveStatus.DISK_NOT_FOUND)
 
     outcome = scene.do("station give-up", given_up)
     assert outcome.result == "failed", outcome

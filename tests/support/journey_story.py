@@ -10,7 +10,7 @@ from tests.support.journey_proof import expect_missing, prove_before_adoption, p
 from tests.support.journey_station import ARM, TRACKING, import_drives, receive, send_back
 
 from overland.adapters.volumes import create_folder_volume
-from overland.agent.keys import publish
+from overland.agent.keys import publish, rotate_master
 from overland.agent.policy import OfflineSettings, Policy, SeedPhase
 from overland.agent.run import WAITING, Outcome
 from overland.agent.setup import initialise, parse_vault_credentials, register
@@ -50,6 +50,7 @@ def tell(scene: Scene) -> None:
     prepared = _prepare(scene)
     _while_on_the_way(scene)
     _ship(scene, prepared)
+    _rotate_master(scene)
     _while_on_the_way(scene)
     lost = _damage(scene)
     prove_before_adoption(scene)
@@ -242,6 +243,28 @@ def _ship(scene: Scene, prepared: Preparation) -> None:
     if scene.story.doubled:
         scene.do("disk ship, again", shipped)
     scene.calm(lambda life: scene.copy_computer(life).bench(()).ledger(prepared).events())
+
+
+def _rotate_master(scene: Scene) -> None:
+    """In every other story take a new master key, while the seed travels under the old one."""
+    if scene.seed % 2:
+        return
+    kits = list[str]()
+
+    def rotated(life: Life) -> None:
+        machine = scene.source_computer(life)
+        rotate_master(
+            machine.home,
+            machine.vault(),
+            passphrase="staple battery horse correct",
+            random=scene.rng.randbytes,
+            keep=kits.append,
+            cost=_CHEAP,
+        )
+
+    scene.calm(rotated)
+    scene.passphrase = "staple battery horse correct"
+    scene.note("a new master key")
 
 
 def _damage(scene: Scene) -> list[str]:

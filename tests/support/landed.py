@@ -122,6 +122,7 @@ class Computer:
         return point_id, points.assemble(
             public,
             bytes(100),
+            master_number=0,
             sign=lambda data: sign.sign(self.key, points.SIGNATURE_PURPOSE, data),
         )
 

@@ -5,6 +5,7 @@ once: what a test restores afterwards was not saved by a time of grace.
 """
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -25,8 +26,8 @@ from overland.agent.repack.run import RepackReport, Workshop, repack
 from overland.agent.repair.run import RepairReport, repair
 from overland.agent.repository import Repository
 from overland.agent.sources import LayeredObjects
-from overland.crypto.keyring import encode_keyring
-from overland.crypto.keys import signing_key
+from overland.crypto.keyring import Argon2Parameters, encode_keyring, generation_of
+from overland.crypto.keys import signing_key, with_master
 from overland.errors import RefusedError
 from overland.format.point import PointPublic, parse
 from overland.format.replacement import Replacement
@@ -177,6 +178,20 @@ class Vaulted:
         )
         if hasattr(self, "keeper"):
             self.keeper.vault = self.vault
+
+    def rotate_master(self, passphrase: str) -> None:
+        """Take a new master key, and begin anew with it."""
+        self.document, self._master, _ = with_master(
+            self.document,
+            self._master,
+            passphrase,
+            random=secrets.token_bytes,
+            cost=Argon2Parameters(memory_kib=32, iterations=1, lanes=1),
+        )
+        name = keyring_name(generation_of(self.document))
+        self.disk.write(name, encode_keyring(self.document))
+        self.restart()
+        self.keys = open_keys(self.objects(), passphrase=passphrase)
 
     def objects(self) -> LayeredObjects:
         return LayeredObjects([("vault", self.vault)])

@@ -12,7 +12,7 @@ from overland.adapters.posix import PosixFiles
 from overland.errors import ObjectAbsent, ObjectCorrupt, ObjectExists
 from overland.ports.files import Files, NewFile, name_parts
 from overland.ports.objects import Objects
-from overland.values import ObjectInfo, named_digest
+from overland.values import ObjectInfo, promised_digest
 
 __all__ = ["FolderObjects", "FolderSpaces"]
 
@@ -35,6 +35,9 @@ class _Locks:
 
 class FolderObjects:
     """`Objects` as files.  One process at a time may put into a folder; any number may read."""
+
+    is_local: Final = True
+    """Whether processes that were forked may go on reading side by side."""
 
     def __init__(self, files: Files, *, prefix: str = "") -> None:
         """Keep objects in `files` under `prefix`, which is empty or ends with a slash."""
@@ -125,9 +128,7 @@ class FolderObjects:
             ObjectExists: Another one has its name.
         """
         path = self._path(name)
-        # Spaces are shared: what stands before an object's own name is whose it is.
-        own_name = re.sub(r".*?(?=packs/|index/)", "", name, count=1)
-        heals = named_digest(own_name) == sha256
+        heals = promised_digest(name) == sha256
         try:
             is_same = self._files.size_bytes(path) == size_bytes
             is_same = is_same and self._digest(path) == sha256

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Literal
 
 import obstore
 from obstore.exceptions import (
@@ -29,7 +29,7 @@ from overland.errors import (
     Unreachable,
 )
 from overland.ports.files import name_parts
-from overland.values import ObjectInfo
+from overland.values import ObjectInfo, promised_digest
 
 __all__ = ["ObstoreObjects"]
 
@@ -37,6 +37,8 @@ _BLOCK_BYTES: Final = 4 << 20
 _ONE_REQUEST_BYTES: Final = 128 << 20  # a pack of 64 MiB twice; what a put may hold in memory
 _LISTED: Final = 1000  # a page of S3; Azure's are larger
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/._-]*")
+
+_Found = Literal["absent", "same", "damaged"]
 
 
 class ObstoreObjects:
@@ -62,20 +64,28 @@ class ObstoreObjects:
         refuses if the name is taken.  Longer ones go in parts; if two writers put different long
         objects under one new name at the same time, the later one stays.  Our long objects are
         packs, whose names are their digests.
+
+        A damaged pack or index file is overwritten, by nothing but the bytes that its name
+        promises: these were hashed before the request that makes them visible, and whoever does
+        the same at the same time sends the same bytes.
         """
         path = self._path(name)
-        if self._is_there(name, size_bytes=size_bytes, sha256=sha256):
+        found = self._look(name, size_bytes=size_bytes, sha256=sha256)
+        if found == "same":
             return
         pieces = _checked(name, content, size_bytes=size_bytes, sha256=sha256)
         with self._mapped(name):
             if size_bytes > _ONE_REQUEST_BYTES:
                 obstore.put(self._store, path, pieces, use_multipart=True)
                 return
+            content_bytes = b"".join(pieces)
             try:
-                obstore.put(self._store, path, b"".join(pieces), mode="create")
+                mode: Literal["create", "overwrite"]
+                mode = "create" if found == "absent" else "overwrite"
+                obstore.put(self._store, path, content_bytes, mode=mode)
             except AlreadyExistsError:
-                there = self._is_there(name, size_bytes=size_bytes, sha256=sha256)
-                assert there, "an object that was there is gone; objects are deleted by nobody else"
+                found = self._look(name, size_bytes=size_bytes, sha256=sha256)
+                assert found == "same", "only the same object was put meanwhile, and none deleted"
 
     def read_range(self, name: str, *, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; see the port."""
@@ -145,23 +155,28 @@ class ObstoreObjects:
         name_parts(name)
         return self._prefix + name
 
-    def _is_there(self, name: str, *, size_bytes: int, sha256: str) -> bool:
-        """Return whether this object is stored.
+    def _look(self, name: str, *, size_bytes: int, sha256: str) -> _Found:
+        """Return what is stored under the name of this object.
+
+        Damaged is what has the name of a pack or index file and other bytes than the name
+        promises, where this object has just those.
 
         Raises:
-            ObjectExists: Another one has its name.
+            ObjectExists: Another object has its name.
         """
         try:
-            if self.head(name).size_bytes != size_bytes:
-                raise ObjectExists(name)
-            digest = hashlib.sha256()
-            for block in self.blocks(name):
-                digest.update(block)
+            is_same = self.head(name).size_bytes == size_bytes and self._digest(name) == sha256
         except ObjectAbsent:
-            return False
-        if digest.hexdigest() != sha256:
+            return "absent"
+        if not is_same and promised_digest(name) != sha256:
             raise ObjectExists(name)
-        return True
+        return "same" if is_same else "damaged"
+
+    def _digest(self, name: str) -> str:
+        digest = hashlib.sha256()
+        for block in self.blocks(name):
+            digest.update(block)
+        return digest.hexdigest()
 
     @contextlib.contextmanager
     def _mapped(self, name: str) -> Iterator[None]:

@@ -4,17 +4,17 @@ Nothing outside the root is ever reached: every folder on the way is opened by i
 from the folder above it, and no symbolic link is followed.  Only the root itself may be reached
 through links, because the operator named it.
 
-What is durable when (`NewFile.publish`): `fsync` of the file, `fsync` of every folder that leads to
-the name, rename, `fsync` of the folder that shows the new name and of the one that showed the
-temporary name.  A folder that exists already may have been made by somebody who was killed
-before the sync; each instance therefore syncs each folder's entry once before it relies on it.
+What is durable when (`NewFile.publish`): `fsync` of the file, rename, `fsync` of the folder that
+shows the new name, of every folder above it that leads there, and of the root last, which showed
+the temporary name.  New folders wait for that too, so that a journal writes them and the name at
+once.  A folder that exists already may have been made by somebody who was killed before the sync;
+each instance therefore syncs each folder's entry once before it relies on it.
 """
 
 import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Iterator
@@ -51,10 +51,15 @@ class LeavesFolder(RefusedError):
 class PosixFiles:
     """The files below a root; many threads, and many processes, may use one root."""
 
-    def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
-        """Use the existing folder `root`, and leave `reserve_bytes` of its file system free."""
+    def __init__(self, root: Path, *, reserve_bytes: int = 0, is_scratch: bool = False) -> None:
+        """Use the existing folder `root`, and leave `reserve_bytes` of its file system free.
+
+        With `is_scratch` nothing is synced.  A killed program leaves what the port promises, but a
+        power cut may leave less, and any damaged content under a name: only for what can be made
+        again and is never relied upon before it is compared with its digest.
+        """
         assert reserve_bytes >= 0, "a reserve cannot be owed"
-        self._root = _Root(root, reserve_bytes)
+        self._root = _Root(root, reserve_bytes, is_scratch=is_scratch)
 
     def create(self) -> NewFile:
         """Begin a new file; see the port."""
@@ -101,10 +106,8 @@ class PosixFiles:
         """Make a visible file durable; see the port."""
         parts = name_parts(name)
         with self._root.opened(name) as fd:
-            os.fsync(fd)
-        self._root.make_folders(parts[:-1], name)
-        with self._root.folder(parts[:-1], name) as folder:
-            os.fsync(folder)
+            self._root.sync(fd)
+        self._root.sync_folders(parts[:-1], name)
 
     def delete(self, name: str) -> None:
         """Remove the file, durably; see the port."""
@@ -114,7 +117,7 @@ class PosixFiles:
                 with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                     os.unlink(parts[-1], dir_fd=folder)
                 # Also when it is absent: who removed it may have been killed before the sync.
-                os.fsync(folder)
+                self._root.sync(folder)
         except (FileNotFoundError, NotADirectoryError):
             return
 
@@ -123,13 +126,14 @@ class PosixFiles:
         return self._root.free_bytes()
 
     def sweep(self) -> int:
-        """Remove what interrupted writers left; files that a live process writes stay."""
+        """Remove what interrupted writers left; files that a live process writes stay.
+
+        What comes back after a power cut is removed by the next sweep.
+        """
         with self._root.folder((), "") as folder:
             with os.scandir(folder) as entries:
                 names = [e.name for e in entries if e.name.startswith(TEMPORARY_PREFIX)]
-            swept = sum(_sweep(folder, name) for name in names)
-            os.fsync(folder)
-        return swept
+            return sum(_sweep(folder, name) for name in names)
 
     def remove_empty_folders(self, folder: str) -> None:
         """Remove `folder` and those in it, as far as they hold nothing; does not follow links."""
@@ -139,7 +143,7 @@ class PosixFiles:
                 for name in names:
                     _remove_if_empty(name, fd)
             _remove_if_empty(parts[-1], above)
-            os.fsync(above)
+            self._root.sync(above)
 
     def _names(self, above: tuple[str, ...], prefix: str, after: str) -> Iterator[ObjectInfo]:
         path = "".join(f"{part}/" for part in above)
@@ -177,9 +181,12 @@ class _PosixNewFile:
         parts = name_parts(name)
         with self._root.full_is_refused(self._writer.buffered_bytes):
             self._writer.flush()
-            os.fsync(self._fd)
+            self._root.sync(self._fd)
             self._root.make_folders(parts[:-1], name)
             self._rename(parts, name)
+            # The root too: where no journal does both at once, the old name must not come back, or
+            # `sweep` would remove with it the content of the new one.
+            self._root.sync_folders(parts[:-1], name, root=True)
         self._close()
 
     def abandon(self) -> None:
@@ -193,11 +200,6 @@ class _PosixNewFile:
     def _rename(self, parts: tuple[str, ...], name: str) -> None:
         with self._root.folder((), name) as root, self._root.folder(parts[:-1], name) as folder:
             os.rename(self._temporary, parts[-1], src_dir_fd=root, dst_dir_fd=folder)
-            os.fsync(folder)
-            if len(parts) > 1:
-                # Where no journal does both at once, the old name must not come back: with it
-                # `sweep` would remove the content of the new one.
-                os.fsync(root)
 
     def _close(self) -> None:
         self._writer = None
@@ -208,9 +210,9 @@ class _PosixNewFile:
 class _Root:
     """The way from the root to a file, one folder at a time."""
 
-    def __init__(self, path: Path, reserve_bytes: int) -> None:
+    def __init__(self, path: Path, reserve_bytes: int, *, is_scratch: bool) -> None:
         self.pool = medium.BufferPool()
-        self._path, self._reserve_bytes = path, reserve_bytes
+        self._path, self._reserve_bytes, self._is_scratch = path, reserve_bytes, is_scratch
         self._synced: set[tuple[str, ...]] = set()
         self._lock = threading.Lock()
 
@@ -253,19 +255,32 @@ class _Root:
                 raise
             return []
 
+    def sync(self, fd: int) -> None:
+        """Make an open file or folder durable, unless nothing here has to be."""
+        if not self._is_scratch:
+            os.fsync(fd)
+
     def make_folders(self, parts: tuple[str, ...], name: str) -> None:
-        """Make the folders that lead to a name, durably."""
+        """Make the folders that lead to a name; `sync_folders` makes them durable."""
         for depth in range(1, len(parts) + 1):
-            if parts[:depth] in self._synced:
-                continue
-            with self.folder(parts[: depth - 1], name) as folder:
-                with contextlib.suppress(FileExistsError):
+            if parts[:depth] not in self._synced:
+                with (
+                    self.folder(parts[: depth - 1], name) as folder,
+                    contextlib.suppress(FileExistsError),
+                ):
                     os.mkdir(parts[depth - 1], dir_fd=folder)
-                os.fsync(folder)
-            with self._lock:
-                if len(self._synced) >= _KNOWN_FOLDERS:
-                    self._synced.clear()
-                self._synced.add(parts[:depth])
+
+    def sync_folders(self, parts: tuple[str, ...], name: str, *, root: bool = False) -> None:
+        """Make durable what a folder shows, and from there upwards that it is there itself."""
+        for depth in range(len(parts), -1, -1):
+            is_needed = depth == len(parts) or parts[: depth + 1] not in self._synced
+            if is_needed or (root and depth == 0):
+                with self.folder(parts[:depth], name) as folder:
+                    self.sync(folder)
+        with self._lock:
+            if len(self._synced) >= _KNOWN_FOLDERS:
+                self._synced.clear()
+            self._synced.update(parts[:depth] for depth in range(1, len(parts) + 1))
 
     def free_bytes(self) -> int:
         """Return what the file system has free beyond the reserve."""
@@ -332,7 +347,7 @@ def _remove_entries(folder: int, keep: frozenset[str]) -> None:
 def _create(root: _Root) -> tuple[str, int]:
     """Make a locked temporary file; return its name and the open file."""
     while True:
-        temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
+        temporary = TEMPORARY_PREFIX + os.urandom(8).hex()
         with root.folder((), "") as folder:
             fd = os.open(temporary, _NEW, 0o600, dir_fd=folder)
         # Between `open` and `flock` a sweep takes the file for an abandoned one.

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -56,13 +57,17 @@ class RichProgress:
 
 
 class _Display:
-    """What all lines of a terminal share; it is drawn while one of them has a phase."""
+    """What all lines of a terminal share; it is drawn while one of them has a phase.
+
+    It is drawn by who tells of progress, and not by a thread: beside one nobody could fork.
+    """
 
     def __init__(self, console: "Console | None") -> None:
         self.lock = threading.RLock()
         self._console = console
         self._drawn: Progress | None = None
         self._running = 0
+        self._drawn_at_s = 0.0
 
     def begin(self, phase: str, total_bytes: int | None, counted: str) -> "TaskID | None":
         """Draw a new line; None where nothing is drawn."""
@@ -79,6 +84,10 @@ class _Display:
         """Draw how far a line is."""
         if self._drawn is not None:
             self._drawn.update(task, advance=size_bytes, counted=counted)
+            now_s = time.monotonic()
+            if now_s - self._drawn_at_s >= 1 / _REFRESHES_PER_S:
+                self._drawn_at_s = now_s
+                self._drawn.refresh()
 
     def end(self, task: "TaskID") -> None:
         """Leave a line as it is; the display ends with the last one."""
@@ -103,7 +112,7 @@ def _drawing(console: "Console | None") -> "Progress":
         rich.TransferSpeedColumn(),
         rich.TimeRemainingColumn(),
         console=console or Console(stderr=True),
-        refresh_per_second=_REFRESHES_PER_S,
+        auto_refresh=False,
     )
 
 

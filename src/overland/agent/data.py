@@ -4,13 +4,13 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 from uuid import uuid4
 
 import msgspec
+from msgspec.structs import replace
 
 from overland.agent.backup.estimate import Estimate, selected_bytes
 from overland.agent.backup.roots import checked_sources
@@ -18,6 +18,7 @@ from overland.agent.backup.run import BackupPlan, BackupResult, back_up
 from overland.agent.backup.upload import Uploader
 from overland.agent.datapath import Made, Staged
 from overland.agent.home import AgentHome
+from overland.agent.keys import ready_to_seal
 from overland.agent.policy import OfflineSettings, Policy, stream_path
 from overland.agent.repository import ObjectReader, Repository
 from overland.agent.setup import Keys
@@ -70,6 +71,7 @@ class LocalDataPath:
         keys: Keys,
         state_folder: Path,
         files_of: Callable[[str], Files],
+        scratch_of: Callable[[str], Files],
         clock: Clock,
         meter: Progress,
         programs: Programs,
@@ -78,10 +80,12 @@ class LocalDataPath:
     ) -> None:
         """Open the repository, whose hints lie in `state_folder`; `given` goes into one point.
 
+        `files_of` gives a folder's durable files, `scratch_of` those that a power cut may take.
         With `reads_all` the next point does not rely on what the last run saw of the sources.
         """
         self._home, self._keys, self._state_folder = home, keys, state_folder
         self._files_of, self._clock, self._meter = files_of, clock, meter
+        self._scratch_of = scratch_of
         self._programs, self._given, self._reads_all = programs, given, reads_all
         self._identity = home.identity()
         self.repository = Repository(
@@ -114,9 +118,8 @@ class LocalDataPath:
         with self._snapshots(policy, plan) as view:
             result = back_up(
                 replace(
-                    plan,
+                    _read_in(view, plan, policy),
                     expected_bytes=None if unknown else needed_bytes,
-                    elsewhere=view.elsewhere if policy.snapshot != "none" else None,
                 ),
                 repository=self.repository,
                 out=draft.files,
@@ -228,9 +231,10 @@ class LocalDataPath:
         self, policy: Policy, *, base: PointId | None, seed_id: SeedId | None, vault: Objects
     ) -> Made:
         """Make a recovery point over the network; see `DataPath.send`."""
+        ready_to_seal(self._home, vault)
         spool_folder = self._state_folder / "spool" / policy.name
         spool_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        spool = self._files_of(str(spool_folder))
+        spool = self._scratch_of(str(spool_folder))
         plan = self._plan(
             policy,
             kind="full" if base is None else "incremental",
@@ -243,7 +247,7 @@ class LocalDataPath:
             uploader.resume()
             view = uploading.enter_context(self._snapshots(policy, plan))
             result = back_up(
-                replace(plan, elsewhere=view.elsewhere if policy.snapshot != "none" else None),
+                _read_in(view, plan, policy),
                 repository=self.repository,
                 out=spool,
                 clock=self._clock,
@@ -345,7 +349,17 @@ class LocalDataPath:
             mode=policy.snapshot,
             repository_id=self.repository.repository_id,
             programs=self._programs,
+            folder=self._state_folder / "snapshots",
+            percent=policy.snapshot_percent,
         )
+
+
+def _read_in(view: SnapshotView, plan: BackupPlan, policy: Policy) -> BackupPlan:
+    """Return the plan to read in the snapshots, where our own folders have copies too."""
+    if policy.snapshot == "none":
+        return plan
+    ours = (*plan.never_enter, *view.also_shown(plan.never_enter))
+    return replace(plan, elsewhere=view.elsewhere, never_enter=ours, confirm=view.confirm)
 
 
 def _sizes(mean_kib: int) -> Sizes:

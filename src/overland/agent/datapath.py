@@ -1,8 +1,9 @@
 """What a policy's run needs done with bytes, as a port; `overland.agent.data` does it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from overland.agent.policy import Policy
 from overland.ports.objects import Objects
@@ -11,8 +12,7 @@ from overland.values import PointId, SeedId
 __all__ = ["DataPath", "Made", "Staged"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(msgspec.Struct, frozen=True, kw_only=True):
     """A recovery point that was made."""
 
     point_id: PointId
@@ -23,8 +23,7 @@ class Made:
     notes: tuple[str, ...] = ()  # what else the operator should know
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
+class Staged(msgspec.Struct, frozen=True, kw_only=True):
     """A first copy that lies complete in the staging location."""
 
     made: Made

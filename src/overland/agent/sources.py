@@ -7,9 +7,10 @@ object is as good as any other; its bytes say whether they are what was written.
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from heapq import merge
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
+
+import msgspec
 
 from overland.errors import (
     IntegrityError,
@@ -39,13 +40,12 @@ class ReadOnlySource(RefusedError):
         self.name = name
 
 
-@dataclass(slots=True)
-class Served:
+class Served(msgspec.Struct):
     """What one layer gave so far, and which of its objects turned out damaged."""
 
     reads: int = 0
     size_bytes: int = 0
-    damaged: set[str] = field(default_factory=set)
+    damaged: set[str] = msgspec.field(default_factory=set)
 
 
 class LayeredObjects:
@@ -63,6 +63,11 @@ class LayeredObjects:
         self._layers = tuple(
             (label, _Counted(objects, self._served[label], self._lock)) for label, objects in layers
         )
+
+    @property
+    def are_local(self) -> bool:
+        """Whether all layers are folders: processes may share them, unlike connections."""
+        return all(objects.is_local for _, objects in self._layers)
 
     @property
     def served(self) -> dict[str, Served]:
@@ -179,6 +184,7 @@ class _Counted:
 
     def __init__(self, objects: Objects, served: Served, lock: threading.Lock) -> None:
         self._objects, self._served, self._lock = objects, served, lock
+        self.is_local: bool = getattr(objects, "is_local", False)
 
     def read_range(self, name: str, *, offset: int, length: int) -> bytes:
         data = self._objects.read_range(name, offset=offset, length=length)
@@ -218,6 +224,8 @@ class SeedFolderObjects:
 
     Other files of the folder (manifests, the mark of readiness) are not objects and do not show.
     """
+
+    is_local: Final = True
 
     def __init__(self, files: Files, seed_id: SeedId) -> None:
         self._files = Subfolder(files, f"seed-{seed_id}")

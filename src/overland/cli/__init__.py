@@ -4,7 +4,7 @@ import atexit
 import gc
 from typing import Final
 
-_COLLECT_EVERY: Final = 10_000
+_COLLECT_EVERY: Final = 100_000  # more than loading any command makes
 
 # Python looks for cycles of dead objects after every 700 new ones, which in a program that is
 # still loading finds none, and once more among all objects at the end, which nobody waits for:

@@ -80,13 +80,13 @@ class Journey:
             raise StepFailed(machine, line, done.returncode)
         return json.loads(done.stdout) if done.stdout.strip() else None
 
-    def serve(self) -> dict[str, str]:
+    def serve(self, *options: str | Path) -> dict[str, str]:
         """Start the cloud on free ports; return its endpoints when it answers.
 
         Raises:
             StepFailed: It ended, or did not answer in time; `cloud.log` tells why.
         """
-        line = ["cloud", "serve", "--port", "0"]
+        line = ["cloud", "serve", "--port", "0", *map(str, options)]
         self._keep("cloud", line)
         with (self.folder / "cloud.log").open("ab") as log:
             self._cloud = subprocess.Popen(

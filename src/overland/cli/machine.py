@@ -147,6 +147,7 @@ class AgentMachine:
             keys=self.keys(),
             state_folder=private_folder(self.folder / "repository"),
             files_of=lambda path: PosixFiles(Path(path)),
+            scratch_of=lambda path: PosixFiles(Path(path), is_scratch=True),
             clock=self.clock,
             meter=self.meter,
             programs=SystemPrograms(),
@@ -156,14 +157,16 @@ class AgentMachine:
 
     def workshop(self) -> "Workshop":
         """Return what repack and repair work with; both need the vault and the cloud."""
+        from overland.agent.keys import ready_to_seal
         from overland.agent.repack.run import Workshop
 
-        keys = self.keys()
+        keys, vault = self.keys(), self.vault()
+        ready_to_seal(self.home, vault)
         state = private_folder(self.folder / "repository")
         return Workshop(
             repository=self.data_path().repository,
             keys=ReadKeys.of(keys.document, keys.master),
-            vault=self.vault(),
+            vault=vault,
             keeper=self.connection(),
             spool=PosixFiles(private_folder(state / "rewriting")),
             scratch=state,

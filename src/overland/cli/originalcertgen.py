@@ -4,13 +4,10 @@
     AzureOfflineBackupCertGen AddRegistryEntries SubscriptionId:<id> xmlfilepath:<file>
         storageaccountname:<account>
 
-Behind them are the steps of `overland cert`.  Names may be in any case, and paths may hold blanks
-without quotes; emphasis that a web page left in a copied line is not part of it.  Where the
-original opens a window to sign in, `overland sign-in` comes first, or `tokenfile:` names a file
-with a token.
+Behind them are the steps of `overland cert`.  Where the original opens a window to sign in,
+`overland sign-in` comes first, or `tokenfile:` names a file with a token.
 """
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +22,7 @@ from overland.cli.certsteps import PARAMS_FILE
 from overland.cli.cloudcomputer import ApiClient, open_api
 from overland.cli.log import configure_logging
 from overland.cli.machine import open_agent, overland_home
+from overland.cli.originalwords import MARKS, WrongUsage, values_of
 from overland.cli.outcome import Commands, Exit, show
 from overland.cli.signedin import SignInEnded
 
@@ -48,8 +46,7 @@ _NEEDED: Final = {
     _ADD: ("SubscriptionId", "xmlfilepath", "storageaccountname"),
 }
 _ALSO: Final = {_CREATE: ("tokenfile", "cloud", "cafile"), _ADD: ("tokenfile",)}
-_KEY: Final = re.compile(r"([A-Za-z]{2,}):(.*)", re.DOTALL)
-_MARKS: Final = "*<>\"'"
+_PROGRAM: Final = "AzureOfflineBackupCertGen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,39 +57,21 @@ class CommandLine:
     values: Mapping[str, str]
 
 
-class WrongUsage(click.UsageError):
-    """The words are none of the two command lines."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"{problem}; see AzureOfflineBackupCertGen --help")
-
-
 def parse(words: Sequence[str]) -> CommandLine:
     """Return what the words of a command line mean.
 
     Raises:
         WrongUsage: The verb or a name is unknown, or a name is missing, empty or given twice.
     """
-    verb = words[0].strip(_MARKS).lower() if words else ""
+    verb = words[0].strip(MARKS).lower() if words else ""
     if verb not in _NEEDED:
-        raise WrongUsage("begin with CreateNewApplication or AddRegistryEntries")
-    names = {name.lower(): name for name in (*_NEEDED[verb], *_ALSO[verb])}
-    parts: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    for word in words[1:]:
-        key = _KEY.fullmatch(word.lstrip(_MARKS))
-        if key is not None and key[1].lower() in names:
-            if key[1].lower() in parts:
-                raise WrongUsage(f"{names[key[1].lower()]}: is given twice")
-            current = parts[key[1].lower()] = [key[2]]
-        elif current is None:
-            raise WrongUsage(f"{word!r} is not one of {', '.join(names.values())} and a colon")
-        else:
-            current.append(word)  # a path with blanks that was not quoted
-    values = {name: " ".join(each).strip().strip(_MARKS).strip() for name, each in parts.items()}
+        begin = "begin with CreateNewApplication or AddRegistryEntries"
+        raise WrongUsage(begin, program=_PROGRAM)
+    values = values_of(words[1:], (*_NEEDED[verb], *_ALSO[verb]), program=_PROGRAM)
     for name in _NEEDED[verb]:
         if not values.get(name.lower()):
-            raise WrongUsage(f"{name}: is missing, with its value right behind the colon")
+            missing = f"{name}: is missing, with its value right behind the colon"
+            raise WrongUsage(missing, program=_PROGRAM)
     return CommandLine(verb=verb, values=values)
 
 
@@ -159,7 +138,7 @@ def _api(values: Mapping[str, str]) -> ApiClient:
 def main() -> None:
     """Run the program; exit codes are those of `overland` (`docs/reference/exit-codes.md`)."""
     configure_logging(default="warning")
-    _program.main(["run", "--", *sys.argv[1:]], prog_name="AzureOfflineBackupCertGen")
+    _program.main(["run", "--", *sys.argv[1:]], prog_name=_PROGRAM)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
     AzureOfflineBackupDiskPrep s:<staging location> [p:<publish settings file>]
     AzureOfflineBackupDiskPrep u: [s:<staging location> p:<publish settings file>]
 
-Behind them are the steps of `overland disk`.  Paths may hold blanks without quotes, and emphasis
-that a web page left in a copied line (`*s:<*path*>*`) is not part of it; a path that really begins
-or ends with such a mark is given to `overland disk prepare --staging`.
+Behind them are the steps of `overland disk`.  A path that really begins or ends with a quote or
+a mark of emphasis is given to `overland disk prepare --staging`.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from overland.cli.diskflow import (
 from overland.cli.diskquestions import TerminalQuestions
 from overland.cli.disktexts import prepared_text, shipped_text, status_text
 from overland.cli.log import configure_logging
+from overland.cli.originalwords import WrongUsage, values_of
 from overland.cli.outcome import Commands, Exit, confirm, is_interactive, note, show
 from overland.diskprep import status as watching
 from overland.diskprep.prepare import Workbench
@@ -46,8 +45,7 @@ Show the import job, and enter or correct what is shipped:
   AzureOfflineBackupDiskPrep u:                                          on the source computer
   AzureOfflineBackupDiskPrep u: s:<staging location> p:<publish settings>   elsewhere
 """
-_KEY: Final = re.compile(r"[spu]:", re.IGNORECASE)
-_MARKS: Final = "*<>\"'"
+_PROGRAM: Final = "AzureOfflineBackupDiskPrep"
 _EDITABLE: Final = frozenset({"Creating", "Shipping"})
 
 
@@ -60,40 +58,20 @@ class CommandLine:
     publish_settings: str
 
 
-class WrongUsage(click.UsageError):
-    """The words are none of the two command lines."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"{problem}; see AzureOfflineBackupDiskPrep --help")
-
-
 def parse(words: Sequence[str]) -> CommandLine:
     """Return what the words of a command line mean.
 
     Raises:
         WrongUsage: A key is unknown, missing, empty or given twice.
     """
-    values: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    for word in words:
-        bare = word.strip(_MARKS)
-        if _KEY.match(bare):
-            key = bare[0].lower()
-            if key in values:
-                raise WrongUsage(f"{key}: is given twice")
-            current = values[key] = [bare[2:]]
-        elif current is None:
-            raise WrongUsage(f"{word!r} is not s:, p: or u:")
-        else:
-            current.append(word)  # a path with blanks that was not quoted
-    paths = {key: _path(parts) for key, parts in values.items()}
+    paths = values_of(words, ("s", "p", "u"), program=_PROGRAM)
     if paths.get("u"):
-        raise WrongUsage(f"u: takes nothing, and was given {paths['u']!r}")
+        raise _wrong(f"u: takes nothing, and was given {paths['u']!r}")
     for key in ("s", "p"):
         if paths.get(key) == "":
-            raise WrongUsage(f"{key}: needs a path right behind the colon")
+            raise _wrong(f"{key}: needs a path right behind the colon")
     if "u" not in paths and "s" not in paths:
-        raise WrongUsage("s: is missing; it names the staging location of the first backup")
+        raise _wrong("s: is missing; it names the staging location of the first backup")
     return CommandLine(
         is_update="u" in paths,
         staging=paths.get("s", ""),
@@ -101,8 +79,8 @@ def parse(words: Sequence[str]) -> CommandLine:
     )
 
 
-def _path(parts: list[str]) -> str:
-    return " ".join(parts).strip().strip(_MARKS).strip()
+def _wrong(problem: str) -> WrongUsage:
+    return WrongUsage(problem, program=_PROGRAM)
 
 
 @click.group(cls=Commands)
@@ -131,7 +109,7 @@ def _prepare(
     line: CommandLine, computer: CopyComputer, bench: Workbench, questions: TerminalQuestions
 ) -> int:
     if not line.publish_settings and not _is_of_this_source(line.staging, computer):
-        raise WrongUsage(
+        raise _wrong(
             "p: is missing: this computer did not write the backup in that staging location, so "
             "it has to be told the publish settings file"
         )
@@ -180,7 +158,7 @@ def _waiting(line: CommandLine, computer: CopyComputer, bench: Workbench) -> lis
         records = records_at(computer, bench, [line.staging])
         return [remember(record, bench, line.publish_settings) for record in records]
     if computer.source.repository_id() is None or line.staging or line.publish_settings:
-        raise WrongUsage("away from the source computer, u: needs both s: and p:")
+        raise _wrong("away from the source computer, u: needs both s: and p:")
     jobs = {policy.offline.job_name for policy in computer.source.policies() if policy.offline}
     records = records_at(computer, bench, computer.source.staging_locations())
     return [record for record in records if record.job_name in jobs]
@@ -197,7 +175,7 @@ def _ship(record: Preparation, computer: CopyComputer, bench: Workbench, setting
 def main() -> None:
     """Run the program; exit codes are those of `overland` (`docs/reference/exit-codes.md`)."""
     configure_logging(default="warning")
-    _program.main(["run", "--", *sys.argv[1:]], prog_name="AzureOfflineBackupDiskPrep")
+    _program.main(["run", "--", *sys.argv[1:]], prog_name=_PROGRAM)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ _MARKS: Final = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "skipped": "ski
 
 
 @click.command()
-@click.argument("name", metavar="POLICY", required=False)
+@click.argument("name", metavar="[POLICY]", required=False)
 @source_options
 @offline_options
 @json_option

@@ -15,11 +15,13 @@ from overland.agent.points.reading import Point, list_points, open_point
 from overland.agent.points.tree import PointTree
 from overland.agent.restore.report import RestoreOptions, RestoreReport
 from overland.agent.restore.run import restore as restore_point
+from overland.cli.listing import show_rows
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import Commands, count_text, json_option, note, show, size_text
 from overland.cli.places import open_place, place_options
 from overland.cli.pointmarks import delete, known_points, mark_fields, mark_text, undelete
 from overland.cli.refusals import PointUnclear
+from overland.cli.restoredevice import check_targets, to_device
 from overland.format.point import PointPublic, PointRoot
 from overland.format.tree import Entry
 from overland.values import PointId, canonical_uuid
@@ -163,18 +165,19 @@ def ls(point: str, path: str, *, recursive: bool, as_json: bool, **fields: Any) 
     with _reading(fields) as (_, store):
         store.open_index()
         tree = PointTree(_open(store, point), store)
-        found = list(tree.list_folder(os.fsencode(path), recursive=recursive))
-    rows = [
-        {
-            "path": _shown(where),
-            "kind": entry.kind,
-            "mode": entry.mode,
-            "size_bytes": entry.size_bytes,
-            "mtime_ns": entry.mtime_ns,
-        }
-        for where, entry in found
-    ]
-    show(rows, "\n".join(_entry_line(where, entry) for where, entry in found), as_json=as_json)
+        found = tree.list_folder(os.fsencode(path), recursive=recursive)
+        shown = _entry_row if as_json else _entry_line
+        show_rows((shown(where, entry) for where, entry in found), as_json=as_json)
+
+
+def _entry_row(path: bytes, entry: Entry) -> dict[str, object]:
+    return {
+        "path": _shown(path),
+        "kind": entry.kind,
+        "mode": entry.mode,
+        "size_bytes": entry.size_bytes,
+        "mtime_ns": entry.mtime_ns,
+    }
 
 
 def _entry_line(path: bytes, entry: Entry) -> str:
@@ -215,9 +218,14 @@ def _point_id(store: ChunkStore, text: str) -> PointId:
 @click.option(
     "--target",
     type=click.Path(path_type=Path),
-    required=True,
     help="Folder to restore to; made if it is absent.",
 )
+@click.option(
+    "--target-device",
+    metavar="DEVICE",
+    help="Block device to write one image to, in place of everything on it.",
+)
+@click.option("--yes", is_flag=True, help="Overwrite the device without asking.")
 @click.option(
     "--on-conflict",
     type=click.Choice(["refuse", "overwrite", "keep-both", "skip"]),
@@ -243,17 +251,25 @@ def _point_id(store: ChunkStore, text: str) -> PointId:
 @place_options
 @json_option
 def restore(point: str, paths: tuple[str, ...], *, as_json: bool, **fields: Any) -> None:
-    """Restore POINT, or only PATHS of it, to a target folder.
+    """Restore POINT, or only PATHS of it, to a target folder, or an image to a device.
 
     POINT is a recovery point's id, the beginning of one, or `newest`.  Nothing in the target is
     overwritten unless --on-conflict says so.  Before the vault has adopted the seed, packs are
     read from the staging location; --from names drives or other folders to read from.
     """
+    check_targets(paths, fields)
     with _reading(fields) as (machine, store):
-        if paths:
+        if paths and fields["target"]:
             store.open_index()
         else:
             store.load_index()
+        if fields["target"] is None:
+            opened = _open(store, point)
+            to_device(
+                opened, paths[0], store=store, progress=machine.meter, fields=fields,
+                as_json=as_json,
+            )  # fmt: skip
+            return
         report = restore_point(
             _open(store, point),
             store=store,

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -39,6 +39,7 @@ __all__ = [
     "runs_of",
 ]
 
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 _KEY: Final = "copy-computer.key"
 _RECORD: Final = re.compile(r"([0-9a-f-]{36})/(?:top-up-([1-9][0-9]{0,2})/)?record\.json")
 
@@ -76,7 +77,7 @@ class DriveRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     runs: tuple[tuple[int, int], ...]
     object_bytes: int
     manifest_hash: str = ""
-    sealed_at: datetime | None = None
+    sealed_at: _Instant | None = None
 
     def numbers(self) -> Iterator[int]:
         """Yield the positions of its objects in the seed manifest, in order."""
@@ -98,8 +99,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ship_to: dict[str, str]
     carriers: tuple[str, ...]
     serials: tuple[str, ...]
-    created_at: datetime
-    shipped_at: datetime | None = None
+    created_at: _Instant
+    shipped_at: _Instant | None = None
 
 
 class ReturnAddress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,7 +136,7 @@ class ShippingForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class ShippingEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A shipping form, when it was typed, and whether the service has it (R98, R101)."""
 
-    at: datetime
+    at: _Instant
     committed: bool
     form: ShippingForm
 
@@ -157,7 +158,7 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     seed_manifest_sha256: str
     object_count: int
     object_bytes: int
-    started_at: datetime
+    started_at: _Instant
     publish_settings: str = ""  # where the file was the last time; its content is not kept
     drives: tuple[DriveRecord, ...] = ()
     job: JobRecord | None = None

@@ -5,16 +5,17 @@ sealed part knows that the header is the one written.
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from overland.errors import ObjectCorrupt
 from overland.values import RepositoryId
 
 __all__ = ["HEADER_BYTES", "SALT_BYTES", "Header", "pack_header", "unpack_header"]
 
-_HEADER: Final = struct.Struct("<8sII16s32s")  # §4: magic, version, cipher, repository, salt
+_HEADER: Final = struct.Struct("<8sIHH16s32s")  # §4
 HEADER_BYTES: Final = 64
 SALT_BYTES: Final = 32
 _VERSION: Final = 1
@@ -22,11 +23,17 @@ _AES_256_GCM: Final = 1
 assert _HEADER.size == HEADER_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """Which repository a file belongs to, and the salt of the key that seals it."""
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """Which repository a file belongs to, and which key seals it.
+
+    Attributes:
+        repository_id: Of the repository.
+        master_number: Of the master key that the file's key comes from; the first has 0.
+        salt: Of the file's key.
+    """
 
     repository_id: RepositoryId
+    master_number: int
     salt: bytes
 
 
@@ -34,7 +41,8 @@ def pack_header(header: Header, *, magic: bytes) -> bytes:
     """Return the 64 bytes of `header` with the magic of its kind of file."""
     assert len(header.salt) == SALT_BYTES, "salts are 32 random bytes"
     repository = UUID(header.repository_id).bytes
-    return _HEADER.pack(magic, _VERSION, _AES_256_GCM, repository, header.salt)
+    number = header.master_number
+    return _HEADER.pack(magic, _VERSION, _AES_256_GCM, number, repository, header.salt)
 
 
 def unpack_header(
@@ -43,11 +51,12 @@ def unpack_header(
     """Return the header at the start of `data`; raise `corrupt` where a rule of §4 is broken."""
     if len(data) < HEADER_BYTES:
         raise corrupt(name, check="the header is cut")
-    found, version, cipher, repository, salt = _HEADER.unpack_from(data)
+    found, version, cipher, number, repository, salt = _HEADER.unpack_from(data)
     if found != magic:
         raise corrupt(name, check="the magic is wrong")
     if version != _VERSION:
         raise corrupt(name, check="the version is unknown")
     if cipher != _AES_256_GCM:
         raise corrupt(name, check="the cipher is unknown")
-    return Header(repository_id=RepositoryId(str(UUID(bytes=repository))), salt=salt)
+    repository_id = RepositoryId(str(UUID(bytes=repository)))
+    return Header(repository_id=repository_id, master_number=number, salt=salt)

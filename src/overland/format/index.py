@@ -7,9 +7,9 @@ chunks may know an id.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -86,8 +86,7 @@ class IndexCorrupt(ObjectCorrupt):
     code = "index-corrupt"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PackDirectory:
+class PackDirectory(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One pack's directory, and the pack's name and size."""
 
     pack_id: PackId
@@ -95,8 +94,7 @@ class PackDirectory:
     directory: Directory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class IndexTables:
+class IndexTables(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What a whole index file says, checked by every rule, as it stands there.
 
     Attributes:

@@ -1,9 +1,9 @@
 """Where the parts of an index file lie, which follows from its counts (`index-v1.md` §2)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from overland.format.header import HEADER_BYTES
@@ -49,8 +49,7 @@ class Part(NamedTuple):
 HEAD_PART: Final = Part(0, HEADER_BYTES, 48)  # §3.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """How many rows a file has; where its parts lie follows from it (§2)."""
 
     packs: int

@@ -6,9 +6,9 @@ for a chunk: directories of millions of chunks are checked by whole-table arithm
 
 import hashlib
 import struct
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -81,8 +81,7 @@ class PackCorrupt(ObjectCorrupt):
     code = "pack-corrupt"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Directory:
+class Directory(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What a pack holds: rows of `SEGMENT_DTYPE` and of `CHUNK_DTYPE`, in file order.
 
     A segment's row number is its number, the nonce it was sealed with.
@@ -92,8 +91,7 @@ class Directory:
     chunks: Table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trailer:
+class Trailer(msgspec.Struct, frozen=True, kw_only=True):
     """Where the sealed directory lies.  The counts are for readers without a key."""
 
     directory_offset: int

@@ -6,7 +6,6 @@ names, times and sizes of the source are in the sealed root.
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -40,7 +39,7 @@ __all__ = [
 SIGNATURE_PURPOSE: Final = "overland-point-v1"
 MAX_POINT_BYTES: Final = 512 << 20
 MAX_ROOT_BYTES: Final = 64 << 20
-_PREFIX: Final = struct.Struct("<8sIIII8x")  # §2: magic, version, cipher, public, sealed bytes
+_PREFIX: Final = struct.Struct("<8sIHHII8x")  # §2
 _MAGIC: Final = b"OVLPOIN1"
 _VERSION: Final = 1
 _AES_256_GCM: Final = 1
@@ -157,9 +156,10 @@ class _WireRoot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     left_out: LeftOut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedPoint:
+class ParsedPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A recovery point's parts.  Nothing is proven until the signature was verified.
+
+    `master_number` says which master key the key of the sealed root comes from.
 
     `signed_bytes` and `signature` go to `crypto.sign.verify` with `SIGNATURE_PURPOSE`;
     `public_bytes` is the additional data of the sealed root, `salt` the one of its key.
@@ -167,6 +167,7 @@ class ParsedPoint:
 
     public: PointPublic
     public_bytes: bytes
+    master_number: int
     salt: bytes
     sealed_root: bytes
     signed_bytes: bytes
@@ -265,17 +266,25 @@ def _check_root_path(path: bytes, *, name: str) -> None:
         raise PointCorrupt(name, check="a root's path has a part that is no name")
 
 
-def assemble(public: PointPublic, sealed_root: bytes, *, sign: Callable[[bytes], bytes]) -> bytes:
+def assemble(
+    public: PointPublic,
+    sealed_root: bytes,
+    *,
+    master_number: int,
+    sign: Callable[[bytes], bytes],
+) -> bytes:
     """Return the whole file of a recovery point; its length is a multiple of 512.
 
     Args:
         public: The public part.
         sealed_root: `encode_root` sealed under `public.salt` with `encode_public` as additional
             data.
+        master_number: Of the master key that the root is sealed under.
         sign: Returns the Ed25519 signature of its argument for `SIGNATURE_PURPOSE`.
     """
     public_bytes = encode_public(public)
-    prefix = _PREFIX.pack(_MAGIC, _VERSION, _AES_256_GCM, len(public_bytes), len(sealed_root))
+    lengths = len(public_bytes), len(sealed_root)
+    prefix = _PREFIX.pack(_MAGIC, _VERSION, _AES_256_GCM, master_number, *lengths)
     body = b"".join((prefix, public_bytes, sealed_root))
     signed = body + bytes(-(len(body) + SIGNATURE_BYTES) % _ALIGNMENT)
     signature = sign(signed)
@@ -294,11 +303,12 @@ def parse(data: bytes, *, name: str) -> ParsedPoint:
         raise PointCorrupt(name, check="the file's length is not allowed")
     if len(data) % _ALIGNMENT:
         raise PointCorrupt(name, check="the file's length is not a multiple of 512")
-    public_bytes, sealed_at, sealed_end = _layout(data, name=name)
+    master_number, public_bytes, sealed_at, sealed_end = _layout(data, name=name)
     public = decode_public(public_bytes, name=name)
     return ParsedPoint(
         public=public,
         public_bytes=public_bytes,
+        master_number=master_number,
         salt=bytes.fromhex(public.salt),
         sealed_root=data[sealed_at:sealed_end],
         signed_bytes=data[:-SIGNATURE_BYTES],
@@ -306,8 +316,8 @@ def parse(data: bytes, *, name: str) -> ParsedPoint:
     )
 
 
-def _layout(data: bytes, *, name: str) -> tuple[bytes, int, int]:
-    magic, version, cipher, public_bytes, sealed_bytes = _PREFIX.unpack_from(data)
+def _layout(data: bytes, *, name: str) -> tuple[int, bytes, int, int]:
+    magic, version, cipher, number, public_bytes, sealed_bytes = _PREFIX.unpack_from(data)
     if magic != _MAGIC or version != _VERSION or cipher != _AES_256_GCM:
         raise PointCorrupt(name, check="not a recovery point of version 1")
     if any(data[24 : _PREFIX.size]):
@@ -319,7 +329,7 @@ def _layout(data: bytes, *, name: str) -> tuple[bytes, int, int]:
         raise PointCorrupt(name, check="the parts do not fill the file")
     if any(data[sealed_end : sealed_end + padding]):
         raise PointCorrupt(name, check="the padding is not zero")
-    return data[_PREFIX.size : sealed_at], sealed_at, sealed_end
+    return number, data[_PREFIX.size : sealed_at], sealed_at, sealed_end
 
 
 def _check_public(public: PointPublic, *, name: str) -> None:

@@ -5,7 +5,6 @@ hands the body, the purpose and the signature there, and decides whose key it tr
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -41,8 +40,7 @@ class _SignatureLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     signature: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedDocument:
+class SignedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a signed document, for `crypto.sign.verify`.  Nothing is proven yet."""
 
     purpose: str

@@ -225,6 +225,8 @@ def _cloud_entries(log: SignedCloudLog) -> list[Entry]:
         ]
     except ValueError:
         raise CustodyBroken("the cloud's log", check="an instant cannot be read") from None
+    if any(entry.at.tzinfo is None for entry in entries):
+        raise CustodyBroken("the cloud's log", check="an instant does not say of which zone it is")
     if not entries or not is_intact(entries):
         raise CustodyBroken("the cloud's log", check="the chain of digests does not hold")
     head = cloud_head(log.job_id, count=len(entries), digest=entries[-1].digest)

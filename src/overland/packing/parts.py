@@ -1,8 +1,8 @@
 """The rows of a chunk index, and the parts that it is saved in."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from overland.format.pack import CHUNK_DTYPE
@@ -34,8 +34,7 @@ ROW_DTYPES: Final[tuple[np.dtype[Any], ...]] = (
 assert tuple(dtype.itemsize for dtype in ROW_DTYPES) == ROW_BYTES, "as they are measured in a file"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class IndexPart:
+class IndexPart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What was added to an index in one run or several, and lies in one file once it is saved.
 
     Rows count through all parts of an index.

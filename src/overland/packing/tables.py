@@ -9,7 +9,6 @@ it is first asked for, so that opening a piece takes no longer for being large.
 """
 
 import mmap
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, final
@@ -160,6 +159,8 @@ class Table:
     def _mapped(self, capacity: int) -> Records:
         size_bytes = capacity * self._dtype.itemsize
         # The mapping keeps the file without a name alive, and the array keeps the mapping.
+        import tempfile  # noqa: PLC0415 - for indexes that outgrow memory only
+
         with tempfile.TemporaryFile(dir=self._scratch) as file:
             file.truncate(size_bytes)
             return np.frombuffer(mmap.mmap(file.fileno(), size_bytes), self._dtype)

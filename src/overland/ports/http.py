@@ -1,15 +1,15 @@
 """A conversation with Overland's API, as a port."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from overland.errors import NotAuthorised, ObjectAbsent, RefusedError, Unreachable
 
 __all__ = ["Http", "RefusedByCloud", "Reply", "accept"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """An answer: status, decoded JSON body (None when empty), and raw bytes."""
 
     status: int

@@ -5,8 +5,9 @@ secrets reach it without standing in an argument; what it says on standard error
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from overland.errors import RefusedError
 
@@ -25,8 +26,7 @@ class ProgramAbsent(RefusedError):
         self.program = program
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """How a program ended; a negative status is the signal that killed it."""
 
     status: int

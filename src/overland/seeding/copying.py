@@ -9,9 +9,10 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
+
+import msgspec
 
 from overland.errors import ObjectCorrupt, TransientError
 from overland.ports.files import Files
@@ -40,8 +41,7 @@ class CopyStopped(BaseException):
     """The program ends.  No `Exception`, so that nothing on the way takes it for a failure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Digests:
+class Digests(msgspec.Struct, frozen=True, kw_only=True):
     """What reading an object once told: its size, its SHA-256, and the MD5 of each 4 MiB."""
 
     size_bytes: int

@@ -8,7 +8,7 @@ the chain showing it.  The file is JSON lines, so that it can be read, and check
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -39,7 +39,7 @@ class CustodyEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """One thing that happened to one drive."""
 
     sequence: int
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     event: CustodyEventName
     drive: str
     by: str

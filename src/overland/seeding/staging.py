@@ -13,13 +13,13 @@ Only names of ours below the folder of a seed of ours are ever written or remove
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from overland.errors import IntegrityError, ObjectAbsent, OutOfSpace, RefusedError
 from overland.format.seed_manifest import ManifestObject, SeedManifest
 from overland.ports.files import Files
-from overland.seeding.copying import ObjectCopier
 from overland.seeding.manifest import Signer, read_seed_manifest, signed_seed_manifest
 from overland.seeding.seedrecord import (
     SeedRecord,
@@ -30,6 +30,9 @@ from overland.seeding.seedrecord import (
 )
 from overland.seeding.subfolder import Subfolder
 from overland.values import SeedId, canonical_uuid
+
+if TYPE_CHECKING:
+    from overland.seeding.copying import ObjectCopier
 
 __all__ = [
     "FoundSeed",
@@ -87,8 +90,7 @@ class SeedAlreadyStaged(RefusedError):
         self.seed_id = seed_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundSeed:
+class FoundSeed(msgspec.Struct, frozen=True, kw_only=True):
     """A seed in a staging location; `why_not` says why it cannot go on drives, if it cannot."""
 
     seed_id: SeedId
@@ -96,8 +98,7 @@ class FoundSeed:
     why_not: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagedProblem:
+class StagedProblem(msgspec.Struct, frozen=True, kw_only=True):
     """An object of a staged seed that is not what the manifest says."""
 
     name: str
@@ -226,8 +227,7 @@ class SeedDraft:
         return digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagedSeed:
+class StagedSeed(msgspec.Struct, frozen=True, kw_only=True):
     """A complete seed: its record, its signed manifest as value and as bytes, and its files.
 
     `public_key` is the key that signed the manifest; whether it is the source computer's is for
@@ -245,7 +245,7 @@ class StagedSeed:
         """Return the objects that are absent or have another size; reads no content."""
         return _size_problems(self.files, self.manifest.objects)
 
-    def check_content(self, copier: ObjectCopier) -> list[StagedProblem]:
+    def check_content(self, copier: "ObjectCopier") -> list[StagedProblem]:
         """Return the objects whose content is not what the manifest says; reads everything."""
         problems = []
         for item in self.manifest.objects:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from overland.agent.backup.run import BackupResult
 from overland.agent.backup.upload import Uploader
 from overland.errors import NotAuthorised, Unreachable
 from overland.ports.files import Files
-from overland.values import ObjectInfo
+from overland.values import ObjectInfo, named_digest
 
 
 class Killed(BaseException):
@@ -119,7 +119,10 @@ def test_a_refusal_ends_the_run_and_keeps_what_was_not_sent(world: World) -> Non
     left = [info.name for info in world.spool.names()]
     assert left
     result = world.send(2)
-    assert set(left) <= set(world.vault.order), "what was finished is sent first"
+    sent = set(world.vault.order)
+    content = {name for name in left if not name.startswith("points/")}
+    assert content <= sent, "what was finished is sent first"
+    assert not (set(left) - content) & sent, "the point of the run that failed is dropped"
     assert {found.name for found in result.objects} >= {
         name for name in left if name.startswith("packs/")
     }
@@ -159,6 +162,50 @@ def test_a_run_killed_after_any_upload_sends_nothing_twice(world: World, after: 
     for name in sent:
         if name.startswith("packs/"):
             assert name in named, "the point names all packs that it may rely upon"
+
+
+def zeroed(spool: SimDisk, name: str) -> None:
+    spool.write(name, bytes(spool.size_bytes(name)))
+
+
+def torn(spool: SimDisk, name: str) -> None:
+    spool.write(name, spool.read(name)[:-7])
+
+
+def emptied(spool: SimDisk, name: str) -> None:
+    spool.write(name, b"")
+
+
+def gone(spool: SimDisk, name: str) -> None:
+    spool.delete(name)
+
+
+@pytest.mark.parametrize("kind", ["packs/", "index/", "points/"])
+@pytest.mark.parametrize("damage", [zeroed, torn, emptied, gone])
+def test_a_spool_that_a_power_cut_damaged_costs_time_alone(
+    world: World, damage: Callable[[SimDisk, str], None], kind: str
+) -> None:
+    world.fill(30)
+    with pytest.raises(Killed):  # all is in the spool, the point too, and nothing was sent
+        run(
+            make_plan(
+                world.source, number=1, kind="full", base=None, seed_id=None, pack_bytes=1 << 20
+            ),
+            repository=make_repository(world.state),
+            out=world.spool,
+            on_published=lambda _: None,
+            acknowledge=_die,
+        )
+    damage(world.spool, next(info.name for info in world.spool.names(kind)))
+    world.send(2)
+    assert not any("points/" + point_id(1) in name for name in world.vault.order)
+    for info in world.vault.names():
+        promised = named_digest(info.name)
+        assert promised in {None, hashlib.sha256(world.vault.read(info.name)).hexdigest()}
+    contents = world.contents(2)
+    assert len(contents) == 30
+    assert all(Path(os.fsdecode(path)).read_bytes() == data for path, data in contents.items())
+    assert list(world.spool.names()) == []
 
 
 def test_objects_of_other_policies_in_the_vault_are_left_to_them(world: World) -> None:

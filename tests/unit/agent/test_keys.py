@@ -17,6 +17,7 @@ from overland.agent.keys import (
     new_recovery_kit,
     publish,
     rotate,
+    rotate_master,
 )
 from overland.agent.points.reading import open_keys
 from overland.agent.setup import initialise, load_keys
@@ -75,6 +76,22 @@ class Computer:
             keep=self.kits.append,
             cost=CHEAP,
         )
+
+    def rotate_master(self) -> None:
+        # Each time another passphrase: the one before is refused.
+        passphrase = OLD if self.opens(passphrase=NEW) else NEW
+        rotate_master(
+            self.home,
+            self.vault,
+            passphrase=passphrase,
+            random=secrets.token_bytes,
+            keep=self.kits.append,
+            cost=CHEAP,
+        )
+
+    def knows_the_first_master(self) -> bool:
+        master = load_keys(self.home).master
+        return (*master.former, master.secret)[0].reveal() == self.master
 
     def opens(self, *, passphrase: str | None = None, kit: str | None = None) -> bool:
         """Whether somebody who restores elsewhere, from the vault alone, gets in."""
@@ -146,7 +163,8 @@ def test_changes_follow_each_other() -> None:
 @pytest.mark.crash
 @pytest.mark.parametrize("disk", ["disk", "store"])
 @pytest.mark.parametrize(
-    "change", [Computer.change_passphrase, Computer.change_kit, Computer.rotate]
+    "change",
+    [Computer.change_passphrase, Computer.change_kit, Computer.rotate, Computer.rotate_master],
 )
 def test_power_cut_at_every_step(change: Callable[[Computer], None], disk: str) -> None:
     step = 0
@@ -163,10 +181,11 @@ def test_power_cut_at_every_step(change: Callable[[Computer], None], disk: str) 
         known = [computer.opens(passphrase=text) for text in (OLD, NEW)]
         assert any(known), f"no passphrase opens the vault after a cut at step {step}"
         assert any(computer.opens(kit=kit) for kit in computer.kits), f"no kit, step {step}"
-        assert load_keys(computer.home).master.secret.reveal() == computer.master
+        assert computer.knows_the_first_master()
         publish(computer.home, computer.vault)
         assert generations(computer.home, computer.vault).is_published
         assert len(list(computer.disk.names("keys/"))) == 1, "the change is finished"
+        assert len(list(computer.disk.names("master"))) == 1, "and so are the keys"
         change(computer)
         assert computer.opens(kit=computer.kits[-1])
         if not is_cut:

@@ -11,6 +11,8 @@ from tests.unit.agent.test_repack import write
 from overland.adapters.folderobjects import FolderObjects
 from overland.agent.repack.holdings import ReplacementUnreadable
 from overland.agent.repair.run import repair
+from overland.format.replacement import Replacement
+from overland.values import ReplacementId, replacement_name
 
 
 @pytest.fixture
@@ -194,6 +196,78 @@ def test_the_next_backup_stores_again_what_was_lost(vaulted: Vaulted) -> None:
     assert vaulted.restored(point) == vaulted.contents[point]
     vaulted.keeper.reclaim()
     assert vaulted.restored(point) == vaulted.contents[point]
+
+
+@HARMS
+def test_a_repack_that_went_wrong_is_superseded_from_the_packs_that_it_replaced(
+    vaulted: Vaulted, harm: Callable[[SimDisk, str], None]
+) -> None:
+    first = vaulted.keeper.recorded[0]
+    for path in sorted(vaulted.source.glob("d0/*")):
+        path.unlink()
+    vaulted.back_up(full=True)
+    for number in range(2, 5):
+        write(vaulted.source, f"d1/file{number}", 200 + number)
+    vaulted.back_up()
+    vaulted.keeper.deleted.update(vaulted.keeper.recorded[1:4])
+    before = vaulted.packs()
+    assert vaulted.repack(min_live=1.0).replacement_id, "packs were replaced"
+    assert first in vaulted.keeper.living()
+    came = sorted(vaulted.packs() - before)
+    assert before <= vaulted.packs(), "and are there until the time of grace is over"
+    mend_source(vaulted)
+    for name in came:
+        harm(vaulted.disk, name)
+    report = vaulted.repair()
+    assert not report.lost
+    assert report.salvaged_chunks
+    assert not report.reread_chunks, "no byte came from elsewhere"
+    assert len(vaulted.keeper.accepted) == 2
+    vaulted.keeper.reclaim()
+    vaulted.assert_all_restorable()
+    assert vaulted.check().is_whole
+
+
+@pytest.mark.parametrize("goes", ["packs", "packs and index files"])
+def test_a_replacement_that_lets_living_packs_go_for_nothing_is_superseded(
+    vaulted: Vaulted, goes: str
+) -> None:
+    """By a thief of the signing key, or by a fault: what came does not have what went."""
+    kinds = ("packs/", "index/") if " " in goes else ("packs/",)
+    names = sorted(i.name for i in vaulted.disk.names() if i.name.startswith(kinds))
+    forged = Replacement(
+        replacement_id=ReplacementId("7d1f4c2a-0e6b-4b9d-a5c8-3f2e1d0c9b8a"),
+        repository_id=vaulted.keys.repository_id,
+        created_at=vaulted.clock.now(),
+        reason="repack",
+        keeps=sorted(vaulted.keeper.living()),
+        lost=[],
+        replaced=names,
+        objects=[],
+    )
+    name = replacement_name(forged.replacement_id)
+    vaulted.disk.write(name, vaulted.repository.seal_replacement(forged))
+    version = vaulted.keeper.version
+    vaulted.keeper.accept_replacement(forged.replacement_id, chain_version=version)
+    mend_source(vaulted)
+    report = vaulted.repair()
+    assert report.salvaged_chunks
+    assert not report.lost
+    vaulted.keeper.reclaim()
+    assert vaulted.packs().isdisjoint(names), "the time of grace is over"
+    vaulted.assert_all_restorable()
+    assert vaulted.check().is_whole
+    assert vaulted.repair().replacement_id is None, "and is superseded once"
+
+
+def test_a_sound_replacement_is_not_superseded(vaulted: Vaulted) -> None:
+    vaulted.disk.delete(biggest_pack(vaulted))
+    vaulted.repair()
+    before = len(vaulted.keeper.accepted)
+    for _ in range(2):
+        report = vaulted.repair()
+        assert (report.is_whole, report.new_objects) == (True, 0)
+    assert len(vaulted.keeper.accepted) == before
 
 
 def test_a_later_copy_makes_lost_points_whole_again(vaulted: Vaulted) -> None:

@@ -66,6 +66,30 @@ def test_rotation_replaces_both(home: Path) -> None:
     assert json.loads(shown.stdout) == {"here": 2, "vault": None, "is_published": True}
 
 
+def test_rotation_replaces_the_master_key_when_it_is_told_to(home: Path) -> None:
+    agent = home / "home" / "agent"
+    first = (agent / "master.key").read_bytes()
+    kept = typed(
+        *("keys", "rotate", "--master", "--new-passphrase-file", home / "old"),
+        *("--recovery-kit", home / "second"),
+    )
+    assert kept.exit_code == Exit.REFUSED
+    assert "[passphrase-kept]" in kept.stderr
+    assert keyrings(home) == ["00000001.keyring"]
+    assert not (home / "second").exists()
+    done = typed(
+        *("keys", "rotate", "--master", "--new-passphrase-file", home / "new"),
+        *("--recovery-kit", home / "second"),
+    )
+    assert done.exit_code == Exit.OK, done.output
+    assert "master key, passphrase and recovery kit were replaced: keyring 2" in done.stdout
+    assert keyrings(home) == ["00000002.keyring"]
+    [key] = agent.glob("master*.key")
+    assert key.read_bytes() != first
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert typed("agent", "status").exit_code == Exit.OK
+
+
 def test_a_short_passphrase_is_refused(home: Path) -> None:
     (home / "short").write_text("too short\n")
     refused = typed("keys", "passphrase", "--new-passphrase-file", home / "short")

@@ -18,7 +18,7 @@ from overland.ports.files import Files
 from overland.values import RepositoryId, pack_name
 
 REPOSITORY = RepositoryId("6f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11")
-HEADER = encode_header(Header(repository_id=REPOSITORY, salt=b"s" * 32))
+HEADER = encode_header(Header(repository_id=REPOSITORY, master_number=0, salt=b"s" * 32))
 TAG = b"TAG OF 16 BYTES."
 
 

@@ -3,8 +3,10 @@
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Final, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["Crew", "Take"]
 
@@ -28,8 +30,8 @@ class Crew(Generic[T]):
     ) -> None:
         """Have `bodies` for threads; at most `limit` pieces of work wait for them."""
         self._queue: queue.Queue[T | None] = queue.Queue(limit)
-        self._pool = ThreadPoolExecutor(len(bodies), thread_name_prefix=name)
-        self._bodies = bodies
+        self._name, self._bodies = name, bodies
+        self._pool: ThreadPoolExecutor | None = None
         self._running: list[Future[None]] = []
         self._starting = threading.Lock()
 
@@ -50,8 +52,13 @@ class Crew(Generic[T]):
 
     def _start(self) -> None:
         with self._starting:
-            if not self._running:
-                self._running = [self._pool.submit(body, self._queue.get) for body in self._bodies]
+            if self._pool is None:
+                # It brings logging with it, which a run without work does without.
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as said above
+
+                pool = ThreadPoolExecutor(len(self._bodies), thread_name_prefix=self._name)
+                self._running = [pool.submit(body, self._queue.get) for body in self._bodies]
+                self._pool = pool
 
     def raise_failure(self) -> None:
         """Return if no thread has failed.
@@ -72,8 +79,8 @@ class Crew(Generic[T]):
                 except queue.Full:
                     continue
                 break
-        wait(self._running)
-        self._pool.shutdown()
+        if self._pool is not None:
+            self._pool.shutdown()  # waits for all
         left: list[T] = []
         while not self._queue.empty():
             work = self._queue.get_nowait()

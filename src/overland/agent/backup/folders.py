@@ -4,7 +4,7 @@ import os
 from typing import final
 
 from overland.agent.backup.sections import Sections
-from overland.format.tree import Entry, decode_node
+from overland.format.tree import Entry, decode_own_node
 from overland.source.changes import (
     FINGERPRINT_BYTES,
     UNTRUSTED,
@@ -215,7 +215,7 @@ def open_source(
 def old_entries(block: FolderBlock) -> Old:
     """Return what the block knows of each entry of its folder."""
     prints = block.fingerprints
-    entries = decode_node(block.node, name="the change cache")
+    entries = decode_own_node(block.node, name="the change cache")
     return {
         entry.name: (prints[at : at + FINGERPRINT_BYTES], entry)
         for entry, at in zip(entries, range(0, len(prints), FINGERPRINT_BYTES), strict=True)

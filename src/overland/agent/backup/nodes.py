@@ -6,7 +6,7 @@ from typing import Final, final
 from overland.agent.backup.folders import Folder
 from overland.agent.backup.sections import Sections
 from overland.agent.backup.stores import ChunkStore
-from overland.format.tree import decode_node, encode_node
+from overland.format.tree import decode_own_node, encode_node
 from overland.source.changes import FolderBlock, fingerprint
 from overland.source.chunker import Chunker
 
@@ -30,7 +30,7 @@ class Nodes:
         """
         prints, entries = folder.prints, folder.slots
         if folder.is_fresh and folder.old is not None:
-            entries = list(decode_node(folder.old.node, name="the change cache"))
+            entries = list(decode_own_node(folder.old.node, name="the change cache"))
             prints = [fingerprint(state) for state in folder.stats]
             for slot, entry in folder.changed_children.items():
                 entries[slot] = entry

@@ -1,10 +1,11 @@
 """What to back up, and what came of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
+
+import msgspec
 
 from overland.agent.backup.publisher import Published
 from overland.errors import RefusedError
@@ -58,8 +59,7 @@ class SourceFailed(RefusedError):
         self.path, self.problem = path, problem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupPlan:
+class BackupPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to back up, and what the recovery point is to be.
 
     Attributes:
@@ -81,6 +81,7 @@ class BackupPlan:
         images: Absolute paths of block devices and image files, read in small chunks.
         streams: What becomes one file each; read first, so that it is near the point's instant.
         elsewhere: Where to read what is in a snapshot.
+        confirm: Returns if the snapshots held until all was read, and raises otherwise.
         sizes: Of chunks; a policy keeps them, because other sizes share no chunks.
         image_sizes: Of the chunks of images and streams.
         reads_all: Whether to read every file again, whatever the last run knew of it.
@@ -105,6 +106,7 @@ class BackupPlan:
     images: tuple[Path, ...] = ()
     streams: tuple[StreamSource, ...] = ()
     elsewhere: Elsewhere | None = None
+    confirm: Callable[[], None] = lambda: None
     sizes: Sizes = DEFAULT_SIZES
     image_sizes: Sizes = IMAGE_SIZES
     reads_all: bool = False
@@ -114,8 +116,7 @@ class BackupPlan:
     expected_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupResult:
+class BackupResult(msgspec.Struct, frozen=True, kw_only=True):
     """A recovery point that is made, and safe.
 
     Attributes:

@@ -5,8 +5,9 @@ It makes each pack durable, tells the index, and tells whoever carries it on.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, final
+
+import msgspec
 
 from overland.agent.backup.crew import Crew, Take
 from overland.agent.repository import Repository
@@ -33,8 +34,7 @@ class TellsPacks(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Published(msgspec.Struct, frozen=True, kw_only=True):
     """An object that a run put into its folder, or found there and took over."""
 
     name: str
@@ -43,7 +43,7 @@ class Published:
 
 
 OnPublished = Callable[[Published], None]
-"""Called when an object is durable in the run's folder: packs, their index, the point last."""
+"""Called when an object is published in the run's folder: packs, their index, the point last."""
 
 
 @final

@@ -7,8 +7,9 @@ that lie in no other before those that another one did not reach; then files, im
 import os
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from overland.agent.backup.plan import BackupPlan, RootUnreadable, SourceFailed
 from overland.agent.backup.selection import Selection
@@ -21,14 +22,13 @@ from overland.source.scan import kind_of, reason_of
 __all__ = ["Sources", "checked_sources", "read_sources"]
 
 
-@dataclass(slots=True)
-class Sources:
+class Sources(msgspec.Struct):
     """The folders, files, images and devices of a plan, by their full paths."""
 
-    folders: list[bytes] = field(default_factory=list)
-    files: list[bytes] = field(default_factory=list)
-    images: list[bytes] = field(default_factory=list)
-    devices: list[bytes] = field(default_factory=list)
+    folders: list[bytes] = msgspec.field(default_factory=list)
+    files: list[bytes] = msgspec.field(default_factory=list)
+    images: list[bytes] = msgspec.field(default_factory=list)
+    devices: list[bytes] = msgspec.field(default_factory=list)
 
     @property
     def every(self) -> set[bytes]:

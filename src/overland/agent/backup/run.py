@@ -82,12 +82,13 @@ def back_up(
     Args:
         plan: What to back up.
         repository: Keys and hints.
-        out: The seed's folder in the staging location, or a spool folder.
+        out: The seed's folder in the staging location, or a spool folder, which may be scratch:
+            what `acknowledge` does not wait for is then not safe.
         clock: Gives the instants in the point.
         progress: Is told bytes and files.
         stored: Where objects of the chain already lie; needed when hints were lost or a run was
             interrupted.
-        on_published: Is told of every object, when it is durable in `out`, from one thread at a
+        on_published: Is told of every object, when it is published in `out`, from one thread at a
             time: packs, then index files that describe them, the point last.  It may carry the
             object away and remove it.
         acknowledge: Returns when everything that was published is safe where it was carried to;
@@ -97,6 +98,7 @@ def back_up(
         RootUnreadable, PatternInvalid: Nothing was written.
         SourceFailed: Of a seed: a source that the plan names could not be read; packs stay.
         OutOfSpace: Packs that were finished stay, and the next run uses them.
+        SnapshotLost: As above; a snapshot that was read did not last.
     """
     run = _Run(plan, repository=repository, out=out, clock=clock, progress=progress)
     repository.begin_run(plan.policy)
@@ -105,6 +107,7 @@ def back_up(
         run.take_over(stored, index, publisher)
         found = run.read(walk, workers)
         run.finish_packs(workers, publisher)
+        plan.confirm()  # else what was read may be of no instant, and is no recovery point
         statistics = run.statistics(walk.counts, publisher)
         run.publish_point(found, walk.counts, statistics, publisher)
         acknowledge()

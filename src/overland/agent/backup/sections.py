@@ -7,7 +7,6 @@ node of the whole folder is made of these, and is the same as if there were no s
 """
 
 import io
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +52,8 @@ class Sections:
         self._end = 0
         self._file: IO[bytes] = io.BytesIO()
         if scratch is not None:
+            import tempfile  # noqa: PLC0415 - few folders are so large that a run needs it
+
             self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - `close` closes it
         self.are_known = True  # what is complete is as the last run left it
 

@@ -3,10 +3,14 @@
 Objects leave the spool folder in the order they came: packs, the index that describes them, the
 point last, so that the vault never holds a point whose objects it lacks.  An object is removed
 from the spool only when the vault has confirmed it.
+
+The spool need not survive a power cut: whatever is found in it is compared with its name, and made
+again where it is damaged or gone.
 """
 
 import hashlib
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self, final
 
@@ -27,6 +31,7 @@ _ATTEMPTS: Final = 8
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
 _PATIENCE_S: Final = 0.2
+_SMALL_BYTES: Final = 4 << 20
 
 log = Log()
 
@@ -61,21 +66,21 @@ class Uploader:
     def resume(self) -> int:
         """Send what an interrupted run left in the spool; return how many objects that were.
 
-        Call before the thread has work.  A point is sent when everything before it is: it was
-        published, so its run had come to its end.  What is not what its name promises any more is
-        removed, and with it the point that nobody took note of: the new run makes both again.
+        Call before the thread has work.  What is not what its name promises is removed, and so is
+        every point: nothing says that it is whole, or that all that it names has arrived, and
+        nobody took note of it.  The new run makes them again.
 
         Raises:
             As `submit`.
         """
         left = [info for info in self._spool.names() if is_object_name(info.name)]
         left.sort(key=lambda info: (_ORDER.index(info.name.partition("/")[0]), info.name))
-        sent, is_whole = 0, True
+        sent = 0
         for info in left:
             sha256, promised = self._digest(info.name), named_digest(info.name)
-            is_whole = is_whole and promised in {None, sha256}
-            if promised not in {None, sha256} or (info.name.startswith("points/") and not is_whole):
-                log.warning("object.dropped", object=info.name, problem="damaged in the spool")
+            if promised != sha256:
+                problem = "damaged in the spool" if promised else "its run did not come to its end"
+                log.warning("object.dropped", object=info.name, problem=problem)
                 self._spool.delete(info.name)
                 continue
             self._send(info.name, size_bytes=info.size_bytes, sha256=sha256)
@@ -112,7 +117,7 @@ class Uploader:
         pause_s = _FIRST_PAUSE_S
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                content = self._spool.blocks(name)
+                content = self._content(name, size_bytes)
                 self._objects.put(name, content, size_bytes=size_bytes, sha256=sha256)
                 break
             except TransientError as error:
@@ -124,6 +129,10 @@ class Uploader:
         self.sent_bytes += size_bytes
         self._spool.delete(name)
         log.debug("object.uploaded", object=name, size_bytes=size_bytes)
+
+    def _content(self, name: str, size_bytes: int) -> Iterable[bytes | memoryview]:
+        # What was just written and is small comes from memory: the medium may not have it yet.
+        return [self._spool.read(name)] if size_bytes <= _SMALL_BYTES else self._spool.blocks(name)
 
     def _digest(self, name: str) -> str:
         digest = hashlib.sha256()

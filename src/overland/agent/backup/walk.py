@@ -214,6 +214,7 @@ class Walk:
         self._begin_entries(folder, old_entries(old) if old is not None else {})
 
     def _begin_entries(self, folder: Folder, old: Old) -> None:
+        reused: list[int] = []
         for slot, state in enumerate(folder.stats):
             mode = state.st_mode
             if stat.S_ISDIR(mode):
@@ -222,6 +223,8 @@ class Walk:
             known = old.get(name)
             is_known = known is not None and known[0] == folder.prints[slot]
             if known is not None and is_known and self._reuse(folder, slot, known[1]):
+                if stat.S_ISREG(mode):
+                    reused.append(state.st_size)
                 continue
             if not stat.S_ISREG(mode):
                 self._read_other(folder, slot)
@@ -229,6 +232,8 @@ class Walk:
                 self._read_large(folder, slot)
             else:
                 self._read_later(folder, slot)
+        if reused:
+            self._progress.advance(bytes=sum(reused), count=len(reused))
 
     def _reuse(self, folder: Folder, slot: int, entry: Entry) -> bool:
         """Take an entry from the last run; return whether its content is surely stored."""
@@ -240,8 +245,6 @@ class Walk:
         if entry.link or state.st_nlink > 1:
             entry = with_link(entry, link_of(state))
         folder.set(slot, entry, state, self._since)
-        if entry.kind == "file":
-            self._progress.advance(bytes=entry.size_bytes, count=1)
         return True
 
     def _read_other(self, folder: Folder, slot: int) -> None:

@@ -4,21 +4,30 @@ All that is needed is some place with the repository's objects, and the passphra
 kit.  Nothing of the source computer is needed, because that may be what was lost.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Final, Self
+
+import msgspec
 
 from overland.agent.sources import LayeredObjects
 from overland.crypto.aead import POINT_ROOT, open_once
-from overland.crypto.keyring import KeyringCorrupt, KeyringDocument, decode_keyring
+from overland.crypto.keyring import (
+    KeyringCorrupt,
+    KeyringDocument,
+    decode_keyring,
+    generation_of,
+)
+from overland.crypto.keyringproof import holds
 from overland.crypto.keys import (
     MasterKey,
+    PassphraseWrong,
     Purpose,
-    mac_holds,
+    RecoveryKitWrong,
     open_newest,
     open_with_passphrase,
     open_with_recovery_kit,
 )
+from overland.crypto.masterkey import Subkeys
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import verify
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError, SignatureInvalid
@@ -31,9 +40,10 @@ from overland.format.point import (
     decode_root,
     parse,
 )
-from overland.values import PointId, RepositoryId, is_object_name, point_name
+from overland.values import PointId, RepositoryId, is_object_name, keyring_name, point_name
 
 __all__ = [
+    "KeyringDamaged",
     "NoKeyring",
     "Point",
     "PointAbsent",
@@ -65,6 +75,22 @@ class NoKeyring(RefusedError):
         self.damaged = damaged
 
 
+class KeyringDamaged(IntegrityError):
+    """What was typed opens no keyring that is whole, and a newer one is damaged."""
+
+    code = "keyring-damaged"
+
+    def __init__(self, names: Sequence[str], *, newest_whole: str) -> None:
+        super().__init__(
+            f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} damaged, and the older "
+            f"{newest_whole} opens only with the passphrase or kit of its time, which this is not; "
+            "if yours is newer, it may be right: name a place with a whole copy, such as the "
+            "vault, the staging location or another drive; the source computer itself reads its "
+            "backups without it"
+        )
+        self.names, self.newest_whole = tuple(names), newest_whole
+
+
 class PointAbsent(RefusedError):
     """Somebody asked for a recovery point that is nowhere."""
 
@@ -75,17 +101,17 @@ class PointAbsent(RefusedError):
         self.point_id = point_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ReadKeys:
+class ReadKeys(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What opens a repository, and the key that its recovery points must be signed with."""
 
     repository_id: RepositoryId
     signing_public_key: bytes
     chunk_id: Secret
-    segment: Secret
-    index: Secret
-    point: Secret
-    keyring_mac: Secret
+    segment: Subkeys
+    index: Subkeys
+    point: Subkeys
+    keyring_mac: Subkeys
+    keyring_successor: Secret
 
     @classmethod
     def of(cls, document: KeyringDocument, master: MasterKey) -> Self:
@@ -94,10 +120,11 @@ class ReadKeys:
             repository_id=document.repository_id,
             signing_public_key=bytes.fromhex(document.signing_public_key),
             chunk_id=master.subkey(Purpose.CHUNK_ID),
-            segment=master.subkey(Purpose.SEGMENT),
-            index=master.subkey(Purpose.INDEX),
-            point=master.subkey(Purpose.POINT),
-            keyring_mac=master.subkey(Purpose.KEYRING_MAC),
+            segment=master.subkeys(Purpose.SEGMENT),
+            index=master.subkeys(Purpose.INDEX),
+            point=master.subkeys(Purpose.POINT),
+            keyring_mac=master.subkeys(Purpose.KEYRING_MAC),
+            keyring_successor=master.subkey(Purpose.KEYRING_SUCCESSOR),
         )
 
 
@@ -111,6 +138,8 @@ def open_keys(
         PassphraseWrong: The passphrase opens none.
         RecoveryKitWrong: The kit is another repository's, or was withdrawn.
         NoKeyring: There is no keyring, or none that is whole.
+        KeyringDamaged: It opens none, and one that is newer than all that are whole is damaged.
+        KeyringCorrupt: It opens one that was changed, and nothing older.
     """
 
     def unlock(document: KeyringDocument) -> MasterKey:
@@ -119,7 +148,15 @@ def open_keys(
         assert passphrase is not None, "the caller gives the passphrase or the recovery kit"
         return open_with_passphrase(document, passphrase)
 
-    return ReadKeys.of(*open_newest(_keyrings(objects), unlock))
+    documents, damaged = _keyrings(objects)
+    try:
+        return ReadKeys.of(*open_newest(documents, unlock))
+    except (PassphraseWrong, RecoveryKitWrong):
+        newest_whole = keyring_name(generation_of(documents[0]))
+        newer = [name for name in damaged if name > newest_whole]
+        if newer:
+            raise KeyringDamaged(newer, newest_whole=newest_whole) from None
+        raise
 
 
 def proven_keyring(data: bytes, keys: ReadKeys, *, name: str) -> KeyringDocument:
@@ -129,7 +166,7 @@ def proven_keyring(data: bytes, keys: ReadKeys, *, name: str) -> KeyringDocument
         KeyringCorrupt: It is damaged, or another repository's.
     """
     document = decode_keyring(data, name=name)
-    if not mac_holds(document, keys.keyring_mac):
+    if not holds(document, macs=keys.keyring_mac, successor=keys.keyring_successor):
         raise KeyringCorrupt(name, check="its MAC does not hold")
     return document
 
@@ -140,38 +177,36 @@ def newest_public_key(objects: LayeredObjects) -> bytes:
     Raises:
         NoKeyring: There is no keyring, or none that is whole.
     """
-    return bytes.fromhex(_keyrings(objects)[0].signing_public_key)
+    return bytes.fromhex(_keyrings(objects)[0][0].signing_public_key)
 
 
-def _keyrings(objects: LayeredObjects) -> list[KeyringDocument]:
-    """Return the newest keyrings that are whole, newest first."""
-    found, damaged = list[KeyringDocument](), 0
+def _keyrings(objects: LayeredObjects) -> tuple[list[KeyringDocument], list[str]]:
+    """Return the newest keyrings that are whole, and the names of those that are not."""
+    found, damaged = list[KeyringDocument](), list[str]()
     for info in sorted(objects.names("keys/"), key=lambda info: info.name, reverse=True):
         if not is_object_name(info.name) or len(found) == _MAX_KEYRINGS:
             continue
         try:
             found.append(_keyring(objects, info.name))
         except KeyringCorrupt:
-            damaged += 1
+            damaged.append(info.name)
     if not found:
-        raise NoKeyring(damaged=damaged)
-    return found
+        raise NoKeyring(damaged=len(damaged))
+    return found, damaged
 
 
 def _keyring(objects: LayeredObjects, name: str) -> KeyringDocument:
     return objects.first(name, lambda layer: decode_keyring(layer.read(name), name=name))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PointListing:
+class PointListing(msgspec.Struct, frozen=True, kw_only=True):
     """All recovery points that can be trusted, oldest first, and the names of those that cannot."""
 
     points: tuple[PointPublic, ...]
     damaged: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Point(msgspec.Struct, frozen=True, kw_only=True):
     """An opened recovery point."""
 
     public: PointPublic
@@ -211,7 +246,7 @@ def open_point(objects: LayeredObjects, keys: ReadKeys, point_id: PointId) -> Po
     parsed = _read(objects, keys, point_id)
     name = point_name(point_id)
     plain = open_once(
-        keys.point,
+        keys.point.of(parsed.master_number, name=name),
         POINT_ROOT,
         salt=parsed.salt,
         sealed=parsed.sealed_root,

@@ -1,9 +1,10 @@
 """Which packs and index files others stand in for (`docs/format/replacement-v1.md`)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
+
+import msgspec
 
 from overland.agent.points.reading import ReadKeys
 from overland.agent.sources import LayeredObjects
@@ -24,8 +25,7 @@ class _Store(Protocol):
     def read(self, name: str) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replacements:
+class Replacements(msgspec.Struct, frozen=True, kw_only=True):
     """All replacements that can be trusted, and the names of those that cannot."""
 
     found: tuple[Replacement, ...]

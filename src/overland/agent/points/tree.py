@@ -2,6 +2,7 @@
 
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import Point
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError
+from overland.format.nodestream import entry_batches
 from overland.format.point import Root
 from overland.format.tree import CHUNK_ID_BYTES, KIND_FOLDER, Entry, TreeCorrupt, decode_node
 from overland.packing.index import Ids, as_ids
@@ -29,6 +31,9 @@ UNREADABLE: Final = (IntegrityError, ObjectAbsent, ChunkAbsent)
 """How it shows that stored bytes are not there, or not what was written."""
 
 _NO_NAMES: Final = frozenset({b".", b".."})
+
+_SHORT_IDS: Final = 4
+"""A folder of more chunks may be read in pieces, so many chunks at a time."""
 
 Selection = dict[bytes, "Selection"] | None
 """Chosen paths as nested names; None is everything from there on."""
@@ -72,6 +77,7 @@ class PointTree:
         *,
         unreadable: Callable[[bytes, Exception], None] | None = None,
         enters: Callable[[bytes], bool] | None = None,
+        in_pieces: bool = False,
     ) -> Iterator[Step]:
         """Yield the chosen paths and all below them, depth first, names sorted as bytes.
 
@@ -80,6 +86,8 @@ class PointTree:
             unreadable: Told of folders whose list cannot be read; None raises the error.
             enters: Asked for each folder; where it says no, the folder is shown as an entry, and
                 nothing of it is read.
+            in_pieces: Hold of folders with very many entries some at a time.  Such a folder's
+                damage then shows after entries of it, and `unreadable` is not for it.
 
         Raises:
             PathAbsent: A chosen path is not in the point; raised before the first step.
@@ -94,7 +102,7 @@ class PointTree:
                 continue
             above = [b"/" + b"/".join(names[:depth]) for depth in range(len(names))]
             yield from (Step("enter", path, None) for path in above)
-            walk = _Walk(self, unreadable=unreadable, enters=enters)
+            walk = _Walk(self, unreadable=unreadable, enters=enters, in_pieces=in_pieces)
             entry = root.entry
             if names and entry.name != names[-1]:  # it has no meaning, the path counts
                 entry = msgspec.structs.replace(entry, name=names[-1])
@@ -133,7 +141,7 @@ class PointTree:
         def enters(below: bytes) -> bool:
             return recursive or len(split_path(below)) <= depth
 
-        for step in self.walk([path], enters=enters):
+        for step in self.walk([path], enters=enters, in_pieces=True):
             if step.entry is None or step.action == "leave":
                 continue
             if step.action == "entry" or len(split_path(step.path)) > depth:
@@ -165,6 +173,13 @@ class PointTree:
         data = b"".join(self._contents(bytes(ids) for ids in self.content_ids(entry)))
         return decode_node(data, name="a folder's node")
 
+    def batches(self, entry: Entry) -> Iterable[list[Entry]]:
+        """Return the entries of a folder, in order; of a long one some at a time."""
+        if _is_short(entry):
+            return [self.node(entry)]
+        ids = (few for piece in self.content_ids(entry) for few in _by_few(piece))
+        return entry_batches(self._contents(ids), name="a folder's node")
+
     def nodes(self, folders: Sequence[Entry]) -> list[list[Entry] | None]:
         """Return the entries of several folders at once; None for all where one is not whole."""
         joined = b"".join(folder.content for folder in folders)
@@ -189,7 +204,8 @@ class PointTree:
         for part in parts:
             if found is None or found.kind != KIND_FOLDER:
                 return None
-            found = next((below for below in self.node(found) if below.name == part), None)
+            entries = chain.from_iterable(self.batches(found))
+            found = next((below for below in entries if below.name == part), None)
         return found
 
     def _outer_roots(self) -> Iterator[Root]:
@@ -209,16 +225,28 @@ class _Folder:
     """A folder on the walk's way: its entries still to come, and nodes read ahead."""
 
     def __init__(
-        self, tree: PointTree, path: bytes, entry: Entry, node: list[Entry], selection: Selection
+        self,
+        tree: PointTree,
+        path: bytes,
+        entry: Entry,
+        batches: Iterable[list[Entry]],
+        selection: Selection,
     ) -> None:
         self.path, self.entry, self.selection = path, entry, selection
-        if selection is not None:
-            node = [below for below in node if below.name in selection]
-        self.rest = iter(node)
+        self.rest = self._chosen(batches)
         self._tree = tree
-        self._folders = [below for below in node if _is_plain_folder(below)]
+        self._folders: list[Entry] = []
         self._asked = 0
         self._ahead: dict[bytes, list[Entry] | None] = {}
+
+    def _chosen(self, batches: Iterable[list[Entry]]) -> Iterator[Entry]:
+        for batch in batches:
+            chosen = batch
+            if self.selection is not None:
+                chosen = [below for below in batch if below.name in self.selection]
+            self._folders = [below for below in chosen if _is_plain_folder(below)]
+            self._asked = 0
+            yield from chosen
 
     def node_of(self, below: Entry) -> list[Entry]:
         """Return the node of a folder in this one, reading those of the next siblings with it."""
@@ -240,8 +268,10 @@ class _Walk:
         *,
         unreadable: Callable[[bytes, Exception], None] | None,
         enters: Callable[[bytes], bool] | None,
+        in_pieces: bool,
     ) -> None:
         self._tree, self._unreadable, self._enters = tree, unreadable, enters
+        self._in_pieces = in_pieces
         self._way: list[_Folder] = []
 
     def steps(self, path: bytes, entry: Entry, selection: Selection) -> Iterator[Step]:
@@ -261,8 +291,13 @@ class _Walk:
         is_entered = entry.kind == KIND_FOLDER and (self._enters is None or self._enters(path))
         yield Step("enter" if is_entered else "entry", path, entry)
         if is_entered:
-            node = self._node(path, entry)
-            self._way.append(_Folder(self._tree, path, entry, node, selection))
+            batches = self._batches(path, entry)
+            self._way.append(_Folder(self._tree, path, entry, batches, selection))
+
+    def _batches(self, path: bytes, entry: Entry) -> Iterable[list[Entry]]:
+        if self._in_pieces and not _is_short(entry):
+            return self._tree.batches(entry)
+        return [self._node(path, entry)]
 
     def _node(self, path: bytes, entry: Entry) -> list[Entry]:
         try:
@@ -276,6 +311,14 @@ class _Walk:
 
 def _is_plain_folder(entry: Entry) -> bool:
     return entry.kind == KIND_FOLDER and entry.levels == 0
+
+
+def _is_short(folder: Entry) -> bool:
+    return folder.levels == 0 and len(folder.content) <= _SHORT_IDS * CHUNK_ID_BYTES
+
+
+def _by_few(ids: Ids) -> Iterator[bytes]:
+    return (bytes(ids[at : at + _SHORT_IDS]) for at in range(0, len(ids), _SHORT_IDS))
 
 
 def split_path(path: bytes) -> list[bytes]:
