@@ -27,6 +27,9 @@ _MAX_FILES: Final = 3 << 15
 _SHARED_FILES: Final = 3 << 14
 """Fewer, because each process copies what it touches of the plan; and they begin earlier."""
 
+_FIRST_FILES: Final = 1 << 13
+"""Of the first batch for processes: nobody works while that one is planned."""
+
 _ID_BYTES: Final = 32
 _NO_PACKS: Final = frozenset[str]()
 
@@ -152,9 +155,10 @@ class Piece(NamedTuple):
 class Batch:
     """What is planned until it is time to read; afterwards come links, then folders' metadata."""
 
-    def __init__(self, *, is_shared: bool = False) -> None:
+    def __init__(self, *, is_shared: bool = False, is_first: bool = False) -> None:
         """Begin; `is_shared` tells that processes may write it."""
-        self._max_files = _SHARED_FILES if is_shared else _MAX_FILES
+        shared_files = _FIRST_FILES if is_first else _SHARED_FILES
+        self._max_files = shared_files if is_shared else _MAX_FILES
         self.pieces: list[Piece] = []
         self.links: list[Wish] = []
         self.finals: list[tuple[Folder, Entry | None, bytes]] = []

@@ -58,7 +58,7 @@ class Batches:
         self._describer, self._recorder, self._verifies = describer, recorder, verify
         self._token, self._number = new_token(), 0
         self._added = 0
-        self._batch = Batch(is_shared=crew.may_fork)
+        self._batch = Batch(is_shared=crew.may_fork, is_first=True)
         self._running: tuple[Batch, Prepared, Work] | None = None
         self._begun: Prepared | None = None
         self._links: dict[bytes, FileTask | tuple[Folder, bytes]] = {}
