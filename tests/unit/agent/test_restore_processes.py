@@ -43,11 +43,22 @@ def backed(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackedUp]:
         yield world
 
 
+def children() -> set[int]:
+    """Return the processes that this one started and has not awaited, whoever did it."""
+    found: set[int] = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended since
+            parent = path.read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid():
+                found.add(int(path.parent.name))
+    return found
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_running() -> Iterator[None]:
+    before = children()  # servers of other tests may run all the time
     yield
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() <= before
 
 
 def equal(backed: BackedUp) -> bool:
@@ -275,6 +286,25 @@ def test_an_interrupt_ends_all_processes_silently(
     assert leftovers(backed) == []
     backed.restore(resume=True)
     assert equal(backed)
+
+
+def test_an_interrupt_just_before_a_process_starts_leaves_no_signal_blocked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sigmask = signal.pthread_sigmask
+    before = sigmask(signal.SIG_BLOCK, ())
+
+    def interrupted(how: int, mask: set[int]) -> set[int]:
+        found = sigmask(how, mask)
+        if how == signal.SIG_BLOCK and mask:  # it blocks, and then looks at what came before
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "pthread_sigmask", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Team(3, processes=2, work=str, take=print).start()
+    assert sigmask(signal.SIG_BLOCK, ()) == before
 
 
 # -- the team itself ----------------------------------------------------------------------------

@@ -159,20 +159,25 @@ class Team:
 
     def _fork(self) -> bool:
         """Start a process; return whether that worked."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         read, write = os.pipe()
-        # None may reach the child before its own answer to signals, nor us before it is noted.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        is_started = False
         try:
+            # None may reach the child before its own answer to signals, nor us before it is noted.
+            # One that came before comes out of this call, which has blocked them all the same.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             pid = os.fork()
             if pid == 0:
                 self._run(write)
             os.set_blocking(read, False)
             self._pipes[read] = _Incoming(pid)
+            is_started = True
         except OSError:  # no more processes, or no memory for one
-            os.close(read)
             return False
         finally:
             os.close(write)
+            if not is_started:
+                os.close(read)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return True
 
