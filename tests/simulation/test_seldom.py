@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,10 +20,13 @@ from tests.support.manualclock import ManualClock
 from tests.support.reclaiming import DAY, Reclaiming
 from tests.support.simdisk import SimDisk
 from tests.support.simengine import Killed, SimEngine
+from tests.support.simkernel import SimKernel
 from tests.support.torture import fast_folder
 from tests.support.vaulted import Vaulted, content
 
+from overland.adapters import medium, posix
 from overland.adapters.folderobjects import FolderObjects
+from overland.adapters.posix import PosixFiles
 from overland.agent.backup.upload import Uploader
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import open_point
@@ -31,6 +35,7 @@ from overland.agent.restore.run import RestoreOptions, restore
 from overland.errors import NotAuthorised
 from overland.packing.writer import PackWriter
 from overland.ports.progress import NullProgress
+from overland.source.changes import FINGERPRINT_BYTES
 from overland.values import PackId, PointId, index_name, pack_name, point_name
 
 
@@ -228,3 +233,117 @@ def test_what_vanishes_before_an_adoption_ends_is_named_and_no_point_appears() -
     assert status.state == "incomplete"
     assert [each.name for each in status.missing] == [gone]
     assert point_name(landed.seed.point_id) not in landed.in_vault()
+
+
+def test_a_long_file_that_lost_a_pack_is_read_again_though_its_list_is_known(
+    vaulted: Vaulted,
+) -> None:
+    """Its entry names chunks that only list those of its content."""
+    (vaulted.source / "long").write_bytes(random.Random(3).randbytes(8_000_000))
+    point_id = vaulted.back_up()
+    for name in sorted(vaulted.packs()):
+        data = vaulted.disk.read(name)
+        vaulted.disk.delete(name)
+        if _are_lists_readable(vaulted, point_id):
+            break  # what is lost is content alone
+        vaulted.disk.write(name, data)
+    assert len(vaulted.packs()) > 1
+    with patch.object(vaulted.keeper, "record"):  # its base is not whole
+        again = vaulted.back_up()
+    assert vaulted.restored(again) == vaulted.contents[again]
+
+
+def _are_lists_readable(vaulted: Vaulted, point_id: PointId) -> bool:
+    store = ChunkStore(vaulted.objects(), vaulted.keys)
+    store.load_index()
+    tree = PointTree(open_point(vaulted.objects(), vaulted.keys, point_id), store)
+    try:
+        entries = [step.entry for step in tree.walk() if step.entry is not None]
+        files = [entry for entry in entries if entry.kind == "file"]
+        assert [entry.levels for entry in files] == [1], "the point of this test"
+        for entry in files:
+            for _ in tree.content_ids(entry):
+                pass
+    except UNREADABLE:
+        return False
+    return True
+
+
+def test_a_file_that_changed_in_the_same_tick_of_the_clock_is_read_again(vaulted: Vaulted) -> None:
+    """Where times are coarse, nothing about it tells that it was written to since."""
+    file = vaulted.source / "a"
+    file.write_bytes(b"before")
+    just_now = datetime.fromtimestamp(file.stat().st_ctime + 1, UTC)
+
+    def coarse(state: os.stat_result) -> bytes:
+        return state.st_size.to_bytes(FINGERPRINT_BYTES, "little")
+
+    with (
+        patch("overland.agent.backup.walk.fingerprint", coarse),
+        patch("overland.agent.backup.folders.fingerprint", coarse),
+        patch("overland.agent.backup.nodes.fingerprint", coarse),
+        patch.object(vaulted.clock, "now", lambda: just_now),
+    ):
+        vaulted.back_up()
+        file.write_bytes(b"after!")
+        point_id = vaulted.back_up()
+    assert vaulted.restored(point_id) == {b"a": b"after!"}
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("way", ["the same writer", "another one"])
+def test_the_second_file_of_a_folder_is_as_durable_as_the_first(tmp_path: Path, way: str) -> None:
+    """That the folder was made durable once says nothing of what came into it since."""
+    root = tmp_path / "root"
+    root.mkdir()
+    kernel = SimKernel(root, cut_at=None)
+    with patch.object(posix, "os", kernel), patch.object(medium, "os", kernel):
+        files = PosixFiles(root)
+        files.write("packs/3f/one", b"one")
+        files.write("packs/3f/two", b"two")
+        files.delete("packs/3f/one")
+        other = files if way == "the same writer" else PosixFiles(root)
+        other.write("packs/3f/three", b"three")
+        other.write("packs/4a/four", b"four")
+    for seed in range(20):
+        left = PosixFiles(kernel.survivors(tmp_path / f"{seed}", seed=seed))
+        found = {info.name: left.read(info.name) for info in left.names()}
+        assert found == {
+            "packs/3f/three": b"three",
+            "packs/3f/two": b"two",
+            "packs/4a/four": b"four",
+        }
+
+
+@pytest.mark.crash
+def test_a_file_that_was_written_without_any_sync_is_durable_once_it_was_settled(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    kernel = SimKernel(root, cut_at=None)
+    with patch.object(posix, "os", kernel), patch.object(medium, "os", kernel):
+        PosixFiles(root, is_scratch=True).write("packs/3f/one", b"one")
+        PosixFiles(root).settle("packs/3f/one")
+    for seed in range(20):
+        left = PosixFiles(kernel.survivors(tmp_path / f"{seed}", seed=seed))
+        assert left.read("packs/3f/one") == b"one"
+
+
+@pytest.mark.crash
+def test_the_temporary_name_of_a_file_that_was_published_never_comes_back(tmp_path: Path) -> None:
+    """Where a file has both names after a power cut, sweeping the one may cost the other."""
+    root = tmp_path / "root"
+    root.mkdir()
+    kernel = SimKernel(root, cut_at=None)
+    with patch.object(posix, "os", kernel), patch.object(medium, "os", kernel):
+        files = PosixFiles(root)
+        files.write("packs/3f/one", b"one")
+        new = files.create()
+        new.write(b"two")
+        files.write("beside", b"makes the root durable, with the temporary name")
+        new.publish("packs/3f/two")
+    for seed in range(20):
+        left = kernel.survivors(tmp_path / f"{seed}", seed=seed)
+        assert sorted(path.name for path in left.iterdir()) == ["beside", "packs"]
+        assert PosixFiles(left).read("packs/3f/two") == b"two"

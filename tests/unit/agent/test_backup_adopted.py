@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
-from tests.support.simdisk import SimDisk
+from tests.support.simdisk import PowerCut, SimDisk
 from typing_extensions import override
 
 from overland.adapters.folderobjects import FolderObjects
@@ -46,18 +46,29 @@ class World:
         self.source.mkdir()
         self.disk, self.spool, self.state = SimDisk(), SimDisk(), SimDisk()
         self.vault = Metered(self.disk)
+        self.steps_before_hints = 0
         for number in range(40):
             (self.source / f"f{number:03d}").write_bytes(os.urandom(100_000))
 
-    def send(self, *, die_after: int | None = None) -> BackupResult:
+    def send(
+        self, *, number: int = 1, base: int | None = None, die_after: int | None = None
+    ) -> BackupResult:
         seen: list[Published] = []
-        plan = make_plan(self.source, number=1, kind="full", seed_id=None, pack_bytes=1 << 20)
+        plan = make_plan(
+            self.source,
+            number=number,
+            kind="incremental" if base else "full",
+            seed_id=None,
+            base=point_id(base) if base else None,
+            pack_bytes=1 << 20,
+        )
         with Uploader(self.vault, self.spool, clock=FixedClock()) as uploader:
             uploader.resume()
 
             def note(found: Published) -> None:
                 uploader.submit(found)
                 seen.append(found)
+                self.steps_before_hints = self.state.steps
                 if len(seen) == die_after:
                     uploader.drain()
                     raise Killed
@@ -74,8 +85,15 @@ class World:
     def packs(self) -> list[ObjectInfo]:
         return list(self.disk.names("packs/"))
 
-    def contents(self) -> dict[bytes, bytes]:
-        return Tree(self.vault, make_repository(SimDisk()), point_id(1)).contents
+    def contents(self, number: int = 1) -> dict[bytes, bytes]:
+        return Tree(self.vault, make_repository(SimDisk()), point_id(number)).contents
+
+    def files(self) -> dict[bytes, bytes]:
+        return {os.fsencode(path): path.read_bytes() for path in self.source.iterdir()}
+
+    def change(self) -> None:
+        for number in range(0, 40, 2):
+            (self.source / f"f{number:03d}").write_bytes(os.urandom(100_000))
 
 
 @pytest.fixture
@@ -162,3 +180,53 @@ def test_a_store_that_stops_answering_ends_the_run_and_not_the_pack(killed: Worl
         killed.send()
     killed.vault.answers = 10**9
     assert left <= {found.name for found in killed.send().objects}
+
+
+def test_packs_that_another_point_names_are_left_to_it(tmp_path: Path) -> None:
+    """A point that named them too would keep them as long as it lives, and needs none of them."""
+    world = World(tmp_path)
+    others = {found.name for found in world.send().objects}
+    world.change()
+    with pytest.raises(Killed):
+        world.send(number=2, die_after=2)
+    left = {info.name for info in world.packs()} - others
+    named = {found.name for found in world.send(number=2).objects}
+    assert left
+    assert left <= named
+    assert named.isdisjoint(others)
+    assert world.contents(2) == world.files()
+
+
+def copied(disk: SimDisk) -> dict[str, bytes]:
+    return {info.name: disk.read(info.name) for info in disk.names()}
+
+
+def disk_of(copy: dict[str, bytes]) -> SimDisk:
+    disk = SimDisk()
+    for name, data in copy.items():
+        disk.write(name, data)
+    return disk
+
+
+def test_hints_that_a_power_cut_left_are_not_believed_of_a_run_whose_packs_are_lost(
+    tmp_path: Path,
+) -> None:
+    """What the last run saw names no chunk that the index of the same state does not know."""
+    world = World(tmp_path)
+    world.send()
+    vault, state = copied(world.disk), copied(world.state)
+    world.change()
+    world.state = disk_of(state).restart()
+    world.send(number=2, base=1)
+    for step in range(world.steps_before_hints, world.state.steps):
+        world.disk, world.spool = disk_of(vault), SimDisk()
+        world.vault = Metered(world.disk)
+        world.state = disk_of(state).restart(cut_at=step, seed=step)
+        with pytest.raises(PowerCut):
+            world.send(number=2, base=1)
+        world.state, world.spool = world.state.restart(seed=step), SimDisk()
+        for info in list(world.disk.names()):
+            if info.name not in vault:
+                world.disk.delete(info.name)
+        world.send(number=2, base=1)
+        assert world.contents(2) == world.files()

@@ -20,7 +20,7 @@ from overland.agent.keys import (
     rotate_master,
 )
 from overland.agent.points.reading import KeyringDamaged, NoKeyring, ReadKeys, open_keys
-from overland.agent.setup import load_keys, master_key_name
+from overland.agent.setup import load_keys, master_key_name, newest_keyring
 from overland.agent.sources import LayeredObjects
 from overland.crypto.keyring import (
     NO_MAC,
@@ -254,6 +254,21 @@ def test_who_has_the_old_master_key_cannot_lock_the_owner_out(former: int) -> No
     assert opened(computer, passphrase=NEW).segment.number == 1
     assert opened(computer, recovery_kit=computer.kits[1]).segment.number == 1
     ready_to_seal(computer.home, computer.vault)
+
+
+def test_nothing_is_sealed_while_the_name_of_our_keyring_holds_one_of_an_old_master_key() -> None:
+    """Who restores from the vault would not find the master key that seals now."""
+    computer = Computer()
+    computer.rotate_master()
+    ready_to_seal(computer.home, computer.vault)
+    name = newest_keyring(computer.home)[0]
+    ours = document(computer.store, 2)
+    made = replace(document(computer.store, 1), generation=ours.generation)
+    old = proven(made, MasterKey(Secret(computer.master)))
+    computer.store.delete(name)
+    computer.store.write(name, encode_keyring(old))
+    with pytest.raises(KeyringBehind):
+        ready_to_seal(computer.home, computer.vault)
 
 
 @pytest.mark.parametrize("former", [0, 1, 2])

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete
-from tests.support.landed import VAULT, Seed, pack, put
+from tests.support.landed import VAULT, Computer, Seed, pack, put
 from tests.support.reclaiming import Reclaiming, point_id_of, replacement_of
 
 from overland.errors import IntegrityError
@@ -255,6 +255,23 @@ def test_a_mark_is_taken_back_when_its_object_is_needed_again() -> None:
 
 
 # -- the fence --------------------------------------------------------------------------------
+
+
+def test_a_pack_that_is_put_again_after_it_vanished_has_its_two_weeks_anew() -> None:
+    world = Reclaiming()
+    world.back_up(1)
+    left = world.put_pack("left behind")
+    world.run()
+    world.store.delete(world.owner.prefix + left)
+    world.run()
+    world.clock.advance(20 * DAY)
+    world.put_pack("left behind")
+    world.back_up(2)
+    assert world.run().objects_deleted == 0
+    assert left in world.held()
+    world.clock.advance(14 * DAY)
+    world.run()
+    assert left not in world.held()
 
 
 def test_a_point_that_names_a_doomed_object_lacks_it_until_it_is_stored_again() -> None:
@@ -523,6 +540,19 @@ def test_a_replacement_is_refused_when_what_comes_is_not_in_the_vault() -> None:
     assert world.points()[1].state == "available"
 
 
+def test_a_replacement_is_refused_when_it_brings_back_what_was_replaced() -> None:
+    """It is there still, counts as replaced for ever, and goes when its two weeks are over."""
+    world = Reclaiming()
+    world.back_up(1)
+    world.replace(1, keeps=[1], replaced=[name_of("pack 1")], by=["new 1"])
+    assert name_of("pack 1") in world.held()
+    with pytest.raises(ReplacementRefused, match="replaced before"):
+        world.replace(2, keeps=[1], replaced=[name_of("new 1")], by=["pack 1"])
+    world.reclaim_all()
+    assert name_of("new 1") in world.held()
+    assert world.record(point_id_of(1)).state == "available"
+
+
 def test_a_replacement_is_refused_when_the_seed_of_the_chain_is_on_its_way() -> None:
     world, seed = Reclaiming(), Seed()
     put(world.store, "control/manifests/1.json", seed.document)
@@ -607,6 +637,43 @@ def test_a_replacement_that_no_point_needs_any_more_goes_with_its_copy() -> None
     assert copy.name == copies.kept_name(world.owner, point_id_of(4))
     with world.database.begin() as connection:
         assert chains.read_fence(connection, world.owner).accepted == ()
+
+
+def test_what_names_others_is_deleted_before_them() -> None:
+    """Killed between any two of the deletions, no point is left that lacks what it names."""
+    world = repacked()
+    world.back_up(4)
+    for number in (1, 2, 3):
+        world.mark(number)
+    world.clock.advance(15 * DAY)
+    world.run()
+    world.clock.advance(15 * DAY)
+    before = len(world.disk.trail)
+    assert world.run().objects_deleted == 8
+    gone = [step for step in world.disk.trail[before:] if step.startswith("unlink")]
+    prefix = f"unlink {VAULT}/{world.owner.prefix}"
+    kinds = [step.removeprefix(prefix).split("/")[0] for step in gone if step.startswith(prefix)]
+    assert kinds == 3 * ["points"] + ["replacements"] + 4 * ["packs"]
+
+
+def test_what_is_doomed_of_one_computer_stays_with_another_that_has_the_same_name() -> None:
+    world = Reclaiming()
+    world.back_up(1)
+    other = Reclaiming(
+        computer=Computer(number=2), disk=world.disk, database=world.database, clock=world.clock
+    )
+    other.put_pack("pack 1")
+    other.run()
+    with other.database.begin() as connection:  # and killed before it was deleted
+        garbage.doom(connection, other.owner, [name_of("pack 1")])
+        assert list(garbage.list_doomed(connection, other.owner)) == [name_of("pack 1")]
+    before = world.held()
+    world.run()
+    assert world.held() == before
+    assert world.record(point_id_of(1)).state == "available"
+    other.run()
+    assert other.held() == set()
+    assert world.held() == before
 
 
 # -- looking ahead ----------------------------------------------------------------------------
