@@ -1,5 +1,6 @@
 """Damage costs what it hits and nothing more, and any good copy heals it."""
 
+import mmap
 import random
 import shutil
 from collections.abc import Iterator
@@ -188,20 +189,20 @@ def test_chunks_that_were_stored_again_replace_a_lost_pack(backed: BackedUp) -> 
 
 
 class Silent(SeedFolderObjects):
-    """A place that stops answering after some reads."""
+    """A place that stops answering after some reads, by whichever process."""
 
-    reads_left = 0
+    reads_left = mmap.mmap(-1, 1)  # forked processes share it, as they would a vault
 
     @override
     def read_range(self, name: str, *, offset: int, length: int) -> bytes:
-        type(self).reads_left -= 1
-        if type(self).reads_left < 0:
+        if not self.reads_left[0]:
             raise Unreachable("the vault does not answer")
+        self.reads_left[0] -= 1
         return super().read_range(name, offset=offset, length=length)
 
 
 def test_a_source_that_falls_silent_stops_the_restore_to_be_resumed(backed: BackedUp) -> None:
-    Silent.reads_left = 6
+    Silent.reads_left[0] = 6
     with pytest.raises(Unreachable):
         restored_from(backed, [("vault", Silent(backed.files, backed.place_id(0)))])
     assert list(backed.target.rglob(".overland-*")) == []
