@@ -14,20 +14,21 @@ from overland.adapters.database import open_database
 from overland.values import PointId
 from overland.vault import chains
 from overland.vault import reclaim as reclaims
-from overland.vault.marks import PointStays
+from overland.vault.marks import PointReclaimed, PointStays
 
 pytestmark = pytest.mark.crash
 
 _WRITERS = 3
 _POINTS = 12
 _TRIES = 200
+_PATIENCE_S = 1.0
 
 
 class Writer:
     """A run that makes points of packs that an interrupted run, or a deleted point, has left."""
 
-    def __init__(self, world: Reclaiming, first: int) -> None:
-        self.world, self.first = world, first
+    def __init__(self, world: Reclaiming, first: int, ran: threading.Event) -> None:
+        self.world, self.first, self.ran = world, first, ran
 
     def write(self) -> list[int]:
         numbers = list(range(self.first, self.first + _POINTS))
@@ -38,8 +39,16 @@ class Writer:
             with contextlib.suppress(PointStays):
                 self.world.mark(number)  # the next ones find its packs, and may see them go
                 if turn % 2:
-                    self.world.unmark(number)
+                    self.take_back(number)
+            if turn % 4 == 3:
+                self.ran.clear()
+                self.ran.wait(_PATIENCE_S)  # or reclaim gives way to the writers all the time
         return numbers
+
+    def take_back(self, number: int) -> None:
+        """Take the mark back, unless its two weeks have passed: here a run makes fifteen days."""
+        with contextlib.suppress(PointReclaimed, KeyError):
+            self.world.unmark(number)
 
     def record(self, point_id: PointId, labels: list[str]) -> None:
         for _ in range(_TRIES):
@@ -59,18 +68,21 @@ def test_points_recorded_while_reclaim_runs_are_whole(
     database = open_database(tmp_path / "cloud.db", "cloud")
     world = Reclaiming(disk=SimDisk(seed=seed), database=database)
     world.back_up(1)
-    ended = threading.Event()
+    world.back_up(2)
+    world.mark(1)  # so something can be deleted, however much of the rest is taken up again
+    ended, ran = threading.Event(), threading.Event()
 
     def delete() -> int:
         deleted = 0
         while not ended.is_set() or not deleted:
             world.clock.advance(15 * DAY)
             deleted += world.run().objects_deleted
+            ran.set()
         return deleted
 
     with ThreadPoolExecutor(_WRITERS + 1) as threads:
         reclaiming = threads.submit(delete)
-        writers = [Writer(world, 100 * (each + 1)) for each in range(_WRITERS)]
+        writers = [Writer(world, 100 * (each + 1), ran) for each in range(_WRITERS)]
         try:
             written = list(threads.map(Writer.write, writers))
         finally:

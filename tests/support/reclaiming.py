@@ -264,7 +264,8 @@ class Reclaiming:
     def point(self, number: int, connection: Connection) -> CatalogPoint:
         computer = self.owner.source_computer_id
         found = catalog.find_point(connection, point_id_of(number), source_computer_id=computer)
-        assert found is not None
+        if found is None:  # it never was, or was reclaimed and forgotten
+            raise KeyError(number)
         return found
 
     def held(self) -> set[str]:
