@@ -215,4 +215,3 @@ class Terminal:
 def _heed_ctrl_c() -> None:
     """Undo what whoever runs the tests in the background has: Ctrl-C ignored, and inherited."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -99,9 +99,7 @@ def _run(program: Callable[[], object], words: tuple[str, ...], env: Mapping[str
     code = 70
     try:
         # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
-        # A test before may have left it blocked, and they inherit that too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.environ.update(env)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - the same

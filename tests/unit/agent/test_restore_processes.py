@@ -5,6 +5,7 @@ import errno
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -305,6 +306,52 @@ def test_an_interrupt_just_before_a_process_starts_leaves_no_signal_blocked(
         with pytest.raises(KeyboardInterrupt):
             Team(3, processes=2, work=str, take=print).start()
     assert sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_interrupts_that_another_thread_takes_leave_no_signal_blocked() -> None:
+    """What is blocked in one thread reaches its process by another one, at any moment."""
+    child = os.fork()  # what is interrupted so often leaves processes that nobody awaits
+    if child == 0:
+        status = 70
+        try:
+            status = start_under_interrupts()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def start_under_interrupts() -> int:
+    """Return 0, or 1 if signals stay blocked, or 2 if there were too few interrupts to tell."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    is_starting, interrupted = threading.Event(), 0
+    threading.Thread(target=interrupt_for_ever, args=(is_starting,), daemon=True).start()
+    for _ in range(60):
+        with contextlib.suppress(KeyboardInterrupt):
+            is_starting.set()
+            Team(3, processes=3, work=str, take=str).start()
+            is_starting.clear()
+            interrupted -= 1
+        interrupted += 1
+        until_it_works(is_starting.clear)
+        until_it_works(lambda: time.sleep(0.01))  # the last one has come
+        if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != before:
+            return 1
+    return 0 if interrupted > 10 else 2
+
+
+def interrupt_for_ever(while_set: threading.Event) -> None:
+    chosen = random.Random(1)
+    while while_set.wait():
+        time.sleep(chosen.random() * 0.004)
+        if while_set.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def until_it_works(call: Callable[[], None]) -> None:
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            return call()
 
 
 # -- the team itself ----------------------------------------------------------------------------

@@ -158,14 +158,21 @@ class Team:
     # -- in this process ------------------------------------------------------------------------
 
     def _fork(self) -> bool:
-        """Start a process; return whether that worked."""
+        """Start a process; return whether that worked.  No signal is blocked afterwards."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        read, write = os.pipe()
-        is_started = False
         try:
             # None may reach the child before its own answer to signals, nor us before it is noted.
             # One that came before comes out of this call, which has blocked them all the same.
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            return self._fork_unheard()
+        finally:  # nothing else may stand here: if another thread takes a signal, this one is
+            # interrupted wherever it is, and no signal would come through any more
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _fork_unheard(self) -> bool:
+        read, write = os.pipe()
+        is_started = False
+        try:
             pid = os.fork()
             if pid == 0:
                 self._run(write)
@@ -178,7 +185,6 @@ class Team:
             os.close(write)
             if not is_started:
                 os.close(read)
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return True
 
     def _receive(self, timeout_s: float | None) -> None:
