@@ -324,12 +324,12 @@ def start_under_interrupts() -> int:
     """Return 0, or 1 if signals stay blocked, or 2 if there were too few interrupts to tell."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    is_starting, interrupted = threading.Event(), 0
+    is_starting, interrupted, taken = threading.Event(), 0, list[str]()
     threading.Thread(target=interrupt_for_ever, args=(is_starting,), daemon=True).start()
     for _ in range(60):
         with contextlib.suppress(KeyboardInterrupt):
             is_starting.set()
-            Team(3, processes=3, work=str, take=str).start()
+            Team(3, processes=3, work=str, take=taken.append).start()
             is_starting.clear()
             interrupted -= 1
         interrupted += 1
