@@ -1,4 +1,7 @@
-"""The chunks that a chain of recovery points has stored, loaded when one is asked for."""
+"""The chunks that a chain of recovery points has stored, loaded when one is asked for.
+
+What it takes of memory once it is loaded is bounded, as `index` says.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, final

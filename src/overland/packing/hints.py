@@ -12,15 +12,14 @@ it was written counts as not stored, and an index with such a row is not saved a
 A part is its tables (`ROW_DTYPES`), the digests of their blocks, in the same order.
 """
 
-import mmap
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final, final
 
 import numpy as np
 from blake3 import blake3
-from numpy.typing import NDArray
 
 from overland.errors import ObjectAbsent
 from overland.packing.head import (
@@ -36,6 +35,8 @@ from overland.packing.head import (
 )
 from overland.packing.index import ChunkIndex
 from overland.packing.parts import ROW_DTYPES, IndexPart
+from overland.packing.runs import Run, merged_slices
+from overland.packing.scratch import Mapping
 from overland.packing.tables import Piece, Records
 from overland.ports.files import Files, NewFile
 from overland.values import RepositoryId
@@ -44,7 +45,6 @@ __all__ = ["IndexHint"]
 
 _SHARE: Final = 4  # a part is merged into the one before it unless it is so many times smaller
 _WRITE_BYTES: Final = 4 << 20
-_MERGED_AT_ONCE: Final = 1 << 22  # keys
 
 
 @final
@@ -105,7 +105,7 @@ class IndexHint:
 
     def _open(self, stated: StatedPart) -> IndexPart:
         try:
-            data = self._data(stated.name)
+            data, mapping = self._data(stated.name)
         except ObjectAbsent:
             raise IndexHintDamaged(check="a part is missing") from None
         spans = spans_of(stated.counts)
@@ -116,7 +116,8 @@ class IndexHint:
         pieces: list[Piece] = []
         for count, dtype, span in zip(stated.counts, ROW_DTYPES, spans, strict=True):
             rows = np.frombuffer(data, dtype, count, span.start)
-            pieces.append(Piece(rows, digests=data[span.digests_start : span.digests_end]))
+            digests = data[span.digests_start : span.digests_end]
+            pieces.append(Piece(rows, digests=digests, mapping=mapping))
         keys, rows_, packs, segments, chunks = pieces
         if not packs.is_sound():
             raise IndexHintDamaged(check="packs")
@@ -130,12 +131,13 @@ class IndexHint:
             chunks=chunks,
         )
 
-    def _data(self, name: str) -> memoryview:
+    def _data(self, name: str) -> tuple[memoryview, Mapping | None]:
         full = self._part_name(name)
         if self._folder is None or not self._files.size_bytes(full):
-            return memoryview(self._files.read(full))
+            return memoryview(self._files.read(full)), None
         with (self._folder / full).open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            mapping = Mapping(file.fileno(), size_bytes=0)
+        return mapping.data, mapping
 
     def _write(self, group: Sequence[IndexPart]) -> StatedPart:
         """Write parts as one."""
@@ -177,33 +179,16 @@ def _length(group: Iterable[IndexPart]) -> int:
 
 def _joined(group: Sequence[IndexPart]) -> Iterator[Iterable[Records]]:
     """Yield the rows of each table of what the parts become together, in slices."""
-    runs = [(part.keys.rows, part.rows.rows) for part in group]
-    yield (keys for keys, _ in _merged(runs))
-    yield (rows for _, rows in _merged(runs))
-    yield [part.packs.rows for part in group]
-    yield [part.segments.rows for part in group]
-    yield [part.chunks.rows for part in group]
+    runs = [Run(part.keys, part.rows) for part in group]
+    yield (keys for keys, _ in merged_slices(runs))
+    yield (rows for _, rows in merged_slices(runs))
+    yield _slices(part.packs for part in group)
+    yield _slices(part.segments for part in group)
+    yield _slices(part.chunks for part in group)
 
 
-def _merged(
-    runs: Sequence[tuple[NDArray[np.uint64], NDArray[np.uint32]]],
-) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint32]]]:
-    """Yield sorted keys and their rows, in slices that fit into memory."""
-    if len(runs) == 1:
-        yield runs[0]
-        return
-    longest = max((keys for keys, _ in runs), key=len)
-    starts = [0] * len(runs)
-    for at in range(_MERGED_AT_ONCE, len(longest) + _MERGED_AT_ONCE, _MERGED_AT_ONCE):
-        ends = [len(keys) for keys, _ in runs]
-        if at < len(longest):
-            ends = [int(np.searchsorted(keys, longest[at], side="left")) for keys, _ in runs]
-        spans = [slice(*span) for span in zip(starts, ends, strict=True)]
-        keys = np.concatenate([run[0][span] for run, span in zip(runs, spans, strict=True)])
-        rows = np.concatenate([run[1][span] for run, span in zip(runs, spans, strict=True)])
-        order = np.argsort(keys, kind="stable")  # nearly linear: the runs are sorted already
-        yield keys[order], rows[order]
-        starts = ends
+def _slices(pieces: Iterable[Piece]) -> Iterator[Records]:
+    return chain.from_iterable(piece.slices() for piece in pieces)
 
 
 def _write_table(file: NewFile, slices: Iterable[Records]) -> bytes:

@@ -2,14 +2,20 @@
 
 The index is rebuilt from index files and pack directories at any time, so that losing it costs
 time and no data; `hints` saves it.  Sorted runs of 8-byte prefixes are searched; the full 32-byte
-id confirms a hit.  Twelve bytes a chunk are needed in fast memory; the rest is mapped and read on
-a hit only.
+id confirms a hit.
+
+With a scratch folder, its memory does not grow with the chunks, but for 300 bytes a pack.  At most
+100 MiB are private: short runs, the ends of tables that have not grown out of memory yet, a slice
+that is being merged.  All else is mapped: parts that were saved, and new rows, which lie in
+scratch files (56 bytes a chunk).  On Linux, mapped pages are let go when more than
+`RESIDENT_BYTES` of the whole process's mapped files are resident, which is looked at for every
+`_LOOKED_UP` chunks; each touches a few times 64 KiB in each table and run it looks into.
 """
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +23,8 @@ from numpy.typing import NDArray
 from overland.format.index import IndexTables, PackDirectory, chunk_keys, id_keys
 from overland.packing.head import IndexHintDamaged
 from overland.packing.parts import CHUNK_ROW, PACK_ROW, SEGMENT_ROW, IndexPart
+from overland.packing.runs import NewRuns, Run, sorted_run
+from overland.packing.scratch import RESIDENT_BYTES, is_too_much_resident
 from overland.packing.tables import Piece, Records, Table
 from overland.values import PackId, PointId, RepositoryId
 
@@ -43,10 +51,9 @@ PLACE_DTYPE: Final = np.dtype(
     ]
 )
 
-
-class _Run(NamedTuple):
-    keys: NDArray[np.uint64]  # sorted
-    rows: NDArray[np.uint32]
+_LOOKED_UP: Final = 256  # chunks; as many as a batch of small files asks for
+_APPENDED: Final = 1 << 16  # rows that are copied at a time
+_CHUNK_BYTES: Final = np.dtype((np.void, CHUNK_ROW.itemsize))  # copied five times as fast
 
 
 def as_ids(joined: bytes | bytearray | memoryview) -> Ids:
@@ -82,8 +89,9 @@ class ChunkIndex:
         self._packs = Table(PACK_ROW, scratch=None)
         self._pack_rows: dict[PackId, int] = {}
         self._any_lost = False
-        self._old_runs: list[_Run] = []  # of the parts, which stay as they are
-        self._runs: list[_Run] = []
+        self._is_large = False  # more than may be resident
+        self._old_runs: list[Run] = []  # of the parts, which stay as they are
+        self._runs = NewRuns(scratch=scratch)
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -92,6 +100,9 @@ class ChunkIndex:
         """Make the chunks of a stored pack known; a pack that is known already changes nothing.
 
         A pack that was forgotten and is there again counts as stored again.
+
+        Raises:
+            OutOfSpace: The scratch folder's disk is full; the index is not to be used any more.
         """
         if self._revive(pack.pack_id):
             return
@@ -102,12 +113,16 @@ class ChunkIndex:
         self._pack_rows[pack.pack_id] = pack_row
         segments, chunks = pack.directory.segments, pack.directory.chunks
         first = self._append(segments, np.uint32(pack_row), np.arange(len(segments)), chunks)
-        self._add_run(_sorted_run(chunk_keys(chunks), first))
+        self._runs.add(sorted_run(chunk_keys(chunks), first_row=first))
+        self._note_size()
 
     def add_tables(self, tables: IndexTables, *, wanted: Callable[[PackId], bool]) -> None:
         """Make the chunks of those packs of an index file known that are `wanted`.
 
         As `add` for each of them, and far faster: the file's chunks are sorted already.
+
+        Raises:
+            OutOfSpace: As `add`.
         """
         is_new = [wanted(pack_id) and not self._revive(pack_id) for pack_id in tables.pack_ids()]
         rows = np.flatnonzero(is_new)
@@ -130,7 +145,8 @@ class ChunkIndex:
         pack_rows = np.repeat(np.arange(first_pack, len(self._packs)), counts[rows])
         first = self._append(segments, pack_rows, numbers, chunks)
         at = np.arange(first, first + len(chunks), dtype=np.uint32)
-        self._add_run(_Run(chunk_keys(chunks), at))
+        self._runs.add(Run(Piece(chunk_keys(chunks), digests=None), Piece(at, digests=None)))
+        self._note_size()
 
     def _append(
         self,
@@ -146,8 +162,11 @@ class ChunkIndex:
         for field in ("offset", "sealed_bytes", "raw_bytes", "codec"):
             rows[field] = segments[field]
         first_segment = self._segments.append(rows)
-        first = self._chunks.append(chunks)
-        self._chunks.new_rows()["segment"][-len(chunks) :] += np.uint32(first_segment)
+        first = len(self._chunks)
+        for at in range(0, len(chunks), _APPENDED):
+            shifted = chunks[at : at + _APPENDED].view(_CHUNK_BYTES).copy().view(CHUNK_ROW)
+            shifted["segment"] += np.uint32(first_segment)
+            self._chunks.append(shifted)
         self.is_changed = True
         return first
 
@@ -157,15 +176,8 @@ class ChunkIndex:
         A chunk whose row is damaged counts as not stored.
         """
         rows = np.full(len(ids), -1, np.int64)
-        if not len(ids):
-            return rows
-        keys = id_keys(ids)
-        open_: NDArray[np.int64] = np.arange(len(ids))
-        for run in (*reversed(self._runs), *reversed(self._old_runs)):
-            self._search(run, keys, ids, open_, rows)
-            open_ = open_[rows[open_] < 0]
-            if not len(open_):
-                break
+        for some in self._steps(len(ids)):
+            self._look_up(ids[some], rows[some])
         return rows
 
     def unknown(self, joined: bytes) -> list[int]:
@@ -180,6 +192,12 @@ class ChunkIndex:
             IndexHintDamaged: A place is not as it was written.
         """
         assert (rows >= 0).all(), "only stored chunks have a place"
+        places = np.empty(len(rows), PLACE_DTYPE)
+        for some in self._steps(len(rows)):
+            places[some] = self._places(rows[some])
+        return places
+
+    def _places(self, rows: NDArray[np.int64]) -> Records:
         chunks = self._chunks.take(rows)
         at = chunks["segment"].astype(np.int64)
         if not self._segments.are_sound(at).all():
@@ -252,23 +270,22 @@ class ChunkIndex:
         index._any_lost = bool(len(lost))
         index._segments = Table(SEGMENT_ROW, scratch=scratch, old=[p.segments for p in parts])
         index._chunks = Table(CHUNK_ROW, scratch=scratch, old=[part.chunks for part in parts])
-        index._old_runs = [_Run(part.keys.rows, part.rows.rows) for part in parts]
+        index._old_runs = [Run(part.keys, part.rows) for part in parts]
+        index._note_size()
         return index
 
     def new_part(self) -> IndexPart:
         """Return what was added since the index was made or loaded."""
-        run = _Run(np.empty(0, np.uint64), np.empty(0, np.uint32))
-        if self._runs:
-            run = self._runs[0] if len(self._runs) == 1 else _merge(self._runs)
+        run = self._runs.merged()
         old = sum(len(part.packs) for part in self.parts)
         return IndexPart(
             name="",
             digest=b"",
-            keys=Piece(run.keys, digests=None),
-            rows=Piece(run.rows, digests=None),
+            keys=run.keys,
+            rows=run.rows,
             packs=Piece(self._packs.new_rows()[old:], digests=None),
-            segments=Piece(self._segments.new_rows(), digests=None),
-            chunks=Piece(self._chunks.new_rows(), digests=None),
+            segments=self._segments.new_piece(),
+            chunks=self._chunks.new_piece(),
         )
 
     def lost_rows(self) -> NDArray[np.uint32]:
@@ -292,24 +309,51 @@ class ChunkIndex:
         self._packs.new_rows()["lost"][row] = lost
         self._any_lost = True
 
+    def _steps(self, count: int) -> Iterator[slice]:
+        """Yield slices of so many, between which too much resident memory is let go."""
+        if not self._is_large:
+            yield slice(0, count)
+            return
+        for first in range(0, count, _LOOKED_UP):
+            yield slice(first, first + _LOOKED_UP)
+            if is_too_much_resident():
+                for each in self._all_mapped():
+                    each.let_go()
+
+    def _all_mapped(self) -> Iterator[Piece | Table]:
+        for run in (*self._old_runs, *self._runs.runs):
+            yield from run
+        yield from (self._chunks, self._segments)
+
+    def _look_up(self, ids: Ids, rows: NDArray[np.int64]) -> None:
+        keys = id_keys(ids)
+        open_: NDArray[np.int64] = np.flatnonzero(self._runs.may_know(keys))
+        for run in reversed(self._runs.runs):
+            self._search(run, keys, ids, open_, rows)
+            open_ = open_[rows[open_] < 0]
+        for run in reversed(self._old_runs):
+            open_ = np.flatnonzero(rows < 0)
+            self._search(run, keys, ids, open_, rows)
+
     def _search(
         self,
-        run: _Run,
+        run: Run,
         keys: NDArray[np.uint64],
         ids: Ids,
         open_: NDArray[np.int64],
         rows: NDArray[np.int64],
     ) -> None:
         """Set `rows` for the `open_` positions that the run knows."""
-        at = np.searchsorted(run.keys, keys[open_])
+        sorted_keys, all_rows = run.keys.rows, run.rows.rows
+        at = run.positions(keys[open_])
         while len(open_):
             # Different chunks may share a prefix, and a lost chunk may have been stored again:
             # look at each neighbour with the same prefix.
-            inside = at < len(run.keys)
+            inside = at < len(sorted_keys)
             open_, at = open_[inside], at[inside]
-            same = run.keys[at] == keys[open_]
+            same = sorted_keys[at] == keys[open_]
             open_, at = open_[same], at[same]
-            found = run.rows[at].astype(np.int64)
+            found = all_rows[at].astype(np.int64)
             hit = self._confirm(found, ids[open_])
             rows[open_[hit]] = found[hit]
             open_, at = open_[~hit], at[~hit] + 1
@@ -335,28 +379,11 @@ class ChunkIndex:
         self.is_damaged = self.is_damaged or not sound.all()
         return sound
 
-    def _add_run(self, run: _Run) -> None:
-        if not len(run.keys):
-            return
-        self._runs.append(run)
-        # The logarithmic method: runs double in length from last to first, so that there are few.
-        while len(self._runs) > 1 and 2 * len(self._runs[-1].keys) > len(self._runs[-2].keys):
-            newer, older = self._runs.pop(), self._runs.pop()
-            self._runs.append(_merge([older, newer]))
+    def _note_size(self) -> None:
+        mapped_bytes = sum(each.mapped_bytes for each in self._all_mapped())
+        self._is_large = mapped_bytes > RESIDENT_BYTES
 
 
 def _pack_ids(packs: Records) -> Iterator[PackId]:
     joined = packs["id"].tobytes().hex()
     return (PackId(joined[at : at + 64]) for at in range(0, len(joined), 64))
-
-
-def _sorted_run(keys: NDArray[np.uint64], first_row: int) -> _Run:
-    order = np.argsort(keys, kind="stable")
-    return _Run(keys[order], (order + first_row).astype(np.uint32))
-
-
-def _merge(runs: list[_Run]) -> _Run:
-    keys = np.concatenate([run.keys for run in runs])
-    rows = np.concatenate([run.rows for run in runs])
-    order = np.argsort(keys, kind="stable")  # nearly linear: the runs are sorted already
-    return _Run(keys[order], rows[order])

@@ -1,15 +1,14 @@
 """Growing arrays that may be larger than memory.
 
-A table is old pieces that are only read (usually mapped from files) and a new part that grows in
-a scratch file without a name: the kernel may write it out when memory is short, and it vanishes
-with the process, so that a kill leaves nothing behind.
+A table is old pieces that are only read (usually mapped from files) and a new part that grows: in
+memory up to `_IN_MEMORY_BYTES`, from then on in a scratch file (`scratch`), which grows where it
+is: nothing is copied, and rows that are appended are not resident before they are taken.
 
 A piece that lay in a file has a digest for each block of rows.  A block is verified when a row of
 it is first asked for, so that opening a piece takes no longer for being large.
 """
 
-import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -18,11 +17,14 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from overland.packing.head import DIGEST_BYTES, blocks_of, rows_per_block
+from overland.packing.scratch import Mapping, ScratchFile
 
 __all__ = ["Piece", "Records", "Table"]
 
 Records = NDArray[Any]  # structured arrays: numpy has no static type for their fields
 _FIRST_ROWS: Final = 4096
+_IN_MEMORY_BYTES: Final = 8 << 20
+_SLICE_BYTES: Final = 4 << 20
 _UNKNOWN: Final = 0
 _SOUND: Final = 1
 _DAMAGED: Final = 2
@@ -32,15 +34,19 @@ _DAMAGED: Final = 2
 class Piece:
     """Rows that exist already, and that are sound as far as their digests say so."""
 
-    def __init__(self, rows: Records, *, digests: memoryview | None) -> None:
+    def __init__(
+        self, rows: Records, *, digests: memoryview | None, mapping: Mapping | None = None
+    ) -> None:
         """Take rows over.
 
         Args:
             rows: Never written to.
             digests: BLAKE3 of each block, shortened and laid end to end; None for rows that were
                 made in this process.
+            mapping: In which the rows lie; None for rows in memory.
         """
         self.rows = rows
+        self._mapping = mapping
         self._digests = digests
         self._per_block = rows_per_block(rows.dtype.itemsize)
         state = _SOUND if digests is None else _UNKNOWN
@@ -52,16 +58,38 @@ class Piece:
     def are_sound(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each of these rows whether its block is as it was written."""
         blocks = numbers // self._per_block
-        for block in np.unique(blocks[self._states[blocks] == _UNKNOWN]).tolist():
+        # Not `np.unique`, which loads all of numpy's masked arrays to ask whether this is one.
+        for block in sorted(set(blocks[self._states[blocks] == _UNKNOWN].tolist())):
             self._verify(block)
         found: NDArray[np.bool_] = self._states[blocks] == _SOUND
         return found
 
     def is_sound(self) -> bool:
         """Return whether all rows are as they were written."""
-        for block in np.flatnonzero(self._states == _UNKNOWN).tolist():
+        blocks_at_once = _SLICE_BYTES // (self._per_block * self.rows.dtype.itemsize)
+        unknown = np.flatnonzero(self._states == _UNKNOWN).tolist()
+        for number, block in enumerate(unknown, 1):
             self._verify(block)
+            if number % blocks_at_once == 0:
+                self.let_go()
         return bool((self._states == _SOUND).all())
+
+    def slices(self) -> Iterator[Records]:
+        """Yield all rows in order, a few MiB at a time, and let them go behind."""
+        step = _SLICE_BYTES // self.rows.dtype.itemsize
+        for first in range(0, len(self.rows), step):
+            yield self.rows[first : first + step]
+            self.let_go()
+
+    @property
+    def mapped_bytes(self) -> int:
+        """How much of the rows can become resident and be let go."""
+        return self.rows.nbytes if self._mapping else 0
+
+    def let_go(self) -> None:
+        """Give the memory of mapped rows back until they are asked for."""
+        if self._mapping:
+            self._mapping.let_go()
 
     def _verify(self, block: int) -> None:
         assert self._digests is not None, "what has no digests is sound"
@@ -83,7 +111,7 @@ class Table:
 
         Args:
             dtype: Of the rows.
-            scratch: A folder for the part that grows; None keeps it in memory.
+            scratch: A folder for what grows out of memory; None keeps all of it in memory.
             old: Rows that exist already.
         """
         self._dtype = dtype
@@ -95,18 +123,27 @@ class Table:
         self._scratch = scratch
         self._new: Records = np.empty(0, dtype)
         self._used = 0
+        self._file: ScratchFile | None = None
+        self._mapping: Mapping | None = None  # of the file, when there is one
 
     def __len__(self) -> int:
         return self._border + self._used
 
     def append(self, rows: Records) -> int:
-        """Add rows at the end; return the number of the first."""
+        """Add rows at the end; return the number of the first.
+
+        Raises:
+            OutOfSpace: The scratch folder's disk is full; the table is as before.
+        """
         first = len(self)
         needed = self._used + len(rows)
         if needed > len(self._new):
             self._grow(max(needed, 2 * len(self._new), _FIRST_ROWS))
         # As bytes: numpy copies records field by field, which takes five times as long.
-        self._new.view(self._bytes)[self._used : needed] = rows.view(self._bytes)
+        if self._file:
+            self._file.append(np.ascontiguousarray(rows).view(np.uint8).data)
+        else:
+            self._new.view(self._bytes)[self._used : needed] = rows.view(self._bytes)
         self._used = needed
         return first
 
@@ -130,8 +167,25 @@ class Table:
         return found
 
     def new_rows(self) -> Records:
-        """Return the rows that were appended; valid until the next `append`."""
+        """Return the rows that were appended, which others may change while they are in memory."""
         return self._new[: self._used]
+
+    def new_piece(self) -> Piece:
+        """Return the rows that were appended; later ones are not in it."""
+        return Piece(self.new_rows(), digests=None, mapping=self._mapping)
+
+    @property
+    def mapped_bytes(self) -> int:
+        """How much of the table can become resident and be let go."""
+        new_bytes = self._used * self._dtype.itemsize if self._mapping else 0
+        return new_bytes + sum(piece.mapped_bytes for piece in self._old)
+
+    def let_go(self) -> None:
+        """Give the memory of mapped rows back until they are asked for."""
+        if self._mapping:
+            self._mapping.let_go()
+        for piece in self._old:
+            piece.let_go()
 
     def _by_piece(
         self, numbers: NDArray[np.int64]
@@ -142,25 +196,22 @@ class Table:
         """
         which = np.searchsorted(self._ends, numbers, side="right")
         found: list[tuple[Piece | None, int, NDArray[np.int64]]] = []
-        for number in np.unique(which).tolist():
+        for number in np.flatnonzero(np.bincount(which)).tolist():
             piece = self._old[number] if number < len(self._old) else None
             first = int(self._ends[number - 1]) if number else 0
             found.append((piece, first, np.flatnonzero(which == number)))
         return found
 
     def _grow(self, capacity: int) -> None:
-        if self._scratch is None:
+        capacity_bytes = capacity * self._dtype.itemsize
+        if self._scratch is None or capacity_bytes <= _IN_MEMORY_BYTES:
             grown: Records = np.empty(capacity, self._dtype)
-        else:
-            grown = self._mapped(capacity)
-        grown[: self._used] = self._new[: self._used]
-        self._new = grown
-
-    def _mapped(self, capacity: int) -> Records:
-        size_bytes = capacity * self._dtype.itemsize
-        # The mapping keeps the file without a name alive, and the array keeps the mapping.
-        import tempfile  # noqa: PLC0415 - for indexes that outgrow memory only
-
-        with tempfile.TemporaryFile(dir=self._scratch) as file:
-            file.truncate(size_bytes)
-            return np.frombuffer(mmap.mmap(file.fileno(), size_bytes), self._dtype)
+            grown.view(self._bytes)[: self._used] = self.new_rows().view(self._bytes)
+            self._new = grown
+            return
+        file = self._file or ScratchFile(self._scratch)
+        if not self._file:
+            file.append(self.new_rows().view(np.uint8).data)
+        self._mapping = file.mapped(capacity_bytes)
+        self._new = np.frombuffer(self._mapping.data, self._dtype)
+        self._file = file

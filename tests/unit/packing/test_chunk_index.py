@@ -7,6 +7,8 @@ from tests.support.simdisk import SimDisk
 
 from overland.format.index import HEAD_PART, IndexTables, PackDirectory, decode_index, encode_index
 from overland.format.pack import CHUNK_DTYPE, SEGMENT_DTYPE, Directory
+from overland.packing import runs
+from overland.packing import tables as packing_tables
 from overland.packing.hints import IndexHint
 from overland.packing.index import ChunkIndex, Ids, as_ids
 from overland.packing.tables import Piece, Records, Table
@@ -53,7 +55,11 @@ def reloaded(index: ChunkIndex) -> ChunkIndex:
 
 
 @pytest.fixture(params=[True, False], ids=["in memory", "in a scratch file"])
-def index(request: pytest.FixtureRequest, tmp_path: Path) -> ChunkIndex:
+def index(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ChunkIndex:
+    monkeypatch.setattr(packing_tables, "_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(runs, "_IN_MEMORY", 0)
     return ChunkIndex(REPOSITORY, scratch=None if request.param else tmp_path)
 
 
@@ -189,7 +195,8 @@ def _piece(rows: Records) -> Piece:
     return Piece(rows, digests=None)
 
 
-def test_a_table_grows_and_keeps_its_rows(tmp_path: Path) -> None:
+def test_a_table_grows_and_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing_tables, "_IN_MEMORY_BYTES", 0)
     dtype = np.dtype([("a", "<u4"), ("b", "u1")])
     rows = np.zeros(30_000, dtype)
     rows["a"] = np.arange(30_000)

@@ -12,7 +12,7 @@ from tests.unit.packing.test_chunk_index import REPOSITORY, chunks, ids, pack
 from overland.adapters.posix import PosixFiles
 from overland.errors import ObjectAbsent
 from overland.format.index import PackDirectory
-from overland.packing import hints
+from overland.packing import runs
 from overland.packing.head import IndexHintDamaged
 from overland.packing.hints import IndexHint
 from overland.packing.index import ChunkIndex
@@ -70,7 +70,7 @@ def test_an_empty_index_is_saved_too() -> None:
 def test_an_index_saved_in_many_runs_is_one_that_was_never_saved(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "_MERGED_AT_ONCE", 64)
+    monkeypatch.setattr(runs, "_MERGED_AT_ONCE", 64)
     source, disk = random.Random(seed), SimDisk()
     hint, obvious = hint_on(disk), made()
     hint.save(made())
