@@ -85,6 +85,18 @@ class PackCipher:
         """
         return self._open(number, sealed, part=f"segment {number}")
 
+    def open_segment_into(self, number: int, sealed: Buffer, out: memoryview) -> None:
+        """Write the plaintext of segment `number` into `out`: `TAG_BYTES` shorter than `sealed`.
+
+        Raises:
+            SealBroken: It is not what was sealed under this number in this pack; what `out` then
+                holds has no meaning.
+        """
+        try:
+            self._aead.decrypt_into(_NONCE.pack(number), sealed, self._header, out)
+        except InvalidTag:
+            raise SealBroken(self._name, part=f"segment {number}") from None
+
     def seal_directory(self, plaintext: Buffer) -> bytes:
         """Return the sealed directory, `TAG_BYTES` longer than `plaintext`."""
         return self._aead.encrypt(_NONCE.pack(DIRECTORY_NUMBER), plaintext, self._header)

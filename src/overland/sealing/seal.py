@@ -15,6 +15,7 @@ from overland.format.pack import (
     decode_header,
     encode_header,
 )
+from overland.sealing.frames import Room, decompress_frame
 from overland.values import RepositoryId
 
 if sys.version_info >= (3, 14):
@@ -22,10 +23,11 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["PackOpener", "PackSeal", "Sealed", "SegmentSealer", "open_pack"]
+__all__ = ["PackOpener", "PackSeal", "Sealed", "SegmentOpener", "SegmentSealer", "open_pack"]
 
 _GAIN: Final = 0.97  # a segment that shrinks by less than 3 % is stored as it is
 _SALT_BYTES: Final = 32
+_BUFFER_BYTES: Final = 1 << 20  # as long as a usual segment is before it is compressed
 
 
 class Sealed(NamedTuple):
@@ -79,7 +81,7 @@ class SegmentSealer:
 
     def __init__(self, *, level: int) -> None:
         self._compressor = zstd.ZstdCompressor(level=level)
-        self._out = memoryview(bytearray((1 << 20) + TAG_BYTES))
+        self._out = memoryview(bytearray(_BUFFER_BYTES + TAG_BYTES))
 
     def seal(self, raw: memoryview, pack: PackSeal) -> Sealed:
         """Return `raw` as the next segment of `pack`; compressed if that saves at least 3 %."""
@@ -117,6 +119,10 @@ class PackOpener:
             raise ObjectCorrupt(self._name, check="a segment has another length")
         return plain
 
+    def segments(self) -> "SegmentOpener":
+        """Return what opens segments of this pack one after the other, for one thread."""
+        return SegmentOpener(self._cipher, name=self._name)
+
     def open_directory(self, sealed: bytes | memoryview) -> bytes:
         """Return the encoded directory.
 
@@ -124,6 +130,38 @@ class PackOpener:
             SealBroken: It was changed, or is another repository's.
         """
         return self._cipher.open_directory(sealed)
+
+
+@final
+class SegmentOpener:
+    """Opens segments of one pack.  For one thread: what it has opened lies in its buffer."""
+
+    def __init__(self, cipher: PackCipher, *, name: str) -> None:
+        self._cipher, self._name = cipher, name
+        self._plain = self._raw = Room(_BUFFER_BYTES)
+
+    def open(self, number: int, sealed: memoryview, *, codec: int, raw_bytes: int) -> memoryview:
+        """Return the raw segment, which is valid until the next call.
+
+        Raises:
+            SealBroken: It was changed or moved, or is another repository's.
+            ObjectCorrupt: It does not decompress to `raw_bytes`.
+        """
+        length = len(sealed) - TAG_BYTES
+        if length < 0:
+            raise ObjectCorrupt(self._name, check="a segment has another length")
+        if length > len(self._plain):
+            self._plain = Room(length)
+        self._cipher.open_segment_into(number, sealed, self._plain.view[:length])
+        if codec != CODEC_ZSTD:
+            if length != raw_bytes:
+                raise ObjectCorrupt(self._name, check="a segment has another length")
+            return self._plain.view[:length]
+        if self._raw is self._plain or raw_bytes > len(self._raw):
+            self._raw = Room(max(raw_bytes, _BUFFER_BYTES))
+        if not decompress_frame(self._plain, length, self._raw, raw_bytes):
+            raise ObjectCorrupt(self._name, check="a segment is not one frame of its length")
+        return self._raw.view[:raw_bytes]
 
 
 def open_pack(

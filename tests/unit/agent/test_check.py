@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.backed_up import PASSPHRASE, BackedUp
+from tests.support.checking import check_by_processes
 from tests.support.torture import fast_folder
 
 from overland.agent.check.places import check_places
@@ -13,8 +14,10 @@ from overland.agent.points.reading import open_keys
 from overland.ports.progress import NullProgress
 
 
-@pytest.fixture
-def backed() -> Iterator[BackedUp]:
+@pytest.fixture(params=["threads", "processes"])
+def backed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackedUp]:
+    if request.param == "processes":
+        check_by_processes(monkeypatch)
     with fast_folder() as folder:
         world = BackedUp(folder)
         (world.source / "folder").mkdir(parents=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.support import format_samples
 from tests.support.backed_up import PASSPHRASE, BackedUp, sample_keyring
+from tests.support.checking import check_by_processes
 from tests.support.resealed import resealed
 from tests.support.simdisk import SimDisk
 from tests.support.torture import fast_folder
@@ -111,8 +112,10 @@ def test_the_same_chunks_at_the_same_places_pass_unless_digests_are_asked_for(he
 # -- in a whole repository ----------------------------------------------------------------------
 
 
-@pytest.fixture
-def backed() -> Iterator[BackedUp]:
+@pytest.fixture(params=["threads", "processes"])
+def backed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackedUp]:
+    if request.param == "processes":
+        check_by_processes(monkeypatch)
     with fast_folder() as folder:
         world = BackedUp(folder, pack_bytes=64 << 10)
         world.source.mkdir()

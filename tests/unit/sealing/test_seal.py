@@ -1,4 +1,5 @@
 import os
+import sys
 
 import pytest
 
@@ -9,6 +10,11 @@ from overland.errors import ObjectCorrupt
 from overland.format.pack import CODEC_RAW, CODEC_ZSTD
 from overland.sealing.seal import PackSeal, SegmentSealer, open_pack
 from overland.values import RepositoryId
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 KEY = Subkeys([Secret(b"k" * 32)])
 REPOSITORY = RepositoryId("6f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11")
@@ -71,6 +77,23 @@ def test_a_wrong_length_or_codec_is_refused() -> None:
     noise = bytes(sealer.seal(memoryview(os.urandom(100)), pack).data)
     with pytest.raises(ObjectCorrupt):
         opener.open_segment(1, noise, codec=CODEC_ZSTD, raw_bytes=100)
+
+
+def test_a_segment_that_is_not_exactly_one_frame_is_refused() -> None:
+    """`docs/format/pack-v1.md` §6: cut off after its last byte of content, or followed by more."""
+    raw = b"text " * 1000
+    flag: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
+    frame = zstd.compress(raw, options=flag)
+    pack, out = new_pack(), memoryview(bytearray(1 << 16))
+    opener = open_pack(KEY, repository_id=REPOSITORY)(pack.header, "pack")
+    for number, packed in enumerate((frame, frame[:-4], frame + b"x", frame + zstd.compress(b""))):
+        sealed = bytes(out[: pack.seal_into(packed, out)])
+        if number == 0:
+            opened = opener.open_segment(number, sealed, codec=CODEC_ZSTD, raw_bytes=len(raw))
+            assert opened == raw
+            continue
+        with pytest.raises(ObjectCorrupt, match="one whole frame"):
+            opener.open_segment(number, sealed, codec=CODEC_ZSTD, raw_bytes=len(raw))
 
 
 def test_a_directory_comes_back_and_only_from_its_own_pack() -> None:

@@ -114,6 +114,8 @@ class _Chosen:
 
     def __init__(self, chosen: Mapping[str, tuple[Objects, ObjectInfo]]) -> None:
         self._chosen = chosen
+        places = {id(store): store for store, _ in chosen.values()}.values()
+        self.is_local = all(getattr(store, "is_local", False) for store in places)
 
     def read_range(self, name: str, *, offset: int, length: int) -> bytes:
         return self._store(name).read_range(name, offset=offset, length=length)

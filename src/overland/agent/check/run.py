@@ -5,18 +5,19 @@ that a recovery point names are there.  With the keys every segment is opened, e
 computed, and every point's tree walked to its last chunk.
 """
 
+import contextlib
 import dataclasses
 import hashlib
-from collections import deque
 from collections.abc import Callable, Collection
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
 
 from overland.agent.backup.collector import collecting_rarely
-from overland.agent.check.content import check_pack_content
+from overland.agent.check.content import PackProof, check_pack_content
 from overland.agent.check.described import DescribedPacks, fingerprint
+from overland.agent.check.packs import by_threads, is_worth_processes, prove_by_processes
 from overland.agent.check.trees import TreeChecks
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.indexes import read_index_file
@@ -30,6 +31,7 @@ from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt
 from overland.format.pack import TRAILER_BYTES, decode_trailer
 from overland.format.point import SIGNATURE_PURPOSE, ObjectRef, PointPublic, parse
 from overland.format.replacement import Replacement, ReplacementObject, needed_after
+from overland.packing.index import ChunkIndex
 from overland.packing.reader import read_directory
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress
@@ -37,9 +39,6 @@ from overland.sealing.indexfile import open_tables
 from overland.values import ObjectInfo, PackId, PointId, is_object_name, pack_name, point_name
 
 __all__ = ["CheckReport", "Finding", "check"]
-
-_IN_FLIGHT: Final = 4
-"""Objects checked at a time for each worker: enough to keep it busy, and memory is bounded."""
 
 FindingKind = Literal["missing", "corrupt", "foreign", "replaced"]
 HARMLESS: Final = frozenset[FindingKind]({"foreign", "replaced"})
@@ -103,7 +102,7 @@ def check(
             based on them, and what only they needed is not missed.
         digests: With keys, compute also the SHA-256 of packs whose names their seals prove
             (`docs/format/pack-v1.md` §6.1); without keys it is always computed.
-        workers: Threads.
+        workers: Threads, where threads do the work; packs in folders are proven by processes.
 
     Raises:
         Unreachable: The store did not answer.
@@ -113,13 +112,12 @@ def check(
     if keys is not None:
         signing_public_key = keys.signing_public_key
     keep_freed_memory()
-    run = _Check(objects, keys, signing_public_key, progress, digests=digests)
+    run = _Check(objects, keys, signing_public_key, progress, digests=digests, reclaimed=reclaimed)
     infos = list(objects.names())
     progress.start("checking", sum(info.size_bytes for info in infos), len(infos))
     with collecting_rarely():
-        with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
-            run.read_all(infos, pool, limit=workers * _IN_FLIGHT)
-        run.check_points(reclaimed)
+        run.read_all(infos, workers=workers)
+        run.check_points()
     progress.finish()
     return run.report
 
@@ -135,12 +133,13 @@ class _Check:
         progress: Progress,
         *,
         digests: bool,
+        reclaimed: Collection[str],
     ) -> None:
         self._objects, self._keys, self._progress = objects, keys, progress
-        self._layers = LayeredObjects([("store", objects)])
-        self._store = ChunkStore(self._layers, keys) if keys is not None else None
-        self._trees = TreeChecks(self._store) if self._store is not None else None
+        self._open_store()
         self._signing_public_key, self._digests = signing_public_key, digests
+        self._reclaimed = reclaimed
+        self._ahead: dict[PointId, list[str]] = {}
         self._described = DescribedPacks()
         self._sizes: dict[str, int] = {}
         self._points: dict[PointId, PointPublic] = {}
@@ -149,29 +148,41 @@ class _Check:
         self._needed: set[str] = set()
         self.report = CheckReport(with_keys=keys is not None)
 
+    def _open_store(self, index: ChunkIndex | None = None) -> None:
+        self._layers = LayeredObjects([("store", self._objects)])
+        self._store = ChunkStore(self._layers, self._keys) if self._keys is not None else None
+        if self._store is not None and index is not None:
+            self._store.index = index
+        self._trees = TreeChecks(self._store) if self._store is not None else None
+
     # -- every object ---------------------------------------------------------------------------
 
-    def read_all(self, infos: list[ObjectInfo], pool: ThreadPoolExecutor, *, limit: int) -> None:
+    def read_all(self, infos: list[ObjectInfo], *, workers: int) -> None:
         """Check each object by itself; index files first, because they prove packs' names."""
-        later: list[ObjectInfo] = []
+        by_folder: dict[str, list[ObjectInfo]] = {"index/": [], "packs/": []}
+        others: list[ObjectInfo] = []
         for info in infos:
             if not is_object_name(info.name):
                 self._find(info.name, "foreign", "no object of a repository has this name")
                 continue
             self._sizes[info.name] = info.size_bytes
-            if self._store is None or not info.name.startswith("index/"):
-                later.append(info)
-        if self._store is not None:
-            for name in [name for name in self._sizes if name.startswith("index/")]:
-                info = ObjectInfo(name=name, size_bytes=self._sizes[name])
-                self._take(info, partial(self._read_index, name, self._store))
-        running = deque[tuple[ObjectInfo, Future[int]]]()
-        for info in later:
-            running.append((info, pool.submit(self._read, info)))
-            if len(running) >= limit:
-                self._take(running[0][0], running.popleft()[1].result)
-        for info, future in running:
-            self._take(info, future.result)
+            of_kind = others if self._store is None else by_folder.get(info.name[:6], others)
+            of_kind.append(info)
+        for info in by_folder["index/"]:
+            self._take(info, partial(self._read_index, info.name))
+        packs = by_folder["packs/"]
+        if is_worth_processes(self._objects, packs):
+            for info in others:
+                self._take(info, partial(self._read, info))
+            packs = prove_by_processes(
+                packs, self._prove, take=self._take_pack, meanwhile=self._walk_ahead
+            )
+            others = []
+        with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
+            for info, number in by_threads(others, self._read, pool, workers=workers):
+                self._take(info, number)
+            for info, proof in by_threads(packs, self._prove, pool, workers=workers):
+                self._take_pack(info, proof)
 
     def _take(self, info: ObjectInfo, result: Callable[[], int]) -> None:
         self.report.objects += 1
@@ -185,7 +196,7 @@ class _Check:
         self._progress.advance(info.size_bytes, 1)
 
     def _read(self, info: ObjectInfo) -> int:
-        """Check one object; return how many chunks were proven."""
+        """Check one object; return 0, because it is no pack whose chunks are proven."""
         folder = info.name.partition("/")[0]
         if folder == "points":
             self._read_point(info.name)
@@ -193,15 +204,14 @@ class _Check:
             self._read_replacement(info.name)
         elif folder == "keys":
             self._read_keyring(info.name)
-        elif folder == "packs" and self._store is not None:
-            return self._read_pack(info, self._store)
         else:
             self._read_named_by_digest(info)
         return 0
 
-    def _read_index(self, name: str, store: ChunkStore) -> int:
+    def _read_index(self, name: str) -> int:
         """Check an index file, and make its packs known; return 0."""
         assert self._keys is not None, "only with keys"
+        assert self._store is not None, "only with keys"
         data = self._objects.read(name)
         if hashlib.sha256(data).hexdigest() != named_digest(name):
             raise ObjectCorrupt(name, check="SHA-256 differs from the name")
@@ -209,22 +219,30 @@ class _Check:
             self._keys.index, data, repository_id=self._keys.repository_id, name=name
         )
         self._described.add(tables)
-        store.index.add_tables(tables, wanted=lambda pack_id: pack_name(pack_id) in self._sizes)
+        self._store.index.add_tables(
+            tables, wanted=lambda pack_id: pack_name(pack_id) in self._sizes
+        )
         return 0
 
-    def _read_pack(self, info: ObjectInfo, store: ChunkStore) -> int:
+    def _prove(self, info: ObjectInfo) -> PackProof:
+        assert self._store is not None, "only with keys"
         pack_id = PackId(info.name[9:-5])
-        expected = self._described.expected(pack_id)
-        proof = check_pack_content(
+        return check_pack_content(
             self._objects,
             info,
-            store,
-            expected=expected,
+            self._store,
+            expected=self._described.expected(pack_id),
             digests=self._digests or self._described.has_twin(pack_id),
         )
-        if expected is not None and proof.fingerprint != expected:
-            self._described.otherwise[pack_id] = proof.fingerprint
-        return proof.chunks
+
+    def _take_pack(self, info: ObjectInfo, result: Callable[[], PackProof]) -> None:
+        def chunks() -> int:
+            proof, pack_id = result(), PackId(info.name[9:-5])
+            if self._described.expected(pack_id) not in {None, proof.fingerprint}:
+                self._described.otherwise[pack_id] = proof.fingerprint
+            return proof.chunks
+
+        self._take(info, chunks)
 
     def _read_keyring(self, name: str) -> None:
         data = self._objects.read(name)
@@ -265,14 +283,27 @@ class _Check:
 
     # -- every recovery point -------------------------------------------------------------------
 
-    def check_points(self, reclaimed: Collection[str]) -> None:
+    def _walk_ahead(self, pause: Callable[[], None]) -> None:
+        """Look at the trees while packs are being proven: what is found holds if all packs do."""
+        assert self._keys is not None, "only with keys"
+        assert self._trees is not None, "only with keys"
+        for point_id in sorted(self._points.keys() - set(self._reclaimed)):
+            with contextlib.suppress(IntegrityError):  # the point's own: it is opened again later
+                point = open_point(self._layers, self._keys, PointId(point_id))
+                self._ahead[PointId(point_id)] = self._trees.problems(point, set(), pause)
+
+    def check_points(self) -> None:
+        """Look at every recovery point, knowing which objects are damaged."""
         if self._store is not None:
             # Damaged packs that others stand in for would hide the chunks in those.
             hidden = self._bad & {name for each in self._replacements for name in each.replaced}
             self._store.index.forget_packs(PackId(name[9:-5]) for name in hidden)
             self._blame_index_files(self._store)
+            if self._described.otherwise or any(name.startswith("packs/") for name in self._bad):
+                self._ahead.clear()
+                self._open_store(self._store.index)
         for point_id, public in sorted(self._points.items()):
-            if point_id in reclaimed:
+            if point_id in self._reclaimed:
                 continue
             whole = self._has_objects(public)
             self.report.restorable[point_id] = self._has_tree(point_id, whole=whole)
@@ -350,8 +381,10 @@ class _Check:
         except IntegrityError as error:
             self._find(point_name(point_id), "corrupt", str(error))
             return False
-        bad = {PackId(name[9:-5]) for name in self._bad if name.startswith("packs/")}
-        problems = self._trees.problems(point, bad)
+        problems = self._ahead.get(point_id)
+        if problems is None:
+            bad = {PackId(name[9:-5]) for name in self._bad if name.startswith("packs/")}
+            problems = self._trees.problems(point, bad)
         if problems:
             self._find(point_name(point_id), "missing", "; ".join(problems), is_bad=False)
         return not problems

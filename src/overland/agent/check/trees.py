@@ -5,9 +5,9 @@ known to be whole in the next point, and is not walked again.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -34,31 +34,36 @@ class TreeChecks:
         self._bad = set[PackId]()
         self._whole = set[bytes]()
 
-    def problems(self, point: Point, bad_packs: set[PackId]) -> list[str]:
+    def problems(
+        self, point: Point, bad_packs: set[PackId], pause: Callable[[], None] | None = None
+    ) -> list[str]:
         """Return in words which paths need something that is missing, or in one of `bad_packs`.
 
-        At most ten, and how many more there are.
+        At most ten, and how many more there are.  `pause` is called now and then, if it is given.
         """
         if bad_packs != self._bad:  # what was whole may be in one of them
             self._bad = bad_packs
             self._whole.clear()
         check = _TreeCheck(point, self._store, self._bad, self._whole)
-        words = check.problems()
+        words = check.problems(pause)
         if not words:
             self._whole |= check.seen
         return words
 
 
-class _Files:
-    """Files whose chunks are looked up together, and which chunk belongs to which of them."""
+class _Files(NamedTuple):
+    """Files of a folder whose chunks are looked up together; of a long file some of its chunks."""
 
-    def __init__(self, folder: bytes, files: list[tuple[Entry, int]]) -> None:
-        self._folder, self._files = folder, files
-        self._ends: list[int] = list(accumulate(count for _, count in files))
+    folder: bytes
+    entries: list[Entry]
+    joined: bytes
 
     def path(self, number: int) -> bytes:
         """Return the path of the file that a chunk belongs to."""
-        return _below(self._folder, self._files[bisect_right(self._ends, number)][0].name)
+        ends = list(accumulate(len(entry.content) // CHUNK_ID_BYTES for entry in self.entries))
+        # Pieces of a long file are none of its entry's own content: it is alone then.
+        at = bisect_right(ends, number) if len(self.entries) > 1 else 0
+        return _below(self.folder, self.entries[at].name)
 
 
 class _TreeCheck:
@@ -71,15 +76,17 @@ class _TreeCheck:
         self._store, self._bad, self._whole = store, bad_packs, whole
         self.seen: set[bytes] = set()
         self._to_come: list[tuple[bytes, Entry]] = []
-        self._waiting: list[tuple[_Files, Ids]] = []
+        self._waiting: list[_Files] = []
         self._count = 0
         self._problems: dict[bytes, str] = {}
         self._missed = 0
 
-    def problems(self) -> list[str]:
+    def problems(self, pause: Callable[[], None] | None) -> list[str]:
         """Return in words what is wrong, as `TreeChecks` does."""
         self._to_come = [(root.path, root.entry) for root in reversed(self._point.root.roots)]
         while self._to_come:
+            if pause is not None:
+                pause()
             window = self._window()
             nodes = self._tree.nodes([entry for _, entry in window])
             for (path, entry), node in zip(window, nodes, strict=True):
@@ -125,10 +132,7 @@ class _TreeCheck:
         files = [entry for entry in entries if entry.kind == KIND_FILE and entry.content]
         plain = [entry for entry in files if not entry.levels]
         if plain:
-            counts = [len(entry.content) // CHUNK_ID_BYTES for entry in plain]
-            joined = b"".join([entry.content for entry in plain])
-            owners = _Files(folder, list(zip(plain, counts, strict=True)))
-            self._wait(owners, as_ids(joined))
+            self._wait(_Files(folder, plain, b"".join([entry.content for entry in plain])))
         if len(plain) < len(files):
             for entry in files:
                 if entry.levels:
@@ -137,41 +141,46 @@ class _TreeCheck:
     def _long_file(self, folder: bytes, entry: Entry) -> None:
         try:
             for ids in self._tree.content_ids(entry):
-                self._wait(_Files(folder, [(entry, len(ids))]), ids)
+                self._wait(_Files(folder, [entry], ids.tobytes()))
         except UNREADABLE as error:
             self._note(_below(folder, entry.name), str(error))
 
-    def _wait(self, owners: _Files, ids: Ids) -> None:
-        self._waiting.append((owners, ids))
-        self._count += len(ids)
+    def _wait(self, files: _Files) -> None:
+        self._waiting.append(files)
+        self._count += len(files.joined) // CHUNK_ID_BYTES
         if self._count >= _TOGETHER:
             self._look_up()
 
     def _look_up(self) -> None:
         if not self._waiting:
             return
-        every = np.concatenate([ids for _, ids in self._waiting])
+        every = as_ids(b"".join([files.joined for files in self._waiting]))
+        if self._bad or (self._store.index.lookup(every) < 0).any():
+            for path, reason in dict(self._named(self._reasons(every))).items():
+                self._note(path, reason)
+        self._waiting, self._count = [], 0
+
+    def _reasons(self, every: Ids) -> dict[int, str]:
+        """Return what is wrong with chunks, by their numbers in what is looked up."""
         places, is_known = self._store.find(every)
         reasons = dict.fromkeys(np.flatnonzero(~is_known).tolist(), "its chunks are in no pack")
         packs = np.where(is_known, places["pack"].astype(np.int64), -1)
-        for pack in np.unique(packs[is_known]).tolist():
+        for pack in sorted(set(packs[is_known].tolist())):
             if (pack_id := self._store.pack_id(pack)) in self._bad:
                 rows = np.flatnonzero(packs == pack)
                 # Another chain may have stored the same chunk, in a pack that is whole.
                 others = self._store.without(map(pack_name, self._bad))
                 damaged = rows[~others.find(every[rows])[1]].tolist()
                 reasons |= dict.fromkeys(damaged, f"needs pack {pack_id}, which is damaged")
-        for path, reason in dict(self._named(reasons)).items():
-            self._note(path, reason)
-        self._waiting, self._count = [], 0
+        return reasons
 
     def _named(self, reasons: dict[int, str]) -> Iterator[tuple[bytes, str]]:
         """Yield the files of chunks, by their numbers in what was looked up, and what is wrong."""
-        ends = list(accumulate(len(ids) for _, ids in self._waiting))
+        counts = [len(files.joined) // CHUNK_ID_BYTES for files in self._waiting]
+        ends = list(accumulate(counts))
         for number in sorted(reasons):
             at = bisect_right(ends, number)
-            owners, ids = self._waiting[at]
-            yield owners.path(number - (ends[at] - len(ids))), reasons[number]
+            yield self._waiting[at].path(number - (ends[at] - counts[at])), reasons[number]
 
     def _note(self, path: bytes, reason: str) -> None:
         if path in self._problems:
