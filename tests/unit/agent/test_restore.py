@@ -21,7 +21,7 @@ from overland.agent.points import tree as points_tree
 from overland.agent.points.chunks import ChunkStore, Decoded, Job, Wanted
 from overland.agent.points.tree import PathAbsent
 from overland.agent.restore import batch as restore_batch
-from overland.agent.restore import crew
+from overland.agent.restore import crew, writing
 from overland.agent.restore.metadata import Describer
 from overland.agent.restore.names import StripOutside
 from overland.agent.restore.run import RestoreIncomplete, TargetBusy, TargetOccupied
@@ -263,6 +263,7 @@ def test_the_smallest_batches_and_pieces_restore_the_same(
     monkeypatch.setattr(restore_batch, "_MAX_CHUNKS", 7)
     monkeypatch.setattr(restore_batch, "_MAX_FILES", 3)
     monkeypatch.setattr(points_tree, "_PIECE_IDS", 5)
+    monkeypatch.setattr(writing, "_SHARED_WORTH_BYTES", 4096)
     with fast_folder() as folder:
         backed = BackedUp(folder)
         build_torture(backed.source / "tree")

@@ -15,7 +15,8 @@ from tests.support.backed_up import BackedUp
 from tests.support.torture import build_torture, fast_folder
 
 from overland.agent.compare import compare_trees
-from overland.agent.restore import crew, processes
+from overland.agent.restore import crew, processes, writing
+from overland.agent.restore.batch import Prepared
 from overland.agent.restore.metadata import Describer
 from overland.agent.restore.processes import Team, WorkerLost, carried, original
 from overland.agent.restore.run import RestoreIncomplete
@@ -142,6 +143,35 @@ def test_the_smallest_batches_of_odd_entries_restore_the_same(
         report = backed.restore(processes=3, verify=verified == "verified")
         assert equal(backed)
         assert (report.verified_bytes > 2 << 20) == (verified == "verified")
+
+
+@pytest.mark.parametrize("first", ["here", "processes"])
+def test_a_file_of_many_batches_is_whole_whoever_writes_which(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_SHARED_WORTH_BYTES", 4096)
+    monkeypatch.setattr("overland.agent.restore.batch._MAX_CHUNKS", 9)
+    monkeypatch.setattr("overland.agent.points.tree._PIECE_IDS", 5)
+    start, turns = crew.Crew.start, list[bool]()
+
+    def alternating(self: crew.Crew, prepared: Prepared) -> crew.Work:
+        turns.append(not turns[-1] if turns else first == "here")
+        monkeypatch.setattr(crew, "_FEW_FILES", len(prepared.pieces) + 1 if turns[-1] else 0)
+        return start(self, prepared)
+
+    monkeypatch.setattr(crew.Crew, "start", alternating)
+    with fast_folder() as folder:
+        backed = BackedUp(folder)
+        backed.source.mkdir(parents=True, exist_ok=True)
+        (backed.source / "large").write_bytes(random.Random(3).randbytes((6 << 20) + 77))
+        with (backed.source / "sparse").open("wb") as sparse:
+            for number in range(3):
+                sparse.seek((2 * number + 1) << 20)
+                sparse.write(random.Random(number).randbytes((1 << 20) - 5))
+        backed.back_up()
+        backed.restore(processes=2)
+        assert equal(backed)
+        assert len(turns) > 3, "both had parts of a file"
 
 
 def test_few_files_start_no_process(backed: BackedUp, monkeypatch: pytest.MonkeyPatch) -> None:

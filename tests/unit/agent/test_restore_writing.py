@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from overland.agent.restore.writing import FileWriter
+from overland.agent.restore import writing
+from overland.agent.restore.writing import Edges, FileWriter, cut, reserve
 from overland.buffers import set_direct
 
 MIB = 1 << 20
@@ -89,7 +90,7 @@ def test_pieces_of_any_length_in_any_order_become_the_file(fd: int, seed: int) -
         os.ftruncate(fd, 24 * MIB)
 
     for start, end in pieces:
-        writer.write(fd, data[start:end], start)
+        writer.write(fd, [data[start:end]], start)
 
     assert os.pread(fd, 25 * MIB, 0) == data
 
@@ -103,7 +104,7 @@ def test_threads_with_descriptors_of_their_own_write_one_file(tmp_path: Path) ->
     def write(part: list[tuple[int, int]]) -> None:
         fd, writer = os.open(path, os.O_RDWR), FileWriter()
         for start, end in part:
-            writer.write(fd, data[start:end], start)
+            writer.write(fd, [data[start:end]], start)
         os.close(fd)
 
     with ThreadPoolExecutor(3) as pool:
@@ -112,15 +113,82 @@ def test_threads_with_descriptors_of_their_own_write_one_file(tmp_path: Path) ->
     assert path.read_bytes() == data
 
 
+@pytest.mark.parametrize("kept", [0, 3, 4096])
+@pytest.mark.parametrize("seed", range(3))
+def test_threads_that_share_the_edges_of_a_file_write_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, kept: int
+) -> None:
+    monkeypatch.setattr(writing, "_KEPT_BLOCKS", kept)
+    random = Random(seed)
+    size = 16 * MIB + random.randrange(1, 4096)
+    cuts = sorted(random.sample(range(size), 300))
+    cuts += [cuts[0] + 1, cuts[0] + 2, 8 * MIB, 8 * MIB + 4096]  # blocks of many, and whole ones
+    places = list(pairwise([0, *sorted(set(cuts)), size]))
+    random.shuffle(places)
+    data, edges = memoryview(random.randbytes(size)), Edges()
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+
+    def write(part: list[tuple[int, int]]) -> None:
+        fd, writer = os.open(path, os.O_RDWR), FileWriter()
+        for start, end in part:
+            middle = (start + end) // 2
+            writer.write(fd, [data[start:middle], data[middle:end]], start, edges)
+        os.close(fd)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, (places[number::3] for number in range(3))))
+    fd = os.open(path, os.O_RDWR)
+    FileWriter().finish(fd, edges)
+    os.close(fd)
+
+    assert path.read_bytes() == data
+
+
+def test_the_border_of_two_long_stretches_goes_past_the_page_cache_with_one_of_them(
+    fd: int, calls: list[Call]
+) -> None:
+    data, writer, edges = memoryview(os.urandom(4 * MIB)), FileWriter(), Edges()
+
+    writer.write(fd, [data[: 2 * MIB + 700]], 0, edges)
+    writer.write(fd, [data[2 * MIB + 700 :]], 2 * MIB + 700, edges)
+
+    assert os.pread(fd, 5 * MIB, 0) == data, "nothing is left to `finish`"
+    if calls[0].is_direct:  # the file system takes it
+        assert [call.length for call in calls] == [2 * MIB, 2 * MIB]
+
+
+def test_pieces_are_cut_anywhere() -> None:
+    data = bytes(range(60))
+    pieces = [memoryview(data)[start:end] for start, end in ((0, 7), (7, 7), (7, 40), (40, 60))]
+
+    for start in range(61):
+        for end in range(start, 61):
+            assert b"".join(cut(pieces, start, end)) == data[start:end]
+
+
+def test_reserved_room_reads_as_zeros_and_too_much_of_it_is_no_error(fd: int) -> None:
+    reserve(fd, 0, 3 * MIB)
+
+    size = os.fstat(fd).st_size
+    assert size in {0, 3 * MIB}, "the file system may not know how"
+    assert os.pread(fd, 4 * MIB, 0) == bytes(size)
+
+    reserve(fd, 0, 1 << 52)
+    FileWriter().write(fd, [memoryview(b"it fits")], 0)
+    assert os.pread(fd, 7, 0) == b"it fits"
+    os.ftruncate(fd, 0)
+
+
 def test_only_whole_blocks_of_long_stretches_go_past_the_page_cache(
     fd: int, calls: list[Call]
 ) -> None:
     writer = FileWriter()
-    writer.write(fd, memoryview(bytes(200_000)), 0)
+    writer.write(fd, [memoryview(bytes(200_000))], 0)
     assert [call.is_direct for call in calls] == [False], "a short one"
     calls.clear()
 
-    writer.write(fd, memoryview(bytes(9 * MIB + 1000)), 300_001)
+    writer.write(fd, [memoryview(bytes(9 * MIB + 1000))], 300_001)
 
     direct = [call for call in calls if call.is_direct]
     if direct:  # the file system takes it
@@ -136,7 +204,7 @@ def test_a_disk_is_written_past_the_page_cache(tmp_path: Path, calls: list[Call]
         if not set_direct(fd, on=True):
             pytest.skip("the file system of the tests' folder refuses O_DIRECT")
         set_direct(fd, on=False)
-        FileWriter().write(fd, memoryview(bytes(MIB)), 0)
+        FileWriter().write(fd, [memoryview(bytes(MIB))], 0)
     finally:
         os.close(fd)
 
@@ -150,7 +218,7 @@ def test_writes_that_the_system_cuts_short_are_finished(
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: whole(fd, data[:60_000], offset))
     data = os.urandom(MIB + 567)
 
-    FileWriter().write(fd, memoryview(data), 89)
+    FileWriter().write(fd, [memoryview(data)], 89)
 
     assert os.pread(fd, 2 * MIB, 0) == bytes(89) + data
 
@@ -171,7 +239,7 @@ def test_a_file_system_that_refuses_when_it_writes_gets_it_the_usual_way(
     data, writer = os.urandom(2 * MIB), FileWriter()
 
     for at in range(0, 2 * MIB, MIB):
-        writer.write(fd, memoryview(data)[at : at + MIB], at)
+        writer.write(fd, [memoryview(data)[at : at + MIB]], at)
 
     assert os.pread(fd, 3 * MIB, 0) == data
     assert refused <= 1, "it is not asked again"
@@ -187,7 +255,7 @@ def test_what_the_device_says_reaches_the_caller(
     monkeypatch.setattr(os, "pwrite", fail)
 
     with pytest.raises(OSError, match=os.strerror(number)) as raised:
-        FileWriter().write(fd, memoryview(bytes(MIB)), 0)
+        FileWriter().write(fd, [memoryview(bytes(MIB))], 0)
 
     assert raised.value.errno == number
     assert not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT

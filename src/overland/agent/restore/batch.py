@@ -4,7 +4,7 @@ A batch is what bounds memory: a number of files and of chunks, whatever the siz
 It is large because a segment that holds files of two batches is read and decoded for each.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from overland.agent.points.chunks import ChunkStore, Job, Segment, Wanted
 from overland.agent.restore.target import Folder, unfinished_name
+from overland.agent.restore.writing import Edges
 from overland.format.tree import Entry, TreeCorrupt
 from overland.packing.index import Ids, as_ids
 from overland.packing.reader import ChunkAbsent
@@ -43,6 +44,7 @@ class FileTask:
         position: How far the file's data is located, without holes.
         error: Why the file will not be complete.
         earlier: The error of the first try, in the second.
+        edges: Of a file that threads write together: what waits for the rest of its block.
         packs: Packs that could not be read for it.
         is_present: It was there already; its content is only verified.
     """
@@ -52,6 +54,7 @@ class FileTask:
         "_starts",
         "_token",
         "earlier",
+        "edges",
         "entry",
         "error",
         "folder",
@@ -85,6 +88,7 @@ class FileTask:
         self.error: Exception | None = None
         self.earlier: Exception | None = None
         self.packs = _NO_PACKS
+        self.edges: Edges | None = None
         self.is_created = self.is_done = self.is_held = self.is_present = False
         extents = entry.extents
         self._starts = (
@@ -183,7 +187,8 @@ class Batch:
 class Prepared:
     """A batch whose chunks are located: jobs for the packs, and runs of bytes for the files.
 
-    A run is a stretch of one raw segment that goes to one file in one piece.
+    A run is a part of one raw segment that goes to one file in one piece.  A stretch is the runs
+    of one job that follow each other in one file: it is written at once, from several segments.
     """
 
     def __init__(self, batch: Batch, store: ChunkStore) -> None:
@@ -205,8 +210,8 @@ class Prepared:
         self.wanted = Wanted(self.ids[known[kept]], places[kept])
         chosen = known[kept][self.wanted.order]
         self._is_wanted = wanted.tolist()
-        self._make_runs(owner[chosen], self.positions[chosen])
         self.jobs: list[Job] = list(store.jobs(self.wanted))
+        self._make_runs(owner[chosen], self.positions[chosen])
 
     def begin(self) -> None:
         """Count what is to be written, before anybody begins to."""
@@ -225,6 +230,18 @@ class Prepared:
     def runs(self, first: Segment, last: Segment) -> range:
         """Return the numbers of the runs from one wanted segment to another of the same job."""
         return range(int(self.run_of_row[first.start]), int(self.run_of_row[last.end - 1]) + 1)
+
+    def stretches(self, first: Segment, last: Segment) -> range:
+        """Return the numbers of the stretches that begin between two segments of one job."""
+        runs = self.runs(first, last)
+        return range(
+            bisect_left(self.stretch_runs, runs.start), bisect_left(self.stretch_runs, runs.stop)
+        )
+
+    def stretch(self, number: int) -> tuple[int, range, int]:
+        """Return the number of a stretch's piece, its runs, and how many chunks it has."""
+        first, end = self.stretch_runs[number], self.stretch_runs[number + 1]
+        return self.run_task[first], range(first, end), self.stretch_chunks[number]
 
     def _note_absent(self, is_known: NDArray[np.bool_], owner: NDArray[np.int64]) -> None:
         absent = np.flatnonzero(~is_known)
@@ -253,13 +270,15 @@ class Prepared:
     def _make_runs(self, owner: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
         places = self.wanted.places
         offsets, lengths = places["offset"].astype(np.int64), places["length"].astype(np.int64)
-        begins = np.ones(len(places), bool)
-        begins[1:] = (
-            (np.diff(owner) != 0)
-            | (np.diff(places["pack"].astype(np.int64)) != 0)
+        goes_on = np.zeros(len(places), bool)  # in its file, from the row before
+        goes_on[1:] = (np.diff(owner) == 0) & (positions[1:] == positions[:-1] + lengths[:-1])
+        starts = np.array([job.segments[0].start for job in self.jobs], np.int64)
+        goes_on[starts] = False
+        begins = ~goes_on
+        begins[1:] |= (
+            (np.diff(places["pack"].astype(np.int64)) != 0)
             | (np.diff(places["segment"].astype(np.int64)) != 0)
             | (offsets[1:] != offsets[:-1] + lengths[:-1])
-            | (positions[1:] != positions[:-1] + lengths[:-1])
         )
         first = np.flatnonzero(begins)
         self.run_of_row = np.append(np.cumsum(begins) - 1, len(first))
@@ -268,4 +287,7 @@ class Prepared:
         self.run_position: list[int] = positions[first].tolist()
         sums = np.add.reduceat(lengths, first) if len(first) else lengths
         self.run_length: list[int] = sums.tolist()
-        self.run_chunks: list[int] = np.diff(np.append(first, len(places))).tolist()
+        stretches = np.append(np.flatnonzero(~goes_on[first]), len(first))
+        self.stretch_runs: list[int] = stretches.tolist()
+        rows = np.append(first, len(places))
+        self.stretch_chunks: list[int] = np.diff(rows[stretches]).tolist()

@@ -237,8 +237,8 @@ class _Shared:
         number, outcome = report
         prepared, job = self._prepared, self._prepared.jobs[number]
         ended = 0
-        for run in prepared.runs(job.segments[0], job.segments[-1]):
-            piece, chunks = prepared.run_task[run], prepared.run_chunks[run]
+        for stretch in prepared.stretches(job.segments[0], job.segments[-1]):
+            piece, _, chunks = prepared.stretch(stretch)
             task = prepared.tasks[piece]
             failure = outcome.failed.get(piece)
             if failure is not None:

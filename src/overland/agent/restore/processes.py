@@ -175,7 +175,7 @@ class Team:
         try:
             pid = os.fork()
             if pid == 0:
-                self._run(write)
+                self._run(read, write)
             os.set_blocking(read, False)
             self._pipes[read] = _Incoming(pid)
             is_started = True
@@ -225,11 +225,11 @@ class Team:
 
     # -- in the processes -----------------------------------------------------------------------
 
-    def _run(self, write: int) -> NoReturn:
+    def _run(self, read: int, write: int) -> NoReturn:
         """Do jobs until none is left; never return into what the parent was doing."""
         status = 1
         try:
-            for fd in self._pipes:  # or those before us would not notice that the parent is gone
+            for fd in (read, *self._pipes):  # or nobody would notice that the parent is gone
                 os.close(fd)
             gc.disable()  # a look for cycles would touch, and so copy, all that is shared
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends us

@@ -55,7 +55,8 @@ class RestoreOptions:
         owners: Whose the entries become.
         strip: A folder's full path on the source computer: what is below it comes directly into
             the target, instead of below its full path.
-        workers: Threads that decode and write.
+        workers: Threads that read, decode and write; more than processors help, because each
+            also waits for the disk.
         processes: Processes that do so in their place; None for one for each processor, at most
             four, where there are many files and the system can; 0 for threads.
         sync: On return, all that was restored survives a power cut.
@@ -66,7 +67,7 @@ class RestoreOptions:
     verify: bool = False
     owners: Owners = "ids"
     strip: bytes = b"/"
-    workers: int = 2
+    workers: int = 3
     processes: int | None = None
     sync: bool = True
 

@@ -191,6 +191,7 @@ class Batches:
 
     def _settle(self, prepared: Prepared) -> list[FileTask]:
         """Count what is restored; return what deserves another try."""
+        self._writers.write_edges(prepared)
         if self._verifies:
             self._writers.sync()  # or the medium itself would not be asked
             for task in self._crew.verify(prepared):

@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from overland.agent.points.chunks import ChunkStore, Decoded, Job
@@ -12,6 +13,7 @@ from overland.agent.restore.batch import FileTask, Prepared
 from overland.agent.restore.metadata import Describer, Made
 from overland.agent.restore.report import Recorder
 from overland.agent.restore.target import Access, Folder, sync_file_system
+from overland.agent.restore.writing import Edges, cut, reserve
 from overland.errors import ObjectCorrupt, OutOfSpace
 from overland.values import pack_name
 
@@ -24,8 +26,10 @@ _OWN_MODE: Final = 0o600
 _SMALL_BYTES: Final = 1 << 20
 """Files up to this are written with one call, and nobody hands them to the device early."""
 
-_SMALL_RUNS: Final = 16
+_SMALL_STRETCHES: Final = 16
 """A segment that goes to more places than this holds small files."""
+
+_NOTHING: Final = memoryview(b"")
 
 
 class WrittenOtherwise(ObjectCorrupt):
@@ -88,40 +92,39 @@ class Writers:
             OSError: A device failed.
         """
         access = self.access()
-        name = pack_name(job.pack_id)
+        decoded = self.store.decode(job, prepared.wanted)
+        views = self._views(decoded, prepared, pack_name(job.pack_id))
+        first = prepared.runs(job.segments[0], job.segments[-1]).start
         written = files = 0
-        for decoded in self.store.decode(job, prepared.wanted):
-            done = self._write_segment(access, name, decoded, prepared)
-            written, files = written + done[0], files + done[1]
+        for segment, _, _ in decoded:
+            stretches = prepared.stretches(segment, segment)
+            # Threads that create small files side by side hand the interpreter's lock to each other
+            # at every call, which costs more than the calls: one creates, the others decode.
+            is_turn = not self.are_parts_shared and _are_small_files(prepared, stretches)
+            with self._small_files if is_turn else contextlib.nullcontext():
+                for number in stretches:
+                    piece, runs, chunks = prepared.stretch(number)
+                    task = prepared.tasks[piece]
+                    if task.error is None:
+                        data = views[runs.start - first : runs.stop - first]
+                        part = _Part(task, data, prepared.run_position[runs.start], chunks)
+                        files += self._guarded(access, part)
+                        written += part.size_bytes
         return written, files
 
-    def _write_segment(
-        self, access: Access, pack: str, decoded: Decoded, prepared: Prepared
-    ) -> tuple[int, int]:
-        runs = prepared.runs(decoded.segment, decoded.segment)
-        # Threads that create small files side by side hand the interpreter's lock to each other at
-        # every call, which costs more than the calls: one creates, the others decode.
-        is_turn = len(runs) > _SMALL_RUNS and not self.are_parts_shared
-        with self._small_files if is_turn else contextlib.nullcontext():
-            return self._write_runs(access, pack, decoded, prepared, runs)
-
-    def _write_runs(
-        self, access: Access, pack: str, decoded: Decoded, prepared: Prepared, runs: range
-    ) -> tuple[int, int]:
-        """Write the stretches of a segment; return how many bytes, and how many files are done."""
-        _, raw, error = decoded
-        written = finished = 0
-        for run in runs:
-            task, chunks = prepared.tasks[prepared.run_task[run]], prepared.run_chunks[run]
-            if raw is None:
-                assert error is not None, "a segment without bytes says why"
-                self._fail(task, error, pack)
-            elif task.error is None:
-                at, length = prepared.run_offset[run], prepared.run_length[run]
-                part = _Part(task, raw[at : at + length], prepared.run_position[run], chunks)
-                finished += self._guarded(access, part)
-                written += length
-        return written, finished
+    def _views(self, decoded: Sequence[Decoded], prepared: Prepared, pack: str) -> list[memoryview]:
+        """Return the bytes of each run of a job; files whose bytes are lost get the error."""
+        views: list[memoryview] = []
+        for segment, raw, error in decoded:
+            for run in prepared.runs(segment, segment):
+                if raw is None:
+                    assert error is not None, "a segment without bytes says why"
+                    self._fail(prepared.tasks[prepared.run_task[run]], error, pack)
+                    views.append(_NOTHING)
+                else:
+                    at = prepared.run_offset[run]
+                    views.append(raw[at : at + prepared.run_length[run]])
+        return views
 
     def _guarded(self, access: Access, part: "_Part") -> bool:
         """Write a part of a file; what concerns this file alone becomes its error."""
@@ -151,8 +154,8 @@ class Writers:
         """Write a part of a file; return whether it was the last."""
         task = part.task
         if task.remaining == part.chunks and not task.is_created:  # nobody else has a part of it
-            if task.folder.is_new and not task.is_sparse and len(part.data) <= _SMALL_BYTES:
-                self._write_small(access, task, part.data)
+            if task.folder.is_new and not task.is_sparse and part.size_bytes <= _SMALL_BYTES:
+                self._write_small(access, task, part.joined())
             else:
                 self._write_whole(access, part)
             return True
@@ -162,14 +165,15 @@ class Writers:
         with self._lock:
             if not task.is_created:
                 access.adopt(task.unfinished, self._create(access, task))
+                task.edges = Edges()
         fd = access.reopen(task.folder, task.unfinished)
-        _write_part(access, fd, part)
+        _write_part(access, fd, part, task.edges)
         with self._lock:
             task.remaining -= part.chunks
             assert task.remaining >= 0, "a chunk is written once"
             if task.remaining or task.error is not None:
                 return False
-        self.complete(access, task, fd)
+        self._complete_shared(access, task, fd)
         access.drop(task.unfinished)
         return True
 
@@ -193,14 +197,14 @@ class Writers:
         """
         access = self.access()
         try:
-            self.complete(access, task, access.reopen(task.folder, task.unfinished))
+            self._complete_shared(access, task, access.reopen(task.folder, task.unfinished))
         except OSError as error:
             self.raise_if_fatal(error, needed_bytes=task.entry.size_bytes)
             self._fail(task, error, None)
         access.drop(task.unfinished)
         return task.is_done
 
-    def _write_small(self, access: Access, task: FileTask, data: memoryview) -> None:
+    def _write_small(self, access: Access, task: FileTask, data: bytes | memoryview) -> None:
         """Write a small file of a new folder: as `_write_whole`, with less around the calls."""
         mode = self._describer.mode_to_make(task.entry)
         unfinished = task.unfinished
@@ -210,7 +214,7 @@ class Writers:
             made = _made(task.folder, fd, mode)
             done = os.pwrite(fd, data, 0)
             if done < len(data):
-                access.writer.write(fd, data[done:], done)
+                access.writer.write(fd, [memoryview(data)[done:]], done)
             self._describer.describe(fd, task.entry, task.path, made=made)
         finally:
             os.close(fd)
@@ -233,13 +237,45 @@ class Writers:
     def _create(self, access: Access, task: FileTask, *, mode: int = _OWN_MODE) -> int:
         fd = access.create(task.folder, task.unfinished, mode=mode)
         task.is_created = True
-        if task.is_sparse:
-            os.ftruncate(fd, task.entry.size_bytes)
+        try:
+            if task.is_sparse:
+                os.ftruncate(fd, task.entry.size_bytes)
+        except OSError:
+            os.close(fd)
+            raise
+        if task.data_bytes > _SMALL_BYTES:
+            for _, offset, length in task.ranges(0, task.data_bytes):
+                if length > _SMALL_BYTES:
+                    reserve(fd, offset, length)
         return fd
 
     def write_without_data(self, access: Access, task: FileTask) -> None:
         """Restore a file that is empty, or one hole; in the caller's thread."""
-        self._write_whole(access, _Part(task, memoryview(b""), 0, 0))
+        self._write_whole(access, _Part(task, [], 0, 0))
+
+    def write_edges(self, prepared: Prepared) -> None:
+        """Write all that waits for later batches; no thread writes.
+
+        What concerns one file alone is its error then.
+
+        Raises:
+            OutOfSpace: The target is full.
+            OSError: A device failed.
+        """
+        access = self.access()
+        for task in prepared.tasks:
+            if task.is_held and task.edges is not None and task.error is None:
+                try:
+                    fd = access.reopen(task.folder, task.unfinished)
+                    access.writer.finish(fd, task.edges)
+                except OSError as error:
+                    self.raise_if_fatal(error, needed_bytes=task.entry.size_bytes)
+                    self._fail(task, error, None)
+
+    def _complete_shared(self, access: Access, task: FileTask, fd: int) -> None:
+        if task.edges is not None:  # this process wrote at least the first part of it
+            access.writer.finish(fd, task.edges)
+        self.complete(access, task, fd)
 
     def complete(
         self, access: Access, task: FileTask, fd: int, *, made: Made | None = None
@@ -305,15 +341,32 @@ def _made(folder: Folder, fd: int, mode: int) -> Made | None:
     return Made(mode, owner)
 
 
+def _are_small_files(prepared: Prepared, stretches: range) -> bool:
+    """Return whether a segment holds many files, and not what one file has at many places."""
+    if len(stretches) <= _SMALL_STRETCHES:
+        return False
+    first, last = (prepared.stretch(number)[0] for number in (stretches[0], stretches[-1]))
+    return prepared.tasks[first] is not prepared.tasks[last]
+
+
 class _Part(NamedTuple):
-    """Bytes for one file, and where in its data they belong."""
+    """Bytes for one file, in pieces that follow each other, and where in its data they belong."""
 
     task: FileTask
-    data: memoryview
+    data: Sequence[memoryview]
     position: int
     chunks: int
 
+    @property
+    def size_bytes(self) -> int:
+        """How long it is."""
+        return sum(map(len, self.data))
 
-def _write_part(access: Access, fd: int, part: _Part) -> None:
-    for start, offset, length in part.task.ranges(part.position, len(part.data)):
-        access.writer.write(fd, part.data[start : start + length], offset)
+    def joined(self) -> bytes | memoryview:
+        """Return it in one piece; for what is small."""
+        return self.data[0] if len(self.data) == 1 else b"".join(self.data)
+
+
+def _write_part(access: Access, fd: int, part: _Part, edges: Edges | None = None) -> None:
+    for start, offset, length in part.task.ranges(part.position, part.size_bytes):
+        access.writer.write(fd, cut(part.data, start, start + length), offset, edges)
