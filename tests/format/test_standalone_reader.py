@@ -21,6 +21,8 @@ from tests.support.backed_up import PASSPHRASE, BackedUp
 from tests.support.torture import build_torture, fast_folder
 
 from overland.agent.compare import Rules, compare_trees
+from overland.crypto.keyring import encode_keyring
+from overland.crypto.keyringproof import renumbered
 from overland.format.replacement import Replacement, ReplacementObject
 from overland.values import PointId, ReplacementId
 
@@ -289,6 +291,22 @@ def test_what_two_master_keys_sealed_comes_back(small: Kept) -> None:
         assert (small.restored(out) / "inner" / "later.bin").stat().st_size == 50_000
     seed_alone = small.read("--check", folders=(small.made.folder(0), small.made.folder(1)))
     assert seed_alone.returncode == REFUSED, "the older keyring does not open with the newer secret"
+
+
+def test_a_keyring_that_was_put_again_under_another_number_opens_the_same(small: Kept) -> None:
+    """As `overland keys reissue` does where the newest is damaged; numbers are skipped."""
+    newer = "eight ferries over sea"
+    small.kit.write_text(small.made.rotate_master(newer))
+    small.passphrase.write_text(newer + "\n")
+    small.made.back_up()
+    [damaged] = small.folder.glob("**/keys/00000002.keyring")
+    damaged.write_bytes(b"the medium forgot")
+    assert small.read("--check").returncode not in (DONE, REFUSED)
+    again = renumbered(small.made.document, small.made._master, generation=90_000_001)
+    (damaged.parent / "90000001.keyring").write_bytes(encode_keyring(again))
+    for by_kit in (False, True):
+        checked = small.read("--check", kit=by_kit)
+        assert "3 points checked" in checked.stdout, checked.stderr
 
 
 def test_a_wrong_passphrase_is_refused_in_one_line(small: Kept) -> None:

@@ -104,6 +104,10 @@ class LocalDataPath:
 
     # -- the first copy -------------------------------------------------------------------------
 
+    def ready_to_stage(self, vault: Objects) -> None:
+        """Return when a first copy may be sealed; see `DataPath.ready_to_stage`."""
+        ready_to_seal(self._home, vault)
+
     def stage(self, policy: Policy, *, seed_id: SeedId, point_id: PointId) -> Staged:
         """Write the first copy to the staging location; see `DataPath.stage`."""
         location = self._location(policy)

@@ -34,6 +34,15 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
 class DataPath(Protocol):
     """What a run needs done with bytes; all of it may be killed and called again."""
 
+    def ready_to_stage(self, vault: Objects) -> None:
+        """Return when a first copy that is sealed now opens with what the vault will have.
+
+        Raises:
+            KeyringBehind: Another copy of this home folder has a later master key.
+            TransientError: The vault does not answer; try again.
+        """
+        ...
+
     def stage(self, policy: Policy, *, seed_id: SeedId, point_id: PointId) -> Staged:
         """Write the first copy to the staging location; go on where a killed run stopped.
 

@@ -12,25 +12,27 @@ So two generations at home mean that a change was interrupted; `publish` finishe
 change begins with it.  So does every run that writes to the vault (`ready_to_seal`): nothing there
 is sealed under a master key that no keyring there holds.  Nothing is sealed again and nothing is
 uploaded but the keyring: it holds the former master keys (`docs/format/keys-v1.md` §2.7).
+
+What others put into the vault under a keyring's name, and what is damaged there, takes a number and
+nothing else: changes pass over it, and `reissue` puts the newest keyring under another number where
+its own is taken.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from overland.agent.home import AgentHome
 from overland.agent.setup import load_keys, master_key_name, newest_keyring
+from overland.agent.vaultkeyrings import Maker, VaultKeyrings, look
 from overland.crypto.keyring import (
     Argon2Parameters,
-    KeyringCorrupt,
     KeyringDocument,
-    decode_keyring,
     encode_keyring,
     generation_of,
     master_number,
 )
-from overland.crypto.keyringproof import is_genuine
+from overland.crypto.keyringproof import renumbered
 from overland.crypto.keys import (
     MasterKey,
     with_both,
@@ -39,27 +41,31 @@ from overland.crypto.keys import (
     with_recovery_kit,
 )
 from overland.errors import NotAuthorised, ObjectExists, RefusedError, TransientError
+from overland.events import Log
 from overland.ports.objects import Objects
-from overland.values import is_object_name, keyring_name
+from overland.values import keyring_name
 
 __all__ = [
     "Generations",
     "KeyringBehind",
+    "KeyringTaken",
     "KeyringUnpublished",
     "change_passphrase",
     "generations",
     "new_recovery_kit",
     "publish",
     "ready_to_seal",
+    "reissue",
     "rotate",
     "rotate_master",
 ]
 
-_MAX_KEYRINGS: Final = 16  # looked at in the vault: a stranger may have put more there
+log = Log()
 
 Random = Callable[[int], bytes]
 Keep = Callable[[str], None]
 """Keeps a recovery kit where it survives, before the keyring that it opens comes into being."""
+_Made = tuple[KeyringDocument, MasterKey]
 
 
 class KeyringBehind(RefusedError):
@@ -75,6 +81,21 @@ class KeyringBehind(RefusedError):
             "docs/how-to/change-the-passphrase.md"
         )
         self.here, self.vault = here, vault
+
+
+class KeyringTaken(RefusedError):
+    """Under the number of this computer's newest keyring the vault has something else."""
+
+    code = "keyring-taken"
+
+    def __init__(self, number: int, *, maker: Maker) -> None:
+        what = "a damaged keyring" if maker is Maker.DAMAGED else "a keyring that is not yours"
+        super().__init__(
+            f"the vault has {what} as {keyring_name(number)}, the name of this computer's newest; "
+            "nothing was changed: run `overland keys reissue`, which puts this computer's under "
+            "another number"
+        )
+        self.number, self.maker = number, maker
 
 
 class KeyringUnpublished(TransientError):
@@ -95,12 +116,17 @@ class KeyringUnpublished(TransientError):
 class Generations:
     """Which keyring is the newest, here and in the vault; 0 where the vault has none.
 
-    `differ` tells of two keyrings with one number: two computers made them from one older keyring.
+    `differ` tells that the vault has something else under the number of the newest here: two
+    computers made it from one older keyring, or it is one of `unusable`.  These are the names, from
+    that number on, of what is damaged in the vault or was made by somebody else, and
+    `is_reissue_due` whether `reissue` gets past them; `vault` counts those of the owner alone.
     """
 
     here: int
     vault: int | None
     differ: bool = False
+    unusable: tuple[str, ...] = ()
+    is_reissue_due: bool = False
 
     @property
     def is_published(self) -> bool:
@@ -115,14 +141,18 @@ def generations(home: AgentHome, vault: Objects | None) -> Generations:
         AgentNotInitialised: The computer has no keys yet.
     """
     home.identity()
-    _, document = newest_keyring(home)
-    here = generation_of(document)
     if vault is None:
-        return Generations(here=here, vault=None)
-    there, name = _newest_in(vault), keyring_name(here)
-    ours = home.files.read(name)
-    differ = there == here and ours != vault.read_range(name, offset=0, length=len(ours) + 1)
-    return Generations(here=here, vault=there, differ=differ)
+        _, document = newest_keyring(home)
+        return Generations(here=generation_of(document), vault=None)
+    found = look(home, vault)
+    unusable = [each for each in found.others if each.maker is not Maker.OWNER]
+    return Generations(
+        here=found.here,
+        vault=_newest_of_owner(found),
+        differ=found.under_our_number is not None,
+        unusable=tuple(keyring_name(each.number) for each in reversed(unusable)),
+        is_reissue_due=bool(unusable) and not found.of_owner and found.can_go_above,
+    )
 
 
 def publish(home: AgentHome, vault: Objects | None) -> int:
@@ -132,68 +162,107 @@ def publish(home: AgentHome, vault: Objects | None) -> int:
     generations stay in the vault, which never loses an object, and on drives.
 
     Raises:
-        KeyringBehind: The vault has a newer one, or another one; nothing was changed.
+        KeyringBehind: The vault has a newer one of the owner's, or another one; nothing was
+            changed.
+        KeyringTaken: Its name has a damaged or a stranger's one there; nothing was changed.
         TransientError: The vault does not answer; try again.
     """
-    found = generations(home, vault)
-    if found.vault is not None and (found.vault > found.here or found.differ):
-        raise KeyringBehind(here=found.here, vault=found.vault)
-    name, (_, document) = keyring_name(found.here), newest_keyring(home)
-    if vault is not None and not found.is_published:
-        data = home.files.read(name)
-        digest = hashlib.sha256(data).hexdigest()
-        try:
-            vault.put(name, [data], size_bytes=len(data), sha256=digest)
-        except ObjectExists:  # somebody was faster
-            raise KeyringBehind(here=found.here, vault=found.here) from None
+    home.identity()
+    name, document = newest_keyring(home)
+    here = generation_of(document)
+    if vault is not None:
+        found = look(home, vault)
+        _refuse_others(found)
+        if found.under_our_number is not None:
+            raise KeyringTaken(here, maker=found.under_our_number)
+        if not found.has_ours:
+            _put(home, vault, here)
     kept = {name, master_key_name(master_number(document))}
     for info in [*home.files.names("keys/"), *home.files.names("master")]:
         if info.name not in kept:
             home.files.delete(info.name)
-    return found.here
+    return here
+
+
+def reissue(home: AgentHome, vault: Objects | None, *, disown: bool = False) -> int:
+    """Put this computer's newest keyring above all in the vault that is not its owner's.
+
+    Return the generation that counts then.  The keyring is authenticated by the master key here,
+    and opens with what opened it before; its number alone is new.  Where nothing in the vault is
+    damaged or somebody else's, this is `publish`.
+
+    Args:
+        home: Of this computer.
+        vault: Of this computer, if it has one.
+        disown: Go on although somebody with a former master key made what is there: the operator
+            says that no other copy of the home folder did.
+
+    Raises:
+        KeyringBehind: The vault has one that counts before this computer's; nothing was changed.
+        KeyringUnpublished: It is made here, and `publish` has to be called again.
+        TransientError: The vault does not answer; try again.
+    """
+    home.identity()
+    if vault is None:
+        return publish(home, vault)
+    found = look(home, vault)
+    _refuse_others(found, disown=disown)
+    if not found.can_go_above:
+        return publish(home, vault)
+    keys, number = load_keys(home), found.next_number()
+    made = renumbered(keys.document, keys.master, generation=number)
+    home.files.write(keyring_name(number), encode_keyring(made))
+    log.info("keyring.reissued", was=found.here, number=number)
+    return _published(home, vault, number)
 
 
 def ready_to_seal(home: AgentHome, vault: Objects) -> None:
     """Return when everything that this computer seals from now on can be opened from the vault.
 
-    A new master key whose keyring the vault does not have yet is published first.  Whoever
-    withholds keyrings in the vault, or puts others there, cannot lead the computer to an older
-    master key: what is sealed is sealed under the newest of its own.
+    A new master key whose keyring the vault does not have yet is published first; one whose keyring
+    is damaged there is put again under another number.  Whoever withholds keyrings in the vault, or
+    puts others there, cannot lead the computer to an older master key: what is sealed is sealed
+    under the newest of its own.
 
     Raises:
         KeyringBehind: The vault has a keyring of a later master key that the owner made, on
-            another copy of this home folder; or another keyring has the name of the newest here.
+            another copy of this home folder; or the name of the newest here has one that somebody
+            with a former master key made.
+        KeyringTaken: A stranger's keyring has the name of the newest here.
         TransientError: The vault does not answer; try again.
     """
-    name, document = newest_keyring(home)
-    here, ours = generation_of(document), home.files.read(name)
-    names = [info.name for info in vault.names("keys/") if is_object_name(info.name)]
-    if name not in names:
+    found = look(home, vault)
+    later = [each for each in found.of_owner if each.master_number > found.master_number]
+    if later:
+        raise KeyringBehind(here=found.here, vault=later[0].number)
+    if found.has_ours or found.of_owner:
+        return  # one that opens the newest master key is there
+    if found.under_our_number is Maker.DAMAGED:
+        reissue(home, vault)
+    else:
         publish(home, vault)
-    elif vault.read(name) != ours and _is_other_master(vault, name, home):
-        raise KeyringBehind(here=here, vault=here)
-    for newer in [each for each in names if each > name][-_MAX_KEYRINGS:]:
-        if _is_later_master(vault, newer, home):
-            raise KeyringBehind(here=here, vault=_generation_in(newer))
 
 
-def _is_other_master(vault: Objects, name: str, home: AgentHome) -> bool:
-    """Whether a keyring is whole, and not of the owner of this computer's master key."""
+def _newest_of_owner(found: VaultKeyrings) -> int:
+    if found.of_owner:
+        return found.of_owner[0].number
+    below = [number for number in found.taken if number < found.here]
+    return found.here if found.has_ours else max(below, default=0)
+
+
+def _refuse_others(found: VaultKeyrings, *, disown: bool = False) -> None:
+    rivals = () if disown else found.rivals
+    for each in (*found.of_owner, *rivals):
+        raise KeyringBehind(here=found.here, vault=each.number)
+
+
+def _put(home: AgentHome, vault: Objects, number: int) -> None:
+    data = home.files.read(keyring_name(number))
+    digest = hashlib.sha256(data).hexdigest()
     try:
-        found = decode_keyring(vault.read(name), name=name)
-    except KeyringCorrupt:
-        return False
-    return not is_genuine(found, load_keys(home).master)
-
-
-def _is_later_master(vault: Objects, name: str, home: AgentHome) -> bool:
-    """Whether a keyring is the owner's, and of a later master key than this computer's."""
-    try:
-        found = decode_keyring(vault.read(name), name=name)
-    except KeyringCorrupt:
-        return False
-    master = load_keys(home).master
-    return master_number(found) > master.number and is_genuine(found, master)
+        vault.put(keyring_name(number), [data], size_bytes=len(data), sha256=digest)
+    except ObjectExists:  # somebody was faster
+        raise KeyringBehind(here=number, vault=number) from None
 
 
 def change_passphrase(
@@ -212,8 +281,8 @@ def change_passphrase(
         KeyringUnpublished: It is changed here, and `publish` has to be called again.
     """
 
-    def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
-        return with_passphrase(document, master, passphrase, random=random, cost=cost)
+    def make(document: KeyringDocument, master: MasterKey) -> _Made:
+        return with_passphrase(document, master, passphrase, random=random, cost=cost), master
 
     return _change(home, vault, make)
 
@@ -233,10 +302,10 @@ def new_recovery_kit(home: AgentHome, vault: Objects | None, *, random: Random, 
         KeyringUnpublished: It is changed here, and `publish` has to be called again.
     """
 
-    def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
+    def make(document: KeyringDocument, master: MasterKey) -> _Made:
         made, kit = with_recovery_kit(document, master, random=random)
         keep(kit)
-        return made
+        return made, master
 
     return _change(home, vault, make)
 
@@ -258,10 +327,10 @@ def rotate(
         KeyringUnpublished: It is changed here, and `publish` has to be called again.
     """
 
-    def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
+    def make(document: KeyringDocument, master: MasterKey) -> _Made:
         made, kit = with_both(document, master, passphrase, random=random, cost=cost)
         keep(kit)
-        return made
+        return made, master
 
     return _change(home, vault, make)
 
@@ -286,11 +355,11 @@ def rotate_master(
         KeyringUnpublished: It is changed here, and `publish` has to be called again.
     """
 
-    def make(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
+    def make(document: KeyringDocument, master: MasterKey) -> _Made:
         made, newer, kit = with_master(document, master, passphrase, random=random, cost=cost)
         keep(kit)
         home.files.write(master_key_name(newer.number), newer.secret.reveal())
-        return made
+        return made, newer
 
     return _change(home, vault, make)
 
@@ -298,28 +367,24 @@ def rotate_master(
 def _change(
     home: AgentHome,
     vault: Objects | None,
-    make: Callable[[KeyringDocument, MasterKey], KeyringDocument],
+    make: Callable[[KeyringDocument, MasterKey], _Made],
 ) -> int:
     before = publish(home, vault)  # the vault answers, and no change is under way
+    # The number is chosen first: of two changes at once one finds its number taken.
+    number = before + 1 if vault is None else look(home, vault).next_number()
     keys = load_keys(home)
-    made = make(keys.document, keys.master)
-    generation = generation_of(made)
-    assert generation == before + 1, "one change, one generation"
-    home.files.write(keyring_name(generation), encode_keyring(made))
+    made, master = make(keys.document, keys.master)
+    document = renumbered(made, master, generation=number)
+    home.files.write(keyring_name(number), encode_keyring(document))
+    return _published(home, vault, number)
+
+
+def _published(home: AgentHome, vault: Objects | None, number: int) -> int:
     try:
         return publish(home, vault)
-    except KeyringBehind:
+    except (KeyringBehind, KeyringTaken):
         # Nobody ever sees this one: the vault took another meanwhile.  What opened before does.
-        home.files.delete(keyring_name(generation))
+        home.files.delete(keyring_name(number))
         raise
     except (TransientError, NotAuthorised) as error:
-        raise KeyringUnpublished(generation, why=str(error)) from error
-
-
-def _newest_in(vault: Objects) -> int:
-    names = [info.name for info in vault.names("keys/") if is_object_name(info.name)]
-    return _generation_in(max(names)) if names else 0
-
-
-def _generation_in(name: str) -> int:
-    return int(name[len("keys/") : -len(".keyring")])
+        raise KeyringUnpublished(number, why=str(error)) from error

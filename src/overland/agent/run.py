@@ -142,6 +142,7 @@ class PolicyRun:
 
     def _stage(self, policy: Policy) -> Outcome:
         offline = _offline(policy)
+        self._data.ready_to_stage(self._open_grant(self._connection.vault_grant()))
         progress = self._policies.progress(policy.name)
         seed_id = SeedId(progress.seed_id or str(uuid4()))
         point_id = PointId(progress.seed_point_id or str(uuid4()))

@@ -9,7 +9,7 @@ import click
 
 from overland.agent import keys as change
 from overland.cli.machine import AgentMachine, open_agent
-from overland.cli.outcome import Commands, is_interactive, json_option, note, show
+from overland.cli.outcome import Commands, is_interactive, json_option, show, show_once
 from overland.cli.refusals import FileTaken
 from overland.cli.secrets import read_passphrase, write_private
 from overland.ports.objects import Objects
@@ -110,16 +110,44 @@ def publish(*, as_json: bool) -> None:
 
 
 @keys.command()
+@click.option(
+    "--disown",
+    is_flag=True,
+    help="Go on although somebody with a former master key made the keyring that is in the way. "
+    "Only when no other copy of this home folder did.",
+)
+@json_option
+def reissue(*, disown: bool, as_json: bool) -> None:
+    """Put this computer's keyring into the vault again, above what is damaged or not yours there.
+
+    Passphrase and recovery kit stay as they are.
+    """
+    with _machine() as (machine, vault):
+        generation = change.reissue(machine.home, vault, disown=disown)
+    _show(generation, "this computer's keyring was kept", vault=vault, as_json=as_json)
+
+
+@keys.command()
 @json_option
 def status(*, as_json: bool) -> None:
     """Show which keyring counts here, and which in the vault."""
     with _machine(exclusive=False) as (machine, vault):
         found = change.generations(machine.home, vault)
     in_vault = "no vault" if found.vault is None else str(found.vault)
-    then = "" if found.is_published else "\nNext: overland keys publish"
+    unusable = "".join(f"\ndamaged or not yours  {name}" for name in found.unusable)
+    then = ""
+    if found.is_reissue_due:
+        then = "\nNext: overland keys reissue"
+    elif not found.is_published:
+        then = "\nNext: overland keys publish"
     show(
-        {"here": found.here, "vault": found.vault, "is_published": found.is_published},
-        f"keyring here      {found.here}\nkeyring in vault  {in_vault}{then}",
+        {
+            "here": found.here,
+            "vault": found.vault,
+            "is_published": found.is_published,
+            "unusable": list(found.unusable),
+        },
+        f"keyring here      {found.here}\nkeyring in vault  {in_vault}{unusable}{then}",
         as_json=as_json,
     )
 
@@ -147,7 +175,10 @@ def _keeper(kit_file: Path | None) -> Callable[[str], None]:
 
     def keep(kit: str) -> None:
         if kit_file is None:
-            note(f"\nRecovery kit, shown once. Write it down and lock it away:\n\n{kit}\n")
+            show_once(
+                f"\nRecovery kit, shown once. Write it down and lock it away:\n\n{kit}\n",
+                what="the recovery kit (make another with `overland keys recovery-kit`)",
+            )
         else:
             write_private(kit_file, kit + "\n")
 

@@ -25,7 +25,7 @@ from overland.crypto.secrets import Secret
 from overland.crypto.slots import Random, additional_data
 from overland.values import RepositoryId
 
-__all__ = ["holds", "is_genuine", "is_own", "opened", "proven", "wrapped"]
+__all__ = ["holds", "is_genuine", "is_own", "opened", "proven", "renumbered", "wrapped"]
 
 _SALT_BYTES: Final = 32
 _FORMER_MASTER: Final = "former-master"
@@ -43,6 +43,12 @@ def proven(document: KeyringDocument, master: MasterKey) -> KeyringDocument:
         made = msgspec.structs.replace(made, former=former)
     mac = _mac(made, master.subkey(Purpose.KEYRING_MAC))
     return msgspec.structs.replace(made, mac=mac)
+
+
+def renumbered(document: KeyringDocument, master: MasterKey, *, generation: int) -> KeyringDocument:
+    """Return the same keyring as another generation: a number is under the MACs, all else stays."""
+    assert generation > 1, "only the first keyring is the first"
+    return proven(msgspec.structs.replace(document, generation=generation), master)
 
 
 def is_own(document: KeyringDocument, master: MasterKey) -> bool:

@@ -19,7 +19,7 @@ from overland.agent.keys import (
     rotate,
     rotate_master,
 )
-from overland.agent.points.reading import open_keys
+from overland.agent.points.reading import KeyringDamaged, open_keys
 from overland.agent.setup import initialise, load_keys
 from overland.agent.sources import LayeredObjects
 from overland.crypto.keyring import Argon2Parameters, KeyringCorrupt, decode_keyring
@@ -98,7 +98,7 @@ class Computer:
         objects = LayeredObjects([("vault", self.vault)])
         try:
             open_keys(objects, passphrase=passphrase, recovery_kit=kit)
-        except (PassphraseWrong, RecoveryKitWrong, SecretReplaced):
+        except (PassphraseWrong, RecoveryKitWrong, SecretReplaced, KeyringDamaged):
             return False
         return True
 

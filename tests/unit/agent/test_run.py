@@ -27,6 +27,7 @@ from overland.agent.connection import (
     VaultPoint,
 )
 from overland.agent.datapath import Made, Staged
+from overland.agent.keys import KeyringBehind
 from overland.agent.policy import Policies, Policy, SeedPhase
 from overland.agent.refusals import PointNotWhole, SeedAbandoned, SeedUnknown
 from overland.agent.run import WAITING, PolicyRun
@@ -76,6 +77,7 @@ class _World:
     published: list[tuple[str, int | None, str | None]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     rules: dict[str, Retention] = field(default_factory=dict)
+    is_rotated_elsewhere: bool = False
 
 
 class _Cloud(Connection):
@@ -191,6 +193,10 @@ class _Data:
     def _made(self, point_id: str) -> Made:
         return Made(point_id=PointId(point_id), statistics={}, skipped=0, changed=0)
 
+    def ready_to_stage(self, vault: Objects) -> None:
+        if self._world.is_rotated_elsewhere:
+            raise KeyringBehind(here=1, vault=2)
+
     def stage(self, policy: Policy, *, seed_id: SeedId, point_id: PointId) -> Staged:
         if seed_id not in self._world.staged:
             self._world.staged[seed_id] = point_id
@@ -284,6 +290,19 @@ def test_a_policy_that_only_waits_sends_nothing(disk: SimDisk) -> None:
     world.landed = True
     adopted = run.run("files", trigger="schedule")
     assert "may be large" in adopted.messages[-1], "all since the snapshot is still to be sent"
+
+
+def test_a_home_folder_from_before_a_rotation_announces_and_stages_nothing(
+    disk: SimDisk,
+) -> None:
+    world = _World(is_rotated_elsewhere=True)
+    run = runner(disk, world)
+    with pytest.raises(KeyringBehind):
+        run.run("files", trigger="manual")
+    assert (world.seeds, world.staged, phase(disk)) == (set(), {}, SeedPhase.CONFIGURED)
+    assert Policies(disk).progress("files").last_outcome == "failed: keyring-behind"
+    world.is_rotated_elsewhere = False  # the newest home folder was put back
+    assert run.run("files", trigger="manual").result == "staged"
 
 
 @pytest.mark.requirement("R117")

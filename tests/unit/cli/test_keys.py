@@ -63,7 +63,12 @@ def test_rotation_replaces_both(home: Path) -> None:
     )
     assert done.exit_code == Exit.OK, done.output
     shown = typed("keys", "status", "--json")
-    assert json.loads(shown.stdout) == {"here": 2, "vault": None, "is_published": True}
+    assert json.loads(shown.stdout) == {
+        "here": 2,
+        "vault": None,
+        "is_published": True,
+        "unusable": [],
+    }
 
 
 def test_rotation_replaces_the_master_key_when_it_is_told_to(home: Path) -> None:

@@ -86,7 +86,7 @@ class KeyringDamaged(IntegrityError):
             f"{newest_whole} opens only with the passphrase or kit of its time, which this is not; "
             "if yours is newer, it may be right: name a place with a whole copy, such as the "
             "vault, the staging location or another drive; the source computer itself reads its "
-            "backups without it"
+            "backups without it, and puts it into the vault again: overland keys reissue"
         )
         self.names, self.newest_whole = tuple(names), newest_whole
 
