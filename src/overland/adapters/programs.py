@@ -1,13 +1,18 @@
-"""Programs of the system, for real; see `overland.ports.programs`."""
+"""Programs of the system, for real; see `overland.ports.programs`.
+
+Few runs start any: what starts them is loaded with the first one.
+"""
 
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Sequence
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from overland.ports.programs import Finished, ProgramAbsent
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["SystemPrograms"]
 
@@ -20,6 +25,8 @@ class SystemPrograms:
 
     def run(self, argv: Sequence[str], *, timeout_s: float) -> Finished:
         """Run a program to its end; see the port."""
+        import subprocess  # noqa: PLC0415 - as said above
+
         _keep_statuses()
         try:
             done = subprocess.run(
@@ -35,6 +42,8 @@ class SystemPrograms:
 
     def start(self, argv: Sequence[str]) -> "SystemProgram":
         """Start a program; see the port."""
+        import subprocess  # noqa: PLC0415 - as said above
+
         _keep_statuses()
         try:
             # A session of its own: what it starts in turn can be ended with it.
@@ -61,6 +70,8 @@ class SystemProgram:
 
     def finish(self, *, timeout_s: float) -> int | None:
         """Return its exit status, or None if it still runs; see the port."""
+        import subprocess  # noqa: PLC0415 - as said above
+
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -68,6 +79,8 @@ class SystemProgram:
 
     def close(self) -> None:
         """End it, with what it started, if it still runs; see the port."""
+        import subprocess  # noqa: PLC0415 - as said above
+
         self._pipe.close()
         if self._process.poll() is None:
             self._signal(signal.SIGTERM)

@@ -275,13 +275,13 @@ class Repository:
         return True
 
     def begin_run(self, policy: str) -> None:
-        """Remember, durably, that a run has begun."""
-        self.state.sweep()
+        """Remember, durably, that a run has begun: before it stores its first pack."""
         self.state.write(_name(_UNFINISHED, policy), b"running, or interrupted\n")
 
     def end_run(self, policy: str) -> None:
         """Remember, durably, that the recovery point is safe and the hints are saved."""
-        self.state.delete(_name(_UNFINISHED, policy))
+        if self.is_unfinished(policy):
+            self.state.delete(_name(_UNFINISHED, policy))
 
     def save_index(self, policy: str, index: "ChunkIndex") -> None:
         """Save the index of a policy's chain, if it has changed.

@@ -7,10 +7,12 @@ because segments are sealed as a whole.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import msgspec
-from pyfastcdc import FastCDC
+
+if TYPE_CHECKING:
+    from pyfastcdc import FastCDC
 
 __all__ = ["DEFAULT_SIZES", "IMAGE_SIZES", "Chunker", "Sizes", "chunks"]
 
@@ -54,13 +56,8 @@ class Chunker:
         """
         assert len(secret) >= 8, "the seed takes 63 bits of it"
         self.sizes = sizes
-        self._cdc = FastCDC(
-            sizes.mean_bytes,
-            min_size=sizes.min_bytes,
-            max_size=sizes.max_bytes,
-            normalized_chunking=_NORMALISATION,
-            seed=int.from_bytes(secret[:8], "little") & ((1 << _SEED_BITS) - 1),
-        )
+        self._secret = secret
+        self._made: FastCDC | None = None
 
     def cuts(self, data: memoryview, *, is_end: bool) -> list[int]:
         """Return where chunks of `data` end, ascending.
@@ -76,12 +73,26 @@ class Chunker:
         start = 0
         if certain <= 0:
             return found
-        for chunk in self._cdc.cut_buf(data):
+        for chunk in self._cdc().cut_buf(data):
             if start > certain or (start == certain and is_end):
                 break
             start += chunk.length
             found.append(start)
         return found
+
+    def _cdc(self) -> "FastCDC":
+        """Return the library's cutter, made when the first file is cut: most runs cut none."""
+        if self._made is None:
+            from pyfastcdc import FastCDC  # noqa: PLC0415 - as said above
+
+            self._made = FastCDC(
+                self.sizes.mean_bytes,
+                min_size=self.sizes.min_bytes,
+                max_size=self.sizes.max_bytes,
+                normalized_chunking=_NORMALISATION,
+                seed=int.from_bytes(self._secret[:8], "little") & ((1 << _SEED_BITS) - 1),
+            )
+        return self._made
 
 
 def chunks(blocks: Iterable[bytes], chunker: Chunker) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from overland.agent.backup.publisher import Published
 from overland.agent.backup.run import BackupResult
 from overland.agent.backup.upload import Uploader
 from overland.errors import NotAuthorised, Unreachable
-from overland.ports.files import Files
+from overland.ports.files import Files, NewFile
 from overland.values import ObjectInfo, named_digest
 
 
@@ -58,7 +58,8 @@ class World:
     def __init__(self, tmp_path: Path) -> None:
         self.source = tmp_path / "source"
         self.source.mkdir()
-        self.vault, self.spool, self.state = Vault(), SimDisk(), SimDisk()
+        self.vault, self.state = Vault(), SimDisk()
+        self.spool: Files = SimDisk()
 
     def fill(self, count: int, *, prefix: str = "f") -> None:
         for number in range(count):
@@ -143,6 +144,31 @@ def test_hints_are_saved_only_when_the_store_has_the_point(world: World) -> None
     assert not any(name.startswith("unfinished/") for name in names)
 
 
+def test_a_run_is_marked_before_its_first_pack_is_begun(world: World) -> None:
+    world.fill(3)
+    begun: list[bool] = []
+    create = world.spool.create
+
+    def watched() -> NewFile:
+        begun.append(any(world.state.names("unfinished/")))
+        return create()
+
+    world.spool.create = watched  # type: ignore[method-assign]  # to see when a file is begun
+    world.send(1)
+    assert begun
+    assert all(begun)
+
+
+def test_a_run_that_stores_no_chunk_leaves_the_marks_alone(world: World) -> None:
+    world.fill(3)
+    world.send(1)
+    world.send(2, base=1)  # files that were just made are not trusted to be unchanged
+    before = len(world.state.trail)
+    world.send(3, base=2)
+    assert not [step for step in world.state.trail[before:] if "unfinished" in step]
+    assert [name.partition("/")[0] for name in world.vault.order[-1:]] == ["points"]
+
+
 @pytest.mark.parametrize("after", range(10))
 def test_a_run_killed_after_any_upload_sends_nothing_twice(world: World, after: int) -> None:
     world.fill(5)
@@ -164,26 +190,26 @@ def test_a_run_killed_after_any_upload_sends_nothing_twice(world: World, after: 
             assert name in named, "the point names all packs that it may rely upon"
 
 
-def zeroed(spool: SimDisk, name: str) -> None:
+def zeroed(spool: Files, name: str) -> None:
     spool.write(name, bytes(spool.size_bytes(name)))
 
 
-def torn(spool: SimDisk, name: str) -> None:
+def torn(spool: Files, name: str) -> None:
     spool.write(name, spool.read(name)[:-7])
 
 
-def emptied(spool: SimDisk, name: str) -> None:
+def emptied(spool: Files, name: str) -> None:
     spool.write(name, b"")
 
 
-def gone(spool: SimDisk, name: str) -> None:
+def gone(spool: Files, name: str) -> None:
     spool.delete(name)
 
 
 @pytest.mark.parametrize("kind", ["packs/", "index/", "points/"])
 @pytest.mark.parametrize("damage", [zeroed, torn, emptied, gone])
 def test_a_spool_that_a_power_cut_damaged_costs_time_alone(
-    world: World, damage: Callable[[SimDisk, str], None], kind: str
+    world: World, damage: Callable[[Files, str], None], kind: str
 ) -> None:
     world.fill(30)
     with pytest.raises(Killed):  # all is in the spool, the point too, and nothing was sent

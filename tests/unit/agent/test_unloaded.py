@@ -13,7 +13,21 @@ from overland.packing.hints import IndexHint
 _LOADED = """
 import sys
 import overland.cli.machine, overland.agent.data, overland.agent.run
-print(*(name for name in ("numpy", "structlog", "rich", "sqlalchemy") if name in sys.modules))
+unneeded = ("numpy", "structlog", "rich", "sqlalchemy", "subprocess", "concurrent", "pyfastcdc")
+print(*(name for name in unneeded if name in sys.modules))
+"""
+_RUN = """
+import sys
+from pathlib import Path
+from tests.support.vaulted import Vaulted
+from tests.unit.agent.test_repack import write
+
+assert "numpy.ma" not in sys.modules
+vaulted = Vaulted(Path(sys.argv[1]))
+for seed in range(3):
+    write(vaulted.source, f"file{seed}", seed)
+    vaulted.back_up()
+print("numpy" in sys.modules, "numpy.ma" in sys.modules)
 """
 
 
@@ -25,6 +39,13 @@ def vaulted(tmp_path: Path) -> Vaulted:
 def test_the_source_computers_program_starts_without_arrays() -> None:
     done = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_an_incremental_run_loads_no_masked_arrays(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, str(tmp_path)], capture_output=True, check=True
+    )
+    assert done.stdout.splitlines()[-1].strip() == b"True False"
 
 
 def test_an_unchanged_run_does_not_load_the_index_and_the_next_one_has_it(

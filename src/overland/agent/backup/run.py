@@ -20,7 +20,7 @@ from overland.agent.backup.resume import adopt_local, adopt_stored
 from overland.agent.backup.roots import checked_sources, read_sources
 from overland.agent.backup.selection import Selection, identities
 from overland.agent.backup.singles import Singles
-from overland.agent.backup.stores import ChunkStore, load, new_lane
+from overland.agent.backup.stores import ChunkStore, load, new_lane, once
 from overland.agent.backup.walk import BUFFERS, Walk
 from overland.agent.backup.workers import Workers
 from overland.agent.repository import ObjectReader, Repository, changes_name
@@ -101,7 +101,7 @@ def back_up(
         SnapshotLost: As above; a snapshot that was read did not last.
     """
     run = _Run(plan, repository=repository, out=out, clock=clock, progress=progress)
-    repository.begin_run(plan.policy)
+    repository.state.sweep()
     index = run.begin_index(stored)
     with run.started(index, on_published) as (publisher, walk, workers):
         run.take_over(stored, index, publisher)
@@ -142,6 +142,7 @@ class _Run:
         self._plan, self._repository, self._out = plan, repository, out
         self._clock, self._progress = clock, progress
         self._was_interrupted = repository.is_unfinished(plan.policy)
+        self._begin = once(partial(repository.begin_run, plan.policy))
         self._stores: list[ChunkStore] = []
         self._rules = Rules(include=plan.include, exclude=plan.exclude)
 
@@ -319,6 +320,7 @@ class _Run:
             repository=self._repository,
             out=self._out,
             publisher=publisher,
+            begin=self._begin,
         )
         store = ChunkStore(make_lane, dedup=dedup, chunk_id=self._repository.chunk_id)
         self._stores.append(store)

@@ -4,6 +4,7 @@ The lanes, and the chunk index when it is loaded, bring arrays with them, which 
 than a whole run that finds nothing changed: they are loaded when the first file has to be read.
 """
 
+import threading
 from collections.abc import Callable
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, final
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from overland.agent.repository import Repository
     from overland.ports.files import Files
 
-__all__ = ["ChunkStore", "load", "new_lane"]
+__all__ = ["ChunkStore", "load", "new_lane", "once"]
 
 _LATE_BYTES: Final = 512 << 10
 _LATE_CHUNKS: Final = 256
@@ -105,12 +106,32 @@ def load(index: ChainIndex) -> None:
     index.load()
 
 
+def once(act: Callable[[], None]) -> Callable[[], None]:
+    """Return what acts at its first call, and returns from every call when that is done."""
+    lock, is_done = threading.Lock(), False
+
+    def act_once() -> None:
+        nonlocal is_done
+        with lock:
+            if not is_done:
+                act()
+                is_done = True
+
+    return act_once
+
+
 def new_lane(
-    plan: "BackupPlan", *, repository: "Repository", out: "Files", publisher: "Publisher"
+    plan: "BackupPlan",
+    *,
+    repository: "Repository",
+    out: "Files",
+    publisher: "Publisher",
+    begin: Callable[[], None],
 ) -> "Lane":
-    """Return a lane with the plan's settings."""
+    """Return a lane with the plan's settings, when `begin` has returned: it makes packs."""
     from overland.agent.backup.lanes import Lane  # noqa: PLC0415 - as said above
 
+    begin()
     return Lane(
         repository=repository,
         out=out,
