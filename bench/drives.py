@@ -1,6 +1,9 @@
 """Measure disk preparation and ingest on this machine, against what plain tools need.
 
     python -m bench.drives [--quick] [--size-mib 4096] [--rounds 3] [--json] [--folder /var/tmp]
+    python -m bench.drives --only ingest --drives-folder /dev/shm --store-folder /var/tmp
+
+With the two folders drives and store are on devices of their own, as they are at a station.
 
 A real seed of random bytes is staged, put on drives and brought in by the real programs; the cloud
 is a process of its own, reached over TLS, and for ingest over its socket too.  `bench/README.md`
@@ -18,7 +21,13 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench.driveworld import COPIES, Run, World
+from bench.driveworld import World
+from bench.plaintools import COPIES, Run
+
+_SOCKET = "overland, the cloud's socket"
+_TLS = "overland, TLS"
+_READING = "reading the drives"
+_WRITING = "writing the store"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +56,7 @@ class Series:
     def __init__(self, title: str, size_bytes: int, rounds: int) -> None:
         self.title, self._size_bytes, self._rounds = title, size_bytes, rounds
         self.measured: list[Measured] = []
+        self.notes: list[str] = []
         self._ways: list[Callable[[], Run]] = []
 
     def add(self, name: str, way: Callable[[], Run]) -> None:
@@ -70,18 +80,44 @@ def main() -> None:
     """Run all series and print what came out."""
     options = _options()
     folder = Path(tempfile.mkdtemp(prefix="overland-drives-", dir=options.folder))
-    world = None
+    world, apart = None, [_folder_in(options.drives_folder), _folder_in(options.store_folder)]
     try:
-        world = World(folder, size_mib=options.size_mib, drives=options.drives)
+        world = World(
+            folder,
+            size_mib=options.size_mib,
+            drives=options.drives,
+            drives_folder=apart[0],
+            store_folder=apart[1],
+        )
         series = _all_series(world, options)
     finally:
         if world is not None:
             world.journey.close(keep_serving=False)
-        shutil.rmtree(folder)
+        for each in (folder, *filter(None, apart)):
+            shutil.rmtree(each)
     if options.json:
         print(json.dumps({s.title: [asdict(m) for m in s.measured] for s in series}, indent=2))
     else:
         _print_table(series)
+
+
+def _against_the_slower(measured: Sequence[Measured]) -> list[str]:
+    """Return how our rates stand to that of the slower of reading and writing; target 0.8."""
+    reading = next(each for each in measured if each.name == _READING)
+    writing = next(each for each in measured if each.name == _WRITING)
+    slower = [max(a.wall_s, b.wall_s) for a, b in zip(reading.runs, writing.runs, strict=True)]
+    which = _READING if reading.wall_s > writing.wall_s else _WRITING
+    notes = [f"against {which}, the slower of the two (target 0.8):"]
+    for each in measured[: measured.index(reading)]:
+        pairs = zip(slower, each.runs, strict=True)
+        ratio = statistics.median(limit_s / ours.wall_s for limit_s, ours in pairs)
+        notes.append(f"  {each.name:<38}{ratio:>9.2f}")
+    return notes
+
+
+def _folder_in(device: Path | None) -> Path | None:
+    """Return a fresh folder on a device that was named."""
+    return None if device is None else Path(tempfile.mkdtemp(prefix="overland-", dir=device))
 
 
 def _all_series(world: World, options: argparse.Namespace) -> list[Series]:
@@ -97,12 +133,15 @@ def _all_series(world: World, options: argparse.Namespace) -> list[Series]:
     if "ingest" in options.only:
         world.ship()
         series = Series(f"ingest, drives: {options.drives}", size_bytes, options.rounds)
-        series.add("overland, the cloud's socket", partial(world.ingest, over_socket=True))
-        series.add("overland, TLS", partial(world.ingest, over_socket=False))
-        series.add("reading the drives", world.read_drives)
-        series.add("writing the store", world.write_store)
+        series.add(_SOCKET, partial(world.ingest, over_socket=True))
+        series.add("  of that, while objects move", world.moving)
+        series.add(_TLS, partial(world.ingest, over_socket=False))
+        series.add("  of that, while objects move", world.moving)
+        series.add(_READING, world.read_drives)
+        series.add(_WRITING, world.write_store)
         series.add("reading and writing at once", world.read_and_write)
         series.run()
+        series.notes = _against_the_slower(series.measured)
         made.append(series)
     return made
 
@@ -115,6 +154,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="prepare,ingest")
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--drives-folder", type=Path, help="the device of ingest's drives")
+    parser.add_argument("--store-folder", type=Path, help="the device of the cloud's objects")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.quick:
@@ -128,10 +169,12 @@ def _print_table(series: Sequence[Series]) -> None:
         for found in each.measured:
             rate = found.size_bytes / 1e6 / found.wall_s
             peak = max(run.peak_mib for run in found.runs)
+            cpu = f"{found.cpu_s:.2f}" if found.cpu_s else ""
             print(
-                f"  {found.name:<38}{found.wall_s:>9.2f}{found.cpu_s:>8.2f}{rate:>7.0f}"
+                f"  {found.name:<38}{found.wall_s:>9.2f}{cpu:>8}{rate:>7.0f}"
                 f"{peak or '':>6}{found.our_speed_ratio:>11.2f}"
             )
+        print("\n".join(each.notes), end="\n" if each.notes else "")
 
 
 if __name__ == "__main__":

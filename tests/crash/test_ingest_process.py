@@ -46,16 +46,18 @@ def _kill_during(process: "subprocess.Popen[bytes]", dock: Dock, *, landed: int)
     process.communicate()
 
 
-def test_killed_while_it_uploads_the_station_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["line", "socket"])
+def test_killed_while_it_uploads_the_station_goes_on(tmp_path: Path, way: str) -> None:
     (tmp_path / "cloud").mkdir()
     dock = Dock(tmp_path / "cloud", packs=[(8 + number) * MIB for number in range(12)])
     dock.ship()
     drives = drive_folders(dock, tmp_path / "drives")
     token = tmp_path / "token"
     token.write_text(dock.token)
-    home = tmp_path / "home"
-    with served(dock) as url:
-        _run(home, "init", "--cloud-url", url, "--token-file", str(token))
+    home, local = tmp_path / "home", tmp_path / "objects.sock" if way == "socket" else None
+    with served(dock, local=local) as url:
+        place = () if local is None else ("--object-socket", str(local))
+        _run(home, "init", "--cloud-url", url, "--token-file", str(token), *place)
         parcel = ("--tracking-number", TRACKING, "--carrier", "UPS")
         _run(home, "receive", *parcel, "--drive", str(drives["D1"]))
         for landed in (2, 7):

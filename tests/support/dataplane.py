@@ -16,6 +16,7 @@ from overland.cloud.grants import Grant, Permission
 from overland.crypto import sign
 from overland.crypto.secrets import Secret
 from overland.ports.objects import Spaces
+from overland.server.attached import ReadFile
 from overland.server.bulk import BulkProtocol
 from overland.server.objects_app import create_objects_app
 from overland.server.uploads import Limits
@@ -46,11 +47,19 @@ def grant_token(
 
 
 def objects_app(
-    spaces: Spaces, *, clock: ManualClock | None = None, limits: Limits | None = None
+    spaces: Spaces,
+    *,
+    clock: ManualClock | None = None,
+    limits: Limits | None = None,
+    read_file: ReadFile | None = None,
 ) -> Callable[..., object]:
     """Return the data plane over `spaces`, for grants of `grant_token`."""
     return create_objects_app(
-        spaces, public_key=sign.public_key(KEY), clock=clock or ManualClock(), limits=limits
+        spaces,
+        public_key=sign.public_key(KEY),
+        clock=clock or ManualClock(),
+        limits=limits,
+        read_file=read_file,
     )
 
 

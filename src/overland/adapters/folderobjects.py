@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from overland.adapters.posix import PosixFiles
 from overland.errors import ObjectAbsent, ObjectCorrupt, ObjectExists
@@ -14,8 +14,12 @@ from overland.ports.files import Files, NewFile, name_parts
 from overland.ports.objects import Objects
 from overland.values import ObjectInfo, promised_digest
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
 __all__ = ["FolderObjects", "FolderSpaces"]
 
+_LONG_BYTES: Final = 1 << 20  # half a millisecond to hash: more than to hand it over
 _LOCKS: Final = 64  # more than the puts that one server runs at a time
 _SPACE: Final = re.compile(
     r"accounts/[a-z0-9]{3,24}/(?:[a-z0-9](-?[a-z0-9]){0,62}|\$root)"
@@ -56,17 +60,7 @@ class FolderObjects:
             return
         new = self._files.create()
         try:
-            digest = hashlib.sha256()
-            written_bytes = 0
-            for block in content:
-                written_bytes += memoryview(block).nbytes
-                if written_bytes > size_bytes:
-                    raise ObjectCorrupt(name, check="longer than announced")
-                new.write(block)
-                digest.update(block)
-            if written_bytes < size_bytes:
-                raise ObjectCorrupt(name, check="shorter than announced")
-            if digest.hexdigest() != sha256:
+            if _write(new, content, name=name, size_bytes=size_bytes) != sha256:
                 raise ObjectCorrupt(name, check="SHA-256 differs")
             # Files replace, objects do not: between the look above and now somebody else may
             # have put another object under this name.
@@ -145,6 +139,43 @@ class FolderObjects:
         for block in self._files.blocks(path):
             digest.update(block)
         return digest.hexdigest()
+
+
+def _write(
+    new: NewFile, content: Iterable[bytes | memoryview], *, name: str, size_bytes: int
+) -> str:
+    """Write content of this length; return its SHA-256.
+
+    A long block is hashed while it is written: both let other threads run.
+    """
+    digest = hashlib.sha256()
+    written_bytes = 0
+    with contextlib.ExitStack() as closing:
+        hashing: Executor | None = None
+        for block in content:
+            length = memoryview(block).nbytes
+            written_bytes += length
+            if written_bytes > size_bytes:
+                raise ObjectCorrupt(name, check="longer than announced")
+            if length < _LONG_BYTES:
+                digest.update(block)
+                new.write(block)
+                continue
+            if hashing is None:
+                hashing = closing.enter_context(_one_thread())
+            hashed = hashing.submit(digest.update, block)
+            new.write(block)
+            hashed.result()  # the block is its owner's again with the next one
+    if written_bytes < size_bytes:
+        raise ObjectCorrupt(name, check="shorter than announced")
+    return digest.hexdigest()
+
+
+def _one_thread() -> "Executor":
+    # For long blocks only: it loads logging, which most commands do without.
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as said above
+
+    return ThreadPoolExecutor(1, thread_name_prefix="hash")
 
 
 @contextlib.contextmanager

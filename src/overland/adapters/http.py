@@ -22,7 +22,7 @@ from urllib3.exceptions import (
 )
 from urllib3.response import BaseHTTPResponse
 
-from overland.adapters.localsocket import local_pools
+from overland.adapters.localsocket import Attachment, local_pools
 from overland.crypto.secrets import Secret
 from overland.errors import RefusedError, Unreachable
 from overland.ports.http import Reply
@@ -38,8 +38,8 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _LOCAL_URL: Final = "http://localhost"  # names nobody: the socket is the address
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
-Body = bytes | Callable[[], Iterable[bytes | memoryview]] | None
-"""A request's body: bytes, or something that begins an iteration anew for each attempt."""
+Body = bytes | Callable[[], Iterable[bytes | memoryview]] | Attachment | None
+"""A request's body: bytes, or something that begins anew for each attempt."""
 
 
 class CloudAddressInvalid(RefusedError, ValueError):

@@ -11,6 +11,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from overland.adapters.http import Wire
+from overland.adapters.localsocket import Attachment
 from overland.crypto.secrets import Secret
 from overland.errors import (
     NotAuthorised,
@@ -23,6 +24,7 @@ from overland.errors import (
 )
 from overland.format.stored import UNREADABLE
 from overland.ports.files import name_parts
+from overland.ports.objects import FileContent
 from overland.values import ObjectInfo
 
 __all__ = ["HttpObjects", "RefusedByStore"]
@@ -48,6 +50,10 @@ class _Listed(msgspec.Struct, frozen=True, kw_only=True):
 class _Page(msgspec.Struct, frozen=True, kw_only=True):
     objects: list[_Listed]
     next: str | None = None
+
+
+class _Health(msgspec.Struct, frozen=True, kw_only=True):
+    attachedFiles: bool = False  # noqa: N815 - as it is written on the line
 
 
 class HttpObjects:
@@ -80,6 +86,7 @@ class HttpObjects:
         assert not prefix or prefix.endswith("/"), "a prefix names a folder"
         self._wire = Wire(endpoint, token, ca_pem, timeout_s=_TIMEOUT_S, pause=pause, local=local)
         self._space, self._prefix, self._renew = f"/{space}", prefix, renew
+        self._may_attach = None if local is not None else False  # None: not asked yet
 
     def put(
         self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
@@ -89,15 +96,19 @@ class HttpObjects:
         When the way breaks, the upload begins again from its first byte.  That takes content that
         can be iterated anew: a list, or an object with `__iter__`.  A generator gives its bytes
         once, so with one of those a break raises `Unreachable` as soon as a byte was taken.
+
+        A store on this computer is handed the file of `FileContent`, and reads it itself.
         """
         path = self._path(name)
-        headers = {
-            "Content-Length": str(size_bytes),
-            "Content-Type": "application/octet-stream",
-            "x-overland-sha256": sha256,
-        }
-        upload = _Upload(name, content, size_bytes)
-        response = self._send("PUT", path, headers=headers, body=upload.begin)
+        headers = {"Content-Type": "application/octet-stream", "x-overland-sha256": sha256}
+        body: Callable[[], Iterator[bytes | memoryview]] | Attachment
+        if isinstance(content, FileContent) and self._store_reads_files():
+            headers |= {"Content-Length": "0", "x-overland-attached": str(size_bytes)}
+            body = Attachment(content)
+        else:
+            headers["Content-Length"] = str(size_bytes)
+            body = _Upload(name, content, size_bytes).begin
+        response = self._send("PUT", path, headers=headers, body=body)
         self._done(response, name, size_bytes=size_bytes)
 
     def read_range(self, name: str, *, offset: int, length: int) -> bytes:
@@ -141,6 +152,18 @@ class HttpObjects:
             return
         self._done(response, name)
 
+    def _store_reads_files(self) -> bool:
+        """Return whether a file may be handed over; a store that is older does not say so."""
+        if self._may_attach is None:
+            response = self._send("GET", "/healthz")
+            self._check(response, "/healthz")
+            try:
+                health = msgspec.json.decode(self._read(response, _MAX_PROBLEM_BYTES), type=_Health)
+            except UNREADABLE:
+                health = _Health()
+            self._may_attach = health.attachedFiles
+        return self._may_attach
+
     def _path(self, name: str) -> str:
         name_parts(name)
         return f"{self._space}/{quote(self._prefix + name, safe='/')}"
@@ -151,7 +174,7 @@ class HttpObjects:
         path: str,
         *,
         headers: dict[str, str] | None = None,
-        body: Callable[[], Iterator[bytes | memoryview]] | None = None,
+        body: Callable[[], Iterator[bytes | memoryview]] | Attachment | None = None,
     ) -> BaseHTTPResponse:
         """Send a request, with a new grant if the old one is no longer accepted."""
         response = self._wire.send(method, path, headers=headers or {}, body=body)

@@ -4,6 +4,10 @@ What TLS is for is done by the file system here: who may connect is what the soc
 and who may answer in its place is what its folder's says.  Tokens are asked for as everywhere.
 The rules are the same at both ends, so that no program of ours sends a token to a socket that
 somebody else could have put there (`docs/threat-model.md`).
+
+A request may bring an open file instead of a body (`server.attached` has the other end): its
+descriptor goes along with the head, and one end of a pair of sockets, on which a byte comes for
+each block that was read, and the end when the last one was.
 """
 
 import contextlib
@@ -12,6 +16,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,13 +26,16 @@ from typing_extensions import override
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError
+from urllib3.response import HTTPResponse
 
 from overland.errors import RefusedError
+from overland.ports.objects import FileContent
 
-__all__ = ["SocketInUse", "SocketUnsafe", "listening", "local_pools"]
+__all__ = ["Attachment", "SocketInUse", "SocketUnsafe", "listening", "local_pools"]
 
 _MAX_PATH_BYTES: Final = 107  # of `sun_path` in unix(7), less the byte that ends it
 _BACKLOG: Final = 256
+_TOLD_BYTES: Final = 64
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -99,10 +107,60 @@ def local_pools(path: Path, *, timeout: urllib3.Timeout) -> urllib3.PoolManager:
     return pools
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A request's body that is a file; opened anew for each attempt."""
+
+    content: FileContent
+
+
 class _Connection(HTTPConnection):
     """HTTP over a socket of this computer."""
 
     path: Path
+    _attached: FileContent | None = None
+    _told: socket.socket | None = None
+
+    @override
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
+        self._forget_attached()
+        if isinstance(body, Attachment):
+            self._attached, body = body.content, None
+        super().request(method, url, body, *args, **options)
+
+    @override
+    def send(self, data: Any) -> None:
+        if self._attached is None or self._told is not None:
+            super().send(data)
+            return
+        if self.sock is None:
+            self.connect()
+        # The head, in one piece; a file that cannot be opened fails before anything is sent.
+        with self._attached.opened() as descriptor:
+            self._told, theirs = socket.socketpair()
+            with theirs:
+                sent = socket.send_fds(self.sock, [data], [descriptor, theirs.fileno()])
+        self.sock.sendall(data[sent:])
+
+    @override
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3 itself has it
+        if self._attached is not None and self._told is not None:
+            self._told.settimeout(self.timeout)
+            while told := self._told.recv(_TOLD_BYTES):
+                self._attached.was_read(len(told))
+            self._attached.reading_ended()
+            self._forget_attached()
+        return super().getresponse()
+
+    @override
+    def close(self) -> None:
+        self._forget_attached()
+        super().close()
+
+    def _forget_attached(self) -> None:
+        if self._told is not None:
+            self._told.close()
+        self._told = self._attached = None
 
     @override
     def _new_conn(self) -> socket.socket:

@@ -9,7 +9,7 @@ import errno
 import mmap
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 from overland.buffers import new_buffer, set_direct
@@ -26,7 +26,9 @@ _POOLED_BUFFERS: Final = 4
 class BufferPool:
     """Aligned buffers for reuse; fresh memory costs the kernel a page fault for every page."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, kept: int = _POOLED_BUFFERS) -> None:
+        """Keep so many for reuse."""
+        self._kept = kept
         self._buffers: list[mmap.mmap] = []
         self._lock = threading.Lock()
 
@@ -38,7 +40,7 @@ class BufferPool:
     def give(self, buffer: mmap.mmap) -> None:
         """Take a buffer back; a few are kept."""
         with self._lock:
-            if len(self._buffers) < _POOLED_BUFFERS:
+            if len(self._buffers) < self._kept:
                 self._buffers.append(buffer)
 
 
@@ -120,7 +122,9 @@ def read_at(fd: int, *, offset: int, length: int) -> bytes:
     return b"".join(pieces)
 
 
-def read_blocks(fd: int, *, block_bytes: int, pool: BufferPool) -> Iterator[memoryview]:
+def read_blocks(
+    fd: int, *, block_bytes: int, pool: BufferPool
+) -> Generator[memoryview, None, None]:
     """Yield the rest of a file, from the medium where possible, each block read ahead.
 
     While a block is used, the next one is read into a second buffer; a view is valid until the

@@ -1,8 +1,7 @@
 """A folder of a POSIX file system as `Files`: the one module that renames and syncs files.
 
 Nothing outside the root is ever reached: every folder on the way is opened by its last part alone,
-from the folder above it, and no symbolic link is followed.  Only the root itself may be reached
-through links, because the operator named it.
+from the folder above it, and no symbolic link is followed but to the root that the operator named.
 
 What is durable when (`NewFile.publish`): `fsync` of the file, rename, `fsync` of the folder that
 shows the new name, of every folder above it that leads there, and of the root last, which showed
@@ -92,6 +91,10 @@ class PosixFiles:
         assert block_bytes > 0, "a block holds something"
         with self._root.opened(name) as fd:
             yield from medium.read_blocks(fd, block_bytes=block_bytes, pool=self._root.pool)
+
+    def opened(self, name: str) -> contextlib.AbstractContextManager[int]:
+        """Open a file for reading; see `OpensFiles`."""
+        return self._root.opened(name)
 
     def size_bytes(self, name: str) -> int:
         """Return the file's length; see the port."""

@@ -8,6 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -186,6 +187,9 @@ class _BoundedFiles:
 
     def blocks(self, name: str, *, block_bytes: int = 4 << 20) -> Iterator[memoryview]:
         return self._files.blocks(_checked(name), block_bytes=block_bytes)
+
+    def opened(self, name: str) -> AbstractContextManager[int]:
+        return self._files.opened(_checked(name))
 
     def size_bytes(self, name: str) -> int:
         return self._files.size_bytes(_checked(name))

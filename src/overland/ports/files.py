@@ -5,11 +5,12 @@ implementation refuses all others with `ValueError` before it touches the world.
 """
 
 from collections.abc import Iterator
-from typing import Final, Protocol
+from contextlib import AbstractContextManager
+from typing import Final, Protocol, runtime_checkable
 
 from overland.values import ObjectInfo
 
-__all__ = ["TEMPORARY_PREFIX", "Files", "NewFile", "name_parts"]
+__all__ = ["TEMPORARY_PREFIX", "Files", "NewFile", "OpensFiles", "name_parts"]
 
 TEMPORARY_PREFIX: Final = ".overland-tmp-"
 """How the name of an unpublished file begins, where such a file has a name at all."""
@@ -125,4 +126,18 @@ class Files(Protocol):
 
     def sweep(self) -> int:
         """Remove what interrupted writers left behind; return how many files that were."""
+        ...
+
+
+@runtime_checkable
+class OpensFiles(Protocol):
+    """What `Files` of this computer's own system can do besides."""
+
+    def opened(self, name: str) -> AbstractContextManager[int]:
+        """Open a file for reading, from its first byte, as a descriptor until the block ends.
+
+        Raises:
+            ObjectAbsent: There is no such file.
+            OSError: The device failed.
+        """
         ...

@@ -1,11 +1,12 @@
 """A store of immutable objects (vault, container), as a port."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
 
 from overland.values import ObjectInfo
 
-__all__ = ["Objects", "Spaces"]
+__all__ = ["FileContent", "Objects", "Spaces"]
 
 
 class Objects(Protocol):
@@ -76,6 +77,31 @@ class Objects(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove an object; do nothing if it is absent."""
+        ...
+
+
+@runtime_checkable
+class FileContent(Protocol):
+    """Content for `put` that is a file of this computer, from its first byte on.
+
+    A store on the same computer may read it itself; another one iterates it, as any content.
+    Whatever happens, each attempt begins with `opened` or with an iteration.
+    """
+
+    def opened(self) -> AbstractContextManager[int]:
+        """Open the file for reading, as a descriptor until the block ends."""
+        ...
+
+    def was_read(self, blocks: int) -> None:
+        """Note that so many more blocks of 4 MiB, or shorter last ones, were read."""
+        ...
+
+    def reading_ended(self) -> None:
+        """Note that the file is not read any more; what was read is being made durable."""
+        ...
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Yield the content; each view lives until the next."""
         ...
 
 

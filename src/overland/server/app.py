@@ -17,6 +17,7 @@ import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,7 @@ from overland.adapters.database import open_database
 from overland.adapters.engine import DbosEngine
 from overland.adapters.folderobjects import FolderSpaces
 from overland.adapters.localsocket import listening as listening_locally
+from overland.adapters.medium import BUFFER_BYTES, BufferPool, read_blocks
 from overland.adapters.posix import PosixFiles
 from overland.cloud import home, signin
 from overland.cloud.adoptions import on_adoption_ended
@@ -42,6 +44,7 @@ from overland.cloud.seedwork import manifest_of
 from overland.cloud.services import Endpoints, Limits, Services
 from overland.crypto import sign
 from overland.server.api import create_app
+from overland.server.attached import AttachingListener
 from overland.server.bulk import BulkProtocol
 from overland.server.certificates import SERVER_FILE, SERVER_KEY_FILE, ensure_certificates
 from overland.server.objects_app import create_objects_app
@@ -53,6 +56,7 @@ __all__ = ["Options", "serve"]
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _RESERVE_BYTES: Final = 64 << 20  # of a full disk, for the tables by which reclaim frees it
+_COPY_BUFFERS: Final = 8  # two for each of the objects that two drives bring at a time
 _SWEEP_EVERY_S: Final = 300.0
 _GRACE_S: Final = 10  # for requests under way at the end
 _FAREWELL_S: Final = 0.5  # for idle connections
@@ -116,6 +120,9 @@ def serve(options: Options) -> None:
             services.spaces,
             public_key=sign.public_key(services.grant_key),
             clock=services.clock,
+            read_file=partial(
+                read_blocks, block_bytes=BUFFER_BYTES, pool=BufferPool(kept=_COPY_BUFFERS)
+            ),
         )
         listeners = [
             _Listener(listening=api, app=create_app(services)),
@@ -191,9 +198,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 def _local_socket(options: Options, closing: contextlib.ExitStack) -> socket.socket | None:
     if options.object_socket is None:
         return None
-    return closing.enter_context(
+    local = closing.enter_context(
         listening_locally(options.object_socket, group=options.object_socket_group)
     )
+    return closing.enter_context(AttachingListener(fileno=local.detach()))
 
 
 def _endpoints(options: Options, api: socket.socket, objects: socket.socket) -> Endpoints:

@@ -10,6 +10,8 @@ It is for applications that know it: the data plane's.  That one finds such a bo
 extensions of its ASGI scope.  As long as it has not asked for the first buffer, nothing of the
 body is read.  What it does not read before it answers is taken from the line and forgotten, so
 that the connection stays usable.
+
+On the socket of this computer a request can bring a file instead of a body: `server.attached`.
 """
 
 import asyncio
@@ -19,10 +21,12 @@ from typing import Any, Final, cast
 
 import h11
 from typing_extensions import override
+from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from overland.buffers import new_buffer
+from overland.server.attached import FILES, AttachedFiles, attached_to
 
 __all__ = ["BODY", "BUFFER_BYTES", "Body", "BulkProtocol"]
 
@@ -137,6 +141,7 @@ class BulkProtocol(H11Protocol, asyncio.BufferedProtocol):
         super().__init__(*arguments, **options)
         self._small = memoryview(bytearray(_HEAD_BYTES))
         self._body: Body | None = None
+        self._files: AttachedFiles | None = None
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -153,6 +158,7 @@ class BulkProtocol(H11Protocol, asyncio.BufferedProtocol):
             before = self.cycle
             self.data_received(bytes(self._small[:nbytes]))
             if self.cycle is not before:
+                self._look_for_files()
                 self._look_for_body()
             return
         self._unset_keepalive_if_required()
@@ -165,17 +171,27 @@ class BulkProtocol(H11Protocol, asyncio.BufferedProtocol):
         """End the body too."""
         if self._body is not None:
             self._body.end()
+        if self._files is not None:
+            self._files.close()
         super().connection_lost(exc)
 
     @override
     def on_response_complete(self) -> None:
         """Go on to the next request, behind what is left of this one's body."""
         super().on_response_complete()
+        if self._files is not None:
+            self._files.close()
         if self._body is None or self.transport.is_closing():
             return
         self._body.is_wanted = False
         if not self._body.left_bytes:
             self._next_request()
+
+    def _look_for_files(self) -> None:
+        """Hand on what came with the request, where something can."""
+        self._files = attached_to(self.transport)
+        if self._files is not None:
+            _extensions(self.cycle.scope)[FILES] = self._files
 
     def _look_for_body(self) -> None:
         """Take over from h11 where an upload's body begins, if it is long."""
@@ -191,8 +207,7 @@ class BulkProtocol(H11Protocol, asyncio.BufferedProtocol):
         assert left_bytes > 0, "h11 would have seen the body's end"
         self._body = Body(bytes(cycle.body), left_bytes, self.flow)
         cycle.body.clear()
-        extensions = cast("dict[str, object]", cycle.scope.setdefault("extensions", {}))
-        extensions[BODY] = self._body  # the type knows dictionaries only
+        _extensions(cycle.scope)[BODY] = self._body
         self.flow.pause_reading()
 
     def _next_request(self) -> None:
@@ -202,3 +217,8 @@ class BulkProtocol(H11Protocol, asyncio.BufferedProtocol):
         self.conn = (
             h11.Connection(h11.SERVER) if limit is None else h11.Connection(h11.SERVER, limit)
         )
+
+
+def _extensions(scope: HTTPScope) -> dict[str, object]:
+    extensions = scope.setdefault("extensions", {})
+    return cast("dict[str, object]", extensions)  # the type knows dictionaries only

@@ -13,6 +13,9 @@ pass in bounded blocks; files are read and written in threads, so that the event
 | `GET /SPACE?list&prefix=&after=&top=`     | `{"objects": [{"name", "size_bytes"}], "next"}`   |
 | `GET /healthz`                            | 200, without a grant                              |
 
+On the socket of this computer a `PUT` may have `x-overland-attached: LENGTH` and no body: then its
+content is in a file that comes with it (`server.attached`), and `/healthz` says `attachedFiles`.
+
 Every other request has `Authorization: Bearer GRANT`.  Names are those within the space, so they
 begin with one of the grant's prefixes.  A listing is sorted by name; `next` is the `after` of the
 next page, or null.  An answer of 400 or more has the body
@@ -22,7 +25,7 @@ uploads at once with one grant, 503 try again.  An interrupted upload leaves not
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +43,9 @@ from overland.errors import ObjectAbsent
 from overland.ports.clock import Clock
 from overland.ports.objects import Objects, Spaces
 from overland.server import objects_wire as wire
+from overland.server.attached import FILES, AttachedFiles, ReadFile
 from overland.server.bulk import BODY
-from overland.server.uploads import Limits, Shares, Upload
+from overland.server.uploads import Limits, Shares, Upload, paced
 
 __all__ = ["create_objects_app"]
 
@@ -65,31 +69,63 @@ class _Call:
 
 
 def create_objects_app(
-    spaces: Spaces, *, public_key: bytes, clock: Clock, limits: Limits | None = None
+    spaces: Spaces,
+    *,
+    public_key: bytes,
+    clock: Clock,
+    limits: Limits | None = None,
+    read_file: ReadFile | None = None,
 ) -> Starlette:
-    """Return the data plane over `spaces`, for grants whose signer has `public_key`."""
-    plane = _DataPlane(spaces, public_key=public_key, clock=clock, limits=limits or Limits())
+    """Return the data plane over `spaces`, for grants whose signer has `public_key`.
+
+    With `read_file` files are accepted where connections can bring them, and read with it.
+    """
+    plane = _DataPlane(
+        spaces,
+        public_key=public_key,
+        clock=clock,
+        limits=limits or Limits(),
+        read_file=read_file,
+    )
     return Starlette(
         routes=[
-            Route("/healthz", _healthz, methods=["GET"]),
+            Route("/healthz", plane.healthz, methods=["GET"]),
             Route("/{path:path}", plane.answer, methods=["GET", "HEAD", "PUT", "DELETE"]),
         ],
         exception_handlers=wire.HANDLERS,
     )
 
 
-async def _healthz(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+def _files(request: Request) -> AttachedFiles | None:
+    """Return what came with a request; None where nothing can."""
+    files = request.scope.get("extensions", {}).get(FILES)
+    assert files is None or isinstance(files, AttachedFiles), "set by the protocol"
+    return files
 
 
 class _DataPlane:
     """What all requests share: the stores, the key that checks grants, the threads."""
 
-    def __init__(self, spaces: Spaces, *, public_key: bytes, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        spaces: Spaces,
+        *,
+        public_key: bytes,
+        clock: Clock,
+        limits: Limits,
+        read_file: ReadFile | None,
+    ) -> None:
         self._spaces, self._public_key, self._clock = spaces, public_key, clock
-        self._limits, self._shares = limits, Shares(limits)
+        self._limits, self._shares, self._read_file = limits, Shares(limits), read_file
         self._writers = ThreadPoolExecutor(limits.writers, thread_name_prefix="objects-put")
+        # A drive that hangs holds one of these, and none that others' uploads need.
+        self._copiers = ThreadPoolExecutor(limits.writers, thread_name_prefix="objects-copy")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="objects-get")
+
+    async def healthz(self, request: Request) -> Response:
+        """Say that the data plane runs, and whether files may be attached here."""
+        can_attach = self._read_file is not None and _files(request) is not None
+        return JSONResponse({"status": "ok"} | ({"attachedFiles": True} if can_attach else {}))
 
     async def answer(self, request: Request) -> Response:
         """Answer a request; what is raised becomes an answer in `wire.HANDLERS`."""
@@ -137,12 +173,35 @@ class _DataPlane:
             call.store.put(call.name, content, size_bytes=size_bytes, sha256=sha256)
             return created
 
-        upload = Upload(limits=self._limits, monotonic_s=self._clock.monotonic_s)
         with self._shares.taken(call.holder):
-            body = call.request.scope.get("extensions", {}).get(BODY) or call.request.stream()
-            created = await upload.run(body, store, on=self._writers)
+            if wire.is_attached(call.request):
+                created = await self._copy(call.request, store, size_bytes)
+            else:
+                upload = Upload(limits=self._limits, monotonic_s=self._clock.monotonic_s)
+                body = call.request.scope.get("extensions", {}).get(BODY) or call.request.stream()
+                created = await upload.run(body, store, on=self._writers)
         log.info("object.stored", space=call.space, size_bytes=size_bytes, created=created)
         return Response(status_code=201 if created else 200)
+
+    async def _copy(
+        self, request: Request, store: Callable[[Iterator[memoryview]], T], size_bytes: int
+    ) -> T:
+        """Run `store` over the file that came with a request, in a thread."""
+        files, read_file = _files(request), self._read_file
+        if files is None or read_file is None:
+            raise wire.RequestInvalid("no file can come with a request here")
+
+        def read(descriptor: int) -> Generator[memoryview, None, None]:
+            blocks = read_file(descriptor)
+            return paced(blocks, limits=self._limits, monotonic_s=self._clock.monotonic_s)
+
+        file = files.take()
+        try:
+            copying = partial(file.feed, store, size_bytes=size_bytes, read=read)
+            return await asyncio.get_running_loop().run_in_executor(self._copiers, copying)
+        except asyncio.CancelledError:
+            file.stop()
+            raise
 
     async def _get(self, call: _Call) -> Response:
         size_bytes = (await self._read(lambda: call.store.head(call.name))).size_bytes

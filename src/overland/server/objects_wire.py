@@ -24,6 +24,7 @@ from overland.format.blob_description import is_reserved
 from overland.values import is_object_name
 
 __all__ = [
+    "ATTACHED_HEADER",
     "DIGEST_HEADER",
     "HANDLERS",
     "MAX_BLOB_BYTES",
@@ -36,12 +37,16 @@ __all__ = [
     "UploadTooSlow",
     "bearer",
     "declared",
+    "is_attached",
     "page_size",
     "span",
     "target",
 ]
 
 DIGEST_HEADER: Final = "x-overland-sha256"
+
+ATTACHED_HEADER: Final = "x-overland-attached"
+"""How many bytes an upload has that are not its body, but in a file that comes with it."""
 
 MAX_LISTED: Final = 1000
 """Objects per page of a listing."""
@@ -141,6 +146,11 @@ def target(request: Request) -> tuple[str, str]:
     return space, name
 
 
+def is_attached(request: Request) -> bool:
+    """Return whether an upload's content is in a file that comes with it."""
+    return ATTACHED_HEADER in request.headers
+
+
 def declared(request: Request, *, space: str, name: str) -> tuple[int, str]:
     """Return the size and the SHA-256 that the sender promises for an upload.
 
@@ -151,12 +161,13 @@ def declared(request: Request, *, space: str, name: str) -> tuple[int, str]:
         RequestInvalid: The size or the digest is absent, malformed or too large.
         ObjectCorrupt: The name promises another digest.
     """
-    length = request.headers.get("content-length", "")
+    length_header = ATTACHED_HEADER if is_attached(request) else "content-length"
+    length = request.headers.get(length_header, "")
     sha256 = request.headers.get(DIGEST_HEADER, "").lower()
     is_ours = space.startswith("vaults/") or is_reserved(name)
     longest = MAX_OBJECT_BYTES if is_ours else MAX_BLOB_BYTES
     if not _LENGTH.fullmatch(length) or int(length) > longest:
-        raise RequestInvalid(f"an upload has Content-Length, of at most {longest}")
+        raise RequestInvalid(f"an upload has {length_header.title()}, of at most {longest}")
     if not _DIGEST.fullmatch(sha256):
         raise RequestInvalid(f"an upload has {DIGEST_HEADER}: 64 hexadecimal digits")
     if space.startswith("vaults/"):

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import queue
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from overland.server.bulk import Body
 from overland.server.objects_wire import TooManyUploads, UploadInterrupted, UploadTooSlow
 
-__all__ = ["Limits", "Shares", "Upload"]
+__all__ = ["Limits", "Shares", "Upload", "paced"]
 
 # Joined in the storing thread: hashing and writing few large buffers costs half as much as many
 # small ones, which the two threads would also hand the interpreter over for.
@@ -79,6 +79,30 @@ class Shares:
             self._under_way[holder] -= 1
             if not self._under_way[holder]:
                 del self._under_way[holder]
+
+
+def paced(
+    blocks: Generator[memoryview, None, None], *, limits: Limits, monotonic_s: Callable[[], float]
+) -> Generator[memoryview, None, None]:
+    """Yield the blocks of a file that is read here; its medium has as long as a sender has.
+
+    Raises:
+        UploadTooSlow: Its time is over.  What is done with the blocks does not count.
+    """
+    waited_s, read_bytes = 0.0, 0
+    with contextlib.closing(blocks):
+        while True:
+            began_s = monotonic_s()
+            block = next(blocks, None)
+            waited_s += monotonic_s() - began_s
+            if waited_s > limits.patience_s(read_bytes):
+                raise UploadTooSlow(
+                    sent_bytes=read_bytes, slowest_bytes_per_s=limits.slowest_bytes_per_s
+                )
+            if block is None:
+                return
+            read_bytes += len(block)
+            yield block
 
 
 class Upload:

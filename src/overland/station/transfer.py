@@ -11,11 +11,15 @@ is the object read part by part, to tell exactly which parts are bad, and whethe
 Two objects of a drive may be on their way: the next one is read when the one before has been, while
 the store still makes that durable.  So a drive is always read in one stream, as its head likes it.
 Memory: two blocks for each object that is being read.
+
+A store on this computer is handed the drive's open file and reads it itself.  Whether drive or way
+was bad is found out in the same manner: here, part by part.
 """
 
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Final, NoReturn
 
 from overland.errors import (
@@ -28,7 +32,7 @@ from overland.errors import (
 )
 from overland.format.copy_log import BlobStatus, PartStatus
 from overland.format.drive_xml import Block, PageRange
-from overland.ports.files import Files
+from overland.ports.files import Files, OpensFiles
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress
 from overland.station.items import LANDED, Item, Verdict
@@ -102,7 +106,8 @@ class Transfer:
         self, item: Item, medium: Files, name: str, container: Objects, turn: threading.Lock
     ) -> Verdict | None:
         """Return how the object went; None when it came out wrong, and then no part was bad."""
-        reading = _Reading(item, medium, name, turn=turn, progress=self._progress)
+        kind = _FileReading if isinstance(medium, OpensFiles) else _Reading
+        reading = kind(item, medium, name, turn=turn, progress=self._progress)
         reading.take_turn()  # before the store hears of it: it does not wait long for content
         try:
             container.put(item.name, reading, size_bytes=item.size_bytes, sha256=item.sha256)
@@ -251,3 +256,28 @@ class _Reading:
         self._told_bytes += size_bytes
         if size_bytes:
             self._progress.advance(bytes=size_bytes)
+
+
+class _FileReading(_Reading):
+    """The same of a file that a store on this computer may read itself: `FileContent`."""
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """Open the file, when it is its turn."""
+        self.undo()
+        self.take_turn()
+        assert isinstance(self._medium, OpensFiles), "looked at by who made this"
+        with ExitStack() as closing:
+            try:
+                descriptor = closing.enter_context(self._medium.opened(self._name))
+            except (ObjectAbsent, OSError):
+                self._refuse()
+            yield descriptor
+
+    def was_read(self, blocks: int) -> None:
+        """Note that so many more blocks were read."""
+        self._tell(min(blocks * _BLOCK_BYTES, self._item.size_bytes - self._told_bytes))
+
+    def reading_ended(self) -> None:
+        """Let the next object be read."""
+        self.end_turn()

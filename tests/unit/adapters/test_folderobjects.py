@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,3 +159,21 @@ def test_healing_leaves_the_damaged_or_the_right_bytes_at_every_power_cut() -> N
         assert seen == CONTENT if finished else seen in {b"damaged", CONTENT}
         if finished:
             break
+
+
+def test_a_long_block_is_its_owners_again_only_when_it_was_hashed_and_written() -> None:
+    disk, buffer, digest = SimDisk(), bytearray(8 << 20), hashlib.sha256()
+    blocks = [random.Random(number).randbytes(len(buffer)) for number in range(3)]
+    for block in blocks:
+        digest.update(block)
+
+    def content() -> Iterator[memoryview]:
+        for block in blocks:
+            buffer[:] = block
+            yield memoryview(buffer)
+
+    size_bytes = len(blocks) * len(buffer)
+    store = FolderObjects(disk)
+    store.put("a", content(), size_bytes=size_bytes, sha256=digest.hexdigest())
+
+    assert store.read("a") == b"".join(blocks)

@@ -35,7 +35,7 @@ def test_who_leaves_early_keeps_an_unchanged_view(tmp_path: Path) -> None:
     first = os.open(tmp_path / "a", os.O_RDONLY)
     blocks = read_blocks(first, block_bytes=BUFFER_BYTES, pool=pool)
     kept = next(blocks)
-    blocks.close()  # type: ignore[attr-defined] # a generator
+    blocks.close()
     os.close(first)
     gc.collect()
 

@@ -1,10 +1,13 @@
 """One object's pass: parts of any size and place are checked, and nothing wrong is sent whole."""
 
 import itertools
+import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,8 +19,10 @@ from tests.support.simdisk import SimDisk
 from typing_extensions import override
 
 from overland.adapters.folderobjects import FolderObjects
+from overland.adapters.posix import PosixFiles
 from overland.errors import ObjectCorrupt, Unreachable
 from overland.format.copy_log import BlobStatus, PartStatus
+from overland.ports.objects import FileContent
 from overland.ports.progress import NullProgress
 from overland.station.driveimport import batches
 from overland.station.items import pack_blob, unpack_blob
@@ -247,4 +252,107 @@ def test_a_failing_store_gives_the_turn_back() -> None:
             container=_Store(Unreachable("no answer")),
             turn=turn,
         )
+    assert not turn.locked()
+
+
+class _OnDevice(FaultyFiles):
+    """Files of this computer, which can be opened, or fail to be."""
+
+    is_failing = False
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(PosixFiles(root))
+        self._root = PosixFiles(root)
+        self.opened_names = list[str]()
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[int]:
+        if self.is_failing:
+            raise OSError(5, "the drive's own")
+        self.opened_names.append(name)
+        with self._root.opened(name) as descriptor:
+            yield descriptor
+
+
+class _StoreHere(FolderObjects):
+    """A store on the station's computer: it is handed files, and reads them itself."""
+
+    def __init__(self, *, before_durable: Callable[[], object] = lambda: None) -> None:
+        self.disk = SimDisk()
+        super().__init__(self.disk)
+        self._before_durable = before_durable
+
+    @override
+    def put(
+        self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
+    ) -> None:
+        assert isinstance(content, FileContent)
+        with content.opened() as descriptor:
+            data = os.pread(descriptor, size_bytes, 0)
+        content.was_read(-(-size_bytes // (4 << 20)))
+        content.reading_ended()
+        self._before_durable()
+        super().put(name, [data], size_bytes=size_bytes, sha256=sha256)
+
+
+def test_a_file_that_the_store_reads_itself_lands_and_is_counted_once(tmp_path: Path) -> None:
+    meter, store, turn = _Meter(), _StoreHere(), threading.Lock()
+    medium = _OnDevice(tmp_path)
+    medium.write(NAME, b"object" + b"more")
+
+    verdict = Transfer(meter).move(
+        an_item(b"object", [(0, 6)]), medium=medium, name=NAME, container=store, turn=turn
+    )
+
+    assert verdict.landed
+    assert store.disk.read("packs/a.pack") == b"object"
+    assert (meter.bytes, meter.count) == (6, 1)
+    assert not turn.locked()
+
+
+def test_what_is_wrong_with_a_file_that_the_store_read_is_found_part_by_part(
+    tmp_path: Path,
+) -> None:
+    meter, store, medium = _Meter(), _StoreHere(), _OnDevice(tmp_path)
+    medium.write(NAME, bytes(512) + b"x" + bytes(487))
+    item = an_item(bytes(1000), [(0, 512), (512, 488)])
+
+    verdict = Transfer(meter).move(item, medium=medium, name=NAME, container=store)
+
+    assert list(verdict.parts) == [PartStatus.COMPLETED, PartStatus.CORRUPTED]
+    assert list(store.disk.names()) == []
+    assert meter.bytes == 0
+
+
+def test_a_file_that_cannot_be_opened_for_the_store_is_the_drives_fault(tmp_path: Path) -> None:
+    store, medium, turn = _StoreHere(), _OnDevice(tmp_path), threading.Lock()
+    medium.write(NAME, b"object")
+    medium.is_failing = True
+    medium.flipped[NAME] = {0}
+
+    verdict = Transfer(NullProgress()).move(
+        an_item(b"object", [(0, 6)]), medium=medium, name=NAME, container=store, turn=turn
+    )
+
+    assert verdict.status is BlobStatus.COMPLETED_WITH_ERRORS
+    assert list(store.disk.names()) == []
+    assert not turn.locked()
+
+
+def test_the_next_file_is_opened_when_the_store_has_read_the_one_before(tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=20)  # neither is durable before both were read
+    store, medium = _StoreHere(before_durable=both.wait), _OnDevice(tmp_path)
+    turn = threading.Lock()
+    names = ["seed-x/packs/a.pack", "seed-x/packs/b.pack"]
+    for name in names:
+        medium.write(name, name.encode())
+    items = [replace(an_item(n.encode(), []), name=n.removeprefix("seed-x/")) for n in names]
+    transfer = Transfer(NullProgress())
+    with ThreadPoolExecutor(2) as pool:
+        moves = [
+            pool.submit(transfer.move, item, medium=medium, name=name, container=store, turn=turn)
+            for item, name in zip(items, names, strict=True)
+        ]
+        assert all(move.result().landed for move in moves)
+    assert sorted(medium.opened_names) == names
     assert not turn.locked()
