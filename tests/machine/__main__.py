@@ -1,11 +1,14 @@
 """Run the snapshot tests against real LVM and ZFS, in a small virtual machine.
 
-`sudo python -m tests.machine` makes a root file system of Debian 12 with its kernel, LVM and ZFS
-(debootstrap; the ZFS module is compiled there), boots it under qemu with this checkout mounted
-read-only, runs `guest_lvm.py` and `guest_zfs.py` on spare disks, and ends with their status.  It
-needs root, qemu-system-x86_64, debootstrap, mke2fs, 6 GB, and half an hour the first time without
-hardware virtualisation; so it is no part of `./dev test`.  The root file system is kept and used
-again.
+`sudo .venv/bin/python -m tests.machine` makes a root file system of Debian 12 with its kernel, LVM
+and ZFS (debootstrap; the ZFS module is compiled there), boots it under qemu with a copy of this
+checkout mounted read-only, runs `guest_lvm.py`, `guest_zfs.py` and `guest_commands.py` on spare
+disks, and ends with their status; `console.txt` in its folder (`.dev/machine`) has what they said.
+
+It needs root, Python 3.11, debootstrap, mke2fs, qemu-system-x86_64 and 6 GB, so it is no part of
+`./dev test`.  The first time it downloads 200 MB from deb.debian.org, and compiles: 10 minutes of
+processor time in all.  The root file system is kept and used again.  The tests took an hour with
+an emulated processor, on a busy computer; `--accelerator kvm` is **not verified**.
 """
 
 import argparse
@@ -17,14 +20,19 @@ import sysconfig
 from pathlib import Path
 from typing import Final
 
+from overland.source.snapshotkinds import read_mounts
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 MIRROR: Final = "http://deb.debian.org/debian"
 PACKAGES: Final = (
     "linux-image-amd64,linux-headers-amd64,lvm2,thin-provisioning-tools,xfsprogs,e2fsprogs,"
     "kmod,udev,python3,dkms,ca-certificates"
 )
-TESTS: Final = ("guest_lvm", "guest_zfs")
-_KERNEL_WORDS: Final = "console=ttyS0 root=/dev/vda ro panic=-1 mitigations=off"
+TESTS: Final = ("guest_lvm", "guest_zfs", "guest_commands")
+_TOOLS: Final = ("debootstrap", "mke2fs", "qemu-system-x86_64", "timeout")
+_TOOL_PACKAGES: Final = "debootstrap e2fsprogs qemu-system-x86 coreutils"
+_GUEST_PYTHON: Final = (3, 11)
+_KERNEL_WORDS: Final = "console=ttyS0 quiet loglevel=3 root=/dev/vda ro panic=-1 mitigations=off"
 _ROOT_BYTES: Final = 6 << 30  # sparse, as the spare disks are
 _SPARE_BYTES: Final = 2 << 30
 
@@ -34,16 +42,22 @@ def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--folder", type=Path, default=ROOT / ".dev" / "machine")
     asked.add_argument("--tests", nargs="+", choices=TESTS, default=TESTS)
+    asked.add_argument("--only", default="", metavar="WORD", help="In the names of the tests.")
     asked.add_argument("--accelerator", default="tcg", help="Of qemu: kvm where it works.")
-    asked.add_argument("--timeout-s", type=int, default=3600)
+    asked.add_argument("--timeout-s", type=int, default=7200)
     given = asked.parse_args()
     if os.geteuid() != 0:
         asked.error("making a root file system needs root")
+    if missing := [tool for tool in _TOOLS if shutil.which(tool) is None]:
+        asked.error(f"not found: {', '.join(missing)}; on Debian: apt install {_TOOL_PACKAGES}")
+    if sys.version_info[:2] != _GUEST_PYTHON:
+        asked.error("start it with Python 3.11, as the machine has: it uses the same packages")
     given.folder.mkdir(parents=True, exist_ok=True)
     root = given.folder / "root"
     if not (root / "ready").exists():
         make_root(root)
     shutil.copy(ROOT / "tests" / "machine" / "guest.sh", root / "guest.sh")
+    copy_checkout(given.folder / "checkout")
     disks = make_disks(given.folder, root)
     console = given.folder / "console.txt"
     try:
@@ -57,8 +71,7 @@ def main() -> int:
 
 def make_root(root: Path) -> None:
     """Install Debian with its kernel, and compile ZFS for it; begins anew after a failure."""
-    if (root / "proc").is_mount():  # of a run that was killed
-        run("umount", root / "proc")
+    unmount_below(root)  # what a run that was killed left: nothing of the system's is to be removed
     shutil.rmtree(root, ignore_errors=True)
     run(
         *("debootstrap", "--variant=minbase", "--components=main,contrib"),
@@ -72,9 +85,27 @@ def make_root(root: Path) -> None:
             *("chroot", root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y"),
             *("--no-install-recommends", "zfs-dkms", "zfsutils-linux"),
         )
+        run("chroot", root, "apt-get", "clean")
     finally:
-        run("umount", root / "proc")
+        unmount_below(root)
     (root / "ready").touch()
+
+
+def unmount_below(folder: Path) -> None:
+    """Unmount everything that is mounted in a folder, the last one first."""
+    inside = os.fsencode(folder.resolve()) + b"/"
+    for mount in reversed(read_mounts()):
+        if mount.path.startswith(inside):
+            run("umount", os.fsdecode(mount.path))
+
+
+def copy_checkout(copy: Path) -> None:
+    """Copy what the tests run, so that what is edited meanwhile is not half of it."""
+    shutil.rmtree(copy, ignore_errors=True)
+    for name in ("src", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", copy)
 
 
 def make_disks(folder: Path, root: Path) -> list[Path]:
@@ -101,10 +132,12 @@ def boot(
     argv += ["-accel", given.accelerator, "-cpu", cpu, "-smp", 2, "-m", 3072]
     argv += ["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"]
     argv += ["-serial", "stdio", "-kernel", kernel, "-initrd", initrd, "-append"]
-    argv.append(f"{_KERNEL_WORDS} init=/guest.sh overland.tests={','.join(tests)}")
+    words = f"overland.tests={','.join(tests)} overland.only={given.only}"
+    argv.append(f"{_KERNEL_WORDS} init=/guest.sh {words}")
     for disk in disks:
         argv += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]
-    shares = {"overland": ROOT, "packages": Path(sysconfig.get_path("purelib"))}
+    checkout = given.folder / "checkout"
+    shares = {"overland": checkout, "packages": Path(sysconfig.get_path("purelib"))}
     for tag, folder in shares.items():
         argv += ["-virtfs", f"local,path={folder},mount_tag={tag},security_model=none,readonly=on"]
     with console.open("wb") as log:

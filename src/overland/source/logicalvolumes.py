@@ -82,6 +82,7 @@ class LogicalVolumes:
     """
 
     mode: SnapshotMode = "lvm"
+    leaves_stubs = False
 
     def __init__(
         self,

@@ -1,7 +1,9 @@
 """The kinds of snapshots: how each is taken, found again, proven whole and removed."""
 
+import contextlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, final
 
@@ -25,6 +27,7 @@ __all__ = [
 SnapshotMode = Literal["none", "auto", "btrfs", "zfs", "lvm"]
 
 _TIMEOUT_S: Final = 300.0  # a snapshot waits for what is being written, and no longer
+_GONE: Final = "it is gone"
 _SUBVOLUME: Final = 256  # the inode of a btrfs subvolume's top folder
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 _TOKEN: Final = re.compile(rb"[0-9a-f]{8}")  # behind the prefix; anything else is somebody else's
@@ -76,9 +79,15 @@ class Mount:
 
 
 class Method(Protocol):
-    """One kind of snapshots."""
+    """One kind of snapshots.
+
+    Attributes:
+        mode: That insists on it.
+        leaves_stubs: Whether a snapshot has a folder of inode 2 for each subvolume below.
+    """
 
     mode: SnapshotMode
+    leaves_stubs: bool
 
     def unit_of(self, path: bytes, mount: Mount) -> bytes | None:
         """Return the top folder of what a snapshot is taken of as a whole; None if of nothing."""
@@ -106,6 +115,7 @@ class Btrfs:
     """Read-only snapshots of a subvolume, in its top folder."""
 
     mode: SnapshotMode = "btrfs"
+    leaves_stubs = True
 
     def __init__(self, programs: Programs) -> None:
         self._programs = programs
@@ -126,9 +136,13 @@ class Btrfs:
         call(self._programs, unit, "btrfs", "subvolume", "snapshot", "-r", unit, where)
         return where
 
-    def loss(self, unit: bytes, mount: Mount, name: str) -> str | None:  # noqa: ARG002 - as LVM
-        """Return None: it stays until somebody removes it, and its files then cannot be read."""
-        return None
+    def loss(self, unit: bytes, mount: Mount, name: str) -> str | None:  # noqa: ARG002 - as ZFS
+        """Return why the snapshot cannot be relied upon; see the protocol."""
+        try:
+            is_there = os.lstat(below(unit, b"." + name.encode())).st_ino == _SUBVOLUME
+        except OSError as error:
+            return _GONE if isinstance(error, FileNotFoundError) else f"{error.strerror}"
+        return None if is_there else _GONE
 
     def names(self, unit: bytes, mount: Mount, prefix: str) -> list[str]:  # noqa: ARG002 - as ZFS
         """Return the snapshots of ours; see the protocol."""
@@ -150,39 +164,99 @@ class Btrfs:
 
 @final
 class Zfs:
-    """Snapshots of a dataset, shown in its `.zfs` folder."""
+    """Snapshots of a dataset, shown in its `.zfs` folder; fulfils `Method`.
+
+    The kernel mounts one there when its folder is opened, and unmounts it when nothing in it was
+    open for a while (`zfs_expire_snapshot`, zfs(4)).  So the folder is held open until the
+    snapshot is removed: before, a look at it shows a placeholder; and after another mount it has
+    another device's number, by which hard links and `--one-file-system` go.  Nor can anybody
+    destroy what is open.
+    """
 
     mode: SnapshotMode = "zfs"
+    leaves_stubs = False
 
-    def __init__(self, programs: Programs) -> None:
-        self._programs = programs
+    def __init__(self, programs: Programs, *, mounts: Callable[[], list[Mount]]) -> None:
+        self._programs, self._mounts = programs, mounts
+        self._held: dict[str, tuple[int, bytes]] = {}  # by name: open folder, and its path
 
     def unit_of(self, path: bytes, mount: Mount) -> bytes | None:  # noqa: ARG002 - as btrfs needs it
-        """Return where the dataset is mounted; see the protocol."""
+        """Return where the dataset, or a folder of it, is mounted; see the protocol."""
         return mount.path
 
     def take(self, unit: bytes, mount: Mount, name: str) -> bytes:
-        """Take a snapshot; see the protocol."""
-        call(self._programs, unit, "zfs", "snapshot", mount.device + b"@" + name.encode())
-        return below(unit, b".zfs/snapshot/" + name.encode())
+        """Take a snapshot, and hold the folder that shows it.
 
-    def loss(self, unit: bytes, mount: Mount, name: str) -> str | None:  # noqa: ARG002 - as LVM
-        """Return None: it stays until somebody removes it, and its files then cannot be read."""
+        Raises:
+            SnapshotImpossible: It cannot be taken, or not be seen; none is left.
+        """
+        top = self._top_of(unit, mount)
+        call(self._programs, unit, "zfs", "snapshot", _snapshot(mount, name))
+        where = below(top, b".zfs/snapshot/" + name.encode())
+        try:
+            fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            with contextlib.suppress(SnapshotImpossible):  # then the next run removes it
+                self.remove(unit, mount, name)
+            problem = f"its snapshot does not show in {os.fsdecode(where)}: {error.strerror}"
+            raise SnapshotImpossible(os.fsdecode(unit), problem=problem) from None
+        self._held[name] = fd, where
+        return where + mount.root.rstrip(b"/")
+
+    def loss(self, unit: bytes, mount: Mount, name: str) -> str | None:
+        """Return why the snapshot cannot be relied upon; see the protocol."""
+        try:
+            is_there = name.encode() in self._listed(unit, mount)
+        except SnapshotImpossible as error:
+            return f"its state is not known: {error.problem}"
+        if not is_there:
+            return _GONE
+        if name in self._held and not _is_shown(*self._held[name]):
+            return "somebody unmounted it"
         return None
 
     def names(self, unit: bytes, mount: Mount, prefix: str) -> list[str]:
         """Return the snapshots of ours; see the protocol."""
+        listed = self._listed(unit, mount)
+        return [name.decode() for name in listed if is_named_by_us(name, prefix.encode())]
+
+    def remove(self, unit: bytes, mount: Mount, name: str) -> None:
+        """Remove a snapshot; see the protocol."""
+        if (held := self._held.pop(name, None)) is not None:
+            os.close(held[0])
+        call(self._programs, unit, "zfs", "destroy", _snapshot(mount, name))
+
+    def _top_of(self, unit: bytes, mount: Mount) -> bytes:
+        """Return where the dataset's own top folder is mounted: only that has a `.zfs`."""
+        if mount.root == b"/":
+            return mount.path
+        for other in self._mounts():
+            if (other.kind, other.device, other.root) == (mount.kind, mount.device, b"/"):
+                return other.path
+        problem = f"of {os.fsdecode(mount.device)} only a folder is mounted, and not its top"
+        raise SnapshotImpossible(os.fsdecode(unit), problem=problem)
+
+    def _listed(self, unit: bytes, mount: Mount) -> list[bytes]:
+        """Return the names of all snapshots of the dataset, without its own."""
         listed = call(
             self._programs, unit, "zfs", "list", "-H", "-o", "name", "-t", "snapshot", "-d", "1",
             mount.device,
         )  # fmt: skip
-        ours = mount.device + b"@" + prefix.encode()
-        start = len(mount.device) + 1
-        return [line[start:].decode() for line in listed.splitlines() if is_named_by_us(line, ours)]
+        return [line[len(mount.device) + 1 :] for line in listed.splitlines()]
 
-    def remove(self, unit: bytes, mount: Mount, name: str) -> None:
-        """Remove a snapshot; see the protocol."""
-        call(self._programs, unit, "zfs", "destroy", mount.device + b"@" + name.encode())
+
+def _is_shown(fd: int, where: bytes) -> bool:
+    """Return whether the path leads to the open folder."""
+    try:
+        found = os.stat(below(where, b"."))  # noqa: PTH116 - bytes
+    except OSError:
+        return False
+    held = os.fstat(fd)
+    return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+
+
+def _snapshot(mount: Mount, name: str) -> bytes:
+    return mount.device + b"@" + name.encode()
 
 
 def call(programs: Programs, unit: bytes, *argv: str | bytes) -> bytes:

@@ -39,7 +39,7 @@ __all__ = ["DEFAULT_PERCENT", "SnapshotView", "snapshots"]
 DEFAULT_PERCENT: Final = 10
 """So much of a volume that is not thin may be overwritten while its snapshot is read."""
 
-_STUB: Final = 2  # the inode of the empty folder that stands for a subvolume in a snapshot
+_STUB: Final = 2  # the inode of the empty folder that stands for a subvolume in one's snapshot
 
 log = Log()
 
@@ -54,6 +54,7 @@ class SnapshotView:
 
     notes: list[str] = field(default_factory=list)
     _sources: dict[bytes, bytes] = field(default_factory=dict)
+    _leaves_stubs: dict[bytes, bool] = field(default_factory=dict)
     _mounted: set[bytes] = field(default_factory=set)
     _shown: dict[bytes, bytes] = field(default_factory=dict)
     _checks: list[Callable[[], None]] = field(default_factory=list)
@@ -67,7 +68,9 @@ class SnapshotView:
         """
         if path in self._sources:
             return self._sources[path]
-        if self._sources and (inode == _STUB or path in self._mounted):
+        if not self._sources:
+            return None
+        if path in self._mounted or (inode == _STUB and self._may_be_stub(path)):
             return path  # a snapshot shows an empty folder in its place
         return None
 
@@ -90,14 +93,32 @@ class SnapshotView:
         for check in self._checks:
             check()
 
-    def add(self, source: bytes, where: bytes) -> None:
-        """Have a source read in a snapshot."""
+    def add(
+        self, source: bytes, where: bytes, *, mounted: Iterable[bytes], leaves_stubs: bool
+    ) -> None:
+        """Have a source read in a snapshot, but not what is mounted in it."""
         self._sources[source] = where
+        self._mounted.update(mounted)
+        self._leaves_stubs[source] = leaves_stubs
+
+    def add_living(self, source: bytes, problem: str) -> None:
+        """Have a source read as it is, and note why."""
+        self.notes.append(f"{os.fsdecode(source)} is read without a snapshot: {problem}")
+        self._leaves_stubs[source] = False
 
     def watch(self, unit: bytes, where: bytes, check: Callable[[], None]) -> None:
         """Note what a snapshot shows, and how to tell whether it still does."""
         self._shown[unit] = where
         self._checks.append(check)
+
+    def _may_be_stub(self, path: bytes) -> bool:
+        """Return whether a folder is read in a snapshot with stubs, by the source around it.
+
+        In ZFS, the first folder of a dataset has the inode that is a stub's in btrfs.
+        """
+        while path not in self._leaves_stubs and path != b"/":
+            path = path.rpartition(b"/")[0] or b"/"
+        return self._leaves_stubs.get(path, False)
 
 
 @contextlib.contextmanager
@@ -131,7 +152,7 @@ def snapshots(
     if mode == "none":
         yield view
         return
-    methods: dict[str, Method] = {"btrfs": Btrfs(programs), "zfs": Zfs(programs)}
+    methods: dict[str, Method] = {"btrfs": Btrfs(programs), "zfs": Zfs(programs, mounts=mounts)}
     volumes = LogicalVolumes(programs, folder=folder, percent=percent, mounts=mounts)
     methods |= dict.fromkeys(FILE_SYSTEMS, volumes)
     prefix = f"overland-snapshot-{repository_id[:8]}-"
@@ -177,21 +198,30 @@ class _Taker:
         self._prefix, self._new_name = names
         self._mounts = mounts
         self._taken: dict[bytes, _Taken] = {}
-        view._mounted.update(mount.path for mount in mounts)  # noqa: SLF001 - one module
 
     def add(self, source: bytes) -> None:
         """Have a source read in a snapshot, or note why it is not."""
         try:
             real = os.path.realpath(source)
             mount = _mount_of(real, self._mounts)
-            unit, where = self._snapshot(real, mount)
+            unit, taken = self._snapshot(real, mount)
         except (SnapshotImpossible, ProgramAbsent, OSError) as error:
             if self._mode != "auto":
                 raise
-            self._view.notes.append(f"{os.fsdecode(source)} is read without a snapshot: {error}")
+            self._view.add_living(source, str(error))
             return
         inside = real[len(unit) :].lstrip(b"/")
-        self._view.add(source, below(where, inside) if inside else where)
+        self._view.add(
+            source,
+            below(taken.where, inside) if inside else taken.where,
+            # A source may have a link in its path, and the system tells of mounts by real paths.
+            mounted=[
+                below(source, mount.path[len(real) :].lstrip(b"/"))
+                for mount in self._mounts
+                if _lies_in(mount.path, real) and mount.path != real
+            ],
+            leaves_stubs=taken.method.leaves_stubs,
+        )
 
     def remove_all(self) -> None:
         """Remove what was taken; what cannot be removed is left to the next run."""
@@ -201,7 +231,7 @@ class _Taker:
             except (SnapshotImpossible, ProgramAbsent, OSError) as error:
                 log.warning("snapshot.left", name=it.name, problem=str(error))
 
-    def _snapshot(self, path: bytes, mount: Mount) -> tuple[bytes, bytes]:
+    def _snapshot(self, path: bytes, mount: Mount) -> tuple[bytes, _Taken]:
         method = self._methods.get(mount.kind)
         if method is None or self._mode not in {"auto", method.mode}:
             problem = f"it lies in a file system of the kind {mount.kind}"
@@ -212,7 +242,7 @@ class _Taker:
             raise SnapshotImpossible(os.fsdecode(path), problem=problem)
         if unit not in self._taken:
             self._take(method, unit, mount)
-        return unit, self._taken[unit].where
+        return unit, self._taken[unit]
 
     def _take(self, method: Method, unit: bytes, mount: Mount) -> None:
         # What is mounted in two places shows snapshots of this very run in the second.

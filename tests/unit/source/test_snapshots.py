@@ -1,7 +1,6 @@
 """Snapshots are taken, read under the sources' own paths, and never left behind.
 
-The btrfs tests make a file system on a loop device.  Here ZFS is only tested against a program that
-acts like its command; the real one in a virtual machine: `python -m tests.machine`.
+The btrfs tests make a file system on a loop device.
 """
 
 import os
@@ -24,8 +23,13 @@ from tests.support.snapshotted import (
 )
 
 from overland.adapters.programs import SystemPrograms
-from overland.ports.programs import ProgramAbsent
-from overland.source.snapshotkinds import Mount, SnapshotImpossible, SnapshotMode, read_mounts
+from overland.source.snapshotkinds import (
+    Mount,
+    SnapshotImpossible,
+    SnapshotLost,
+    SnapshotMode,
+    read_mounts,
+)
 from overland.source.snapshots import SnapshotView, snapshots
 
 PREFIX = f".{TOKENLESS}"
@@ -209,6 +213,27 @@ def test_what_only_looks_like_a_snapshot_of_ours_is_kept(volume: Path, tmp_path:
     assert view.notes == []
 
 
+@pytest.mark.root
+@on_btrfs
+def test_a_snapshot_that_somebody_removed_is_told_before_a_point_is_made(
+    volume: Path, tmp_path: Path
+) -> None:
+    data = subvolume(volume / "data")
+    with snapshots(
+        [os.fsencode(data)],
+        mode="btrfs",
+        repository_id=REPOSITORY,
+        programs=SystemPrograms(),
+        folder=tmp_path / "snapshots",
+    ) as view:
+        view.confirm()
+        subprocess.run(
+            ["btrfs", "subvolume", "delete", data / names(data)[0]], check=True, capture_output=True
+        )
+        with pytest.raises(SnapshotLost, match="it is gone"):
+            view.confirm()
+
+
 def test_where_none_can_be_taken_auto_says_so_and_reads_what_is_there(tmp_path: Path) -> None:
     mounts = [mounted_at(Path("/"), "ext4", b"/dev/sda1")]
 
@@ -230,59 +255,6 @@ def test_where_none_can_be_taken_auto_says_so_and_reads_what_is_there(tmp_path: 
     assert enter("none").notes == []
     with pytest.raises(SnapshotImpossible, match="ext4"):
         enter("btrfs")
-
-
-ZFS = """#!/bin/sh
-# Acts like `zfs`, over folders: dataset tank/data is {dataset}.
-set -e
-case "$1" in
-  snapshot) mkdir -p {dataset}/.zfs/snapshot; mkdir {dataset}/.zfs/snapshot/"${{2#tank/data@}}"
-            cp {dataset}/file {dataset}/.zfs/snapshot/"${{2#tank/data@}}"/;;
-  list) for name in $(ls {dataset}/.zfs/snapshot 2>/dev/null); do echo "tank/data@$name"; done;;
-  destroy) case "$2" in tank/data@?*) ;; *) exit 9;; esac
-           rm -r {dataset}/.zfs/snapshot/"${{2#tank/data@}}";;
-  *) exit 2;;
-esac
-"""
-
-
-def test_a_dataset_is_read_in_its_snapshot_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset, tools = tmp_path / "data", tmp_path / "bin"
-    kept = dataset / ".zfs" / "snapshot"
-    others = ["daily", "overland-snapshot-6f1c1e0a-mine", "overland-snapshot-6f1c1e0a-0123abcde"]
-    left = kept / "overland-snapshot-6f1c1e0a-0123abcd"
-    for folder in (left, tools, *(kept / name for name in others)):
-        folder.mkdir(parents=True)
-    (dataset / "file").write_text("before")
-    (tools / "zfs").write_text(ZFS.format(dataset=dataset))
-    (tools / "zfs").chmod(0o755)
-    mounts = [mounted_at(dataset, "zfs", b"tank/data")]
-
-    def take() -> SnapshotView:
-        with snapshots(
-            [os.fsencode(dataset)],
-            mode="zfs",
-            repository_id=REPOSITORY,
-            programs=SystemPrograms(),
-            folder=tmp_path / "snapshots",
-            mounts=lambda: mounts,
-        ) as view:
-            where = view.elsewhere(os.fsencode(dataset), 0)
-            assert where is not None
-            (dataset / "file").write_text("after")
-            assert Path(os.fsdecode(where), "file").read_text() == "before"
-            assert not left.exists(), "what a killed run left is gone"
-            assert len(names(kept)) == 4
-        return view
-
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    with pytest.raises(ProgramAbsent):
-        take()
-    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
-    take()
-    assert names(kept) == sorted(others), "ours is gone, and others stay"
 
 
 def test_mounts_are_read_from_the_system() -> None:
