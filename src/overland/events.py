@@ -2,9 +2,12 @@
 
 `structlog` writes them, and is loaded with the first event that is written: loading it costs a
 command more time than finding an unchanged disk image unchanged, and most commands write none.
-`overland.cli.log` and `overland.server.app` say how events look and where they go.
+`overland.cli.log` and `overland.server.app` say how events look and where they go.  Where they
+cannot be written, to a full disk or a terminal that was closed, they are lost, and the work that
+they tell of goes on.
 """
 
+import contextlib
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -58,7 +61,8 @@ class Log:
         _prepared()
         import structlog  # noqa: PLC0415 - with the first event, as said above
 
-        structlog.get_logger().log(level, event, **fields)
+        with contextlib.suppress(OSError):
+            structlog.get_logger().log(level, event, **fields)
 
 
 @cache

@@ -2,21 +2,33 @@
 
 import hashlib
 import importlib
+import os
 import pkgutil
+import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from tests.support import faulty, faulty_ports
-from tests.support.faulty import SLOW_S, FaultPlan, FaultyFiles
+from tests.support.faulty import (
+    SLOW_S,
+    FaultPlan,
+    FaultyFileContent,
+    FaultyFiles,
+    FaultyOpensFiles,
+)
 from tests.support.faulty_ports import (
     FaultyClock,
     FaultyEngine,
     FaultyHttp,
     FaultyObjects,
+    FaultyPrinter,
     FaultyPrograms,
+    FaultyProgress,
+    FaultyProgressLines,
     FaultySpaces,
     FaultyVolume,
     FaultyVolumes,
@@ -32,14 +44,12 @@ from overland.adapters.programs import SystemPrograms
 from overland.adapters.volumes import FolderVolumes, create_folder_volume
 from overland.errors import NotAuthorised, ObjectCorrupt, OutOfSpace, Unreachable
 from overland.ports.http import Reply
+from overland.ports.labels import Sheet
 from overland.ports.programs import ProgramAbsent
 
 NAME = "a/b"
 DATA = bytes(range(200))
 SHA256 = hashlib.sha256(DATA).hexdigest()
-
-WITHOUT = ("Printer", "Progress")
-"""Ports that begin so make something for people to look at, which no program relies on."""
 
 
 def plan(*faults: str, seed: int = 0, clock: ManualClock | None = None) -> FaultPlan:
@@ -59,8 +69,7 @@ def test_every_port_has_a_wrapper() -> None:
             if isinstance(value, type) and Protocol in value.__bases__:
                 ports.add(name)
     wrappers = {*vars(faulty), *vars(faulty_ports)}
-    wanted = {name for name in ports if not name.startswith(WITHOUT)}
-    lacking = {name for name in wanted if not {f"Faulty{name}", f"_Faulty{name}"} & wrappers}
+    lacking = {name for name in ports if not {f"Faulty{name}", f"_Faulty{name}"} & wrappers}
     assert not lacking
 
 
@@ -313,3 +322,138 @@ def test_programs_cannot_be_started_or_end_badly_while_read() -> None:
         assert running.finish(timeout_s=60) == 1
     finally:
         running.close()
+
+
+@pytest.mark.parametrize("fault", ["flip", "cut", "early"])
+def test_what_a_program_says_while_it_is_read_is_not_what_it_said(fault: str) -> None:
+    said = bytes(range(256)) * 1000  # more than a pipe holds
+    argv = [sys.executable, "-c", "import sys; sys.stdout.buffer.write(bytes(range(256)) * 1000)"]
+    running = FaultyPrograms(SystemPrograms(), plan(fault)).start(argv)
+    try:
+        with os.fdopen(os.dup(running.fd), "rb") as output:
+            found = output.read()
+        assert found != said
+        assert (len(found) < len(said)) == (fault != "flip")
+        assert running.finish(timeout_s=60) == (None if fault == "early" else 0)
+    finally:
+        running.close()
+
+
+def test_a_program_falls_silent_and_can_be_ended() -> None:
+    argv = [sys.executable, "-c", "print('12345', end='')"]
+    running = FaultyPrograms(SystemPrograms(), plan("silent")).start(argv)
+    poll = select.poll()
+    poll.register(running.fd, select.POLLIN)
+    assert poll.poll(60_000)
+    assert os.read(running.fd, 100) == b"12"
+    assert not poll.poll(50), "nothing comes, and no end"
+    running.close()
+
+
+class Told:
+    """Progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+
+    def line(self) -> "Told":
+        return self
+
+    def start(self, phase: str, total_bytes: int | None, total_count: int | None) -> None:
+        self.calls.append((phase, total_bytes, total_count))
+
+    def advance(self, bytes: int = 0, count: int = 0) -> None:  # noqa: A002 - as in the port
+        self.calls.append((bytes, count))
+
+    def finish(self) -> None:
+        self.calls.append("end")
+
+
+def test_progress_fails_at_every_call_and_is_slow() -> None:
+    calls: list[Callable[[FaultyProgress], None]] = [
+        lambda progress: progress.start("copying", 1, None),
+        lambda progress: progress.advance(1, 2),
+        lambda progress: progress.finish(),
+    ]
+    inner, clock = Told(), ManualClock()
+    for call in calls:
+        with pytest.raises(OSError, match="terminal"):
+            call(FaultyProgressLines(inner, plan("error")).line())
+        assert inner.calls == []
+    for call in calls:
+        call(FaultyProgress(inner, plan("slow", clock=clock)))
+    assert clock.monotonic_s() == 3 * SLOW_S
+    assert inner.calls == [("copying", 1, None), (1, 2), "end"]
+
+
+class Typewriter:
+    """A printer whose PDF is the title."""
+
+    def pdf(self, sheet: Sheet) -> bytes | None:
+        return sheet.title.encode()
+
+
+@pytest.mark.parametrize("fault", ["error", "absent", "flip", "cut"])
+def test_printers_fail(fault: str) -> None:
+    sheet = Sheet(title="Packing list", lines=(), code="x")
+    printer = FaultyPrinter(Typewriter(), plan(fault))
+    if fault == "error":
+        with pytest.raises(OSError, match="font"):
+            printer.pdf(sheet)
+    else:
+        made = printer.pdf(sheet)
+        assert made != b"Packing list"
+        assert (made is None) == (fault == "absent")
+
+
+class OwnFile:
+    """A file of this computer, opened by name and as content."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.told = path, list[str]()
+
+    @contextmanager
+    def opened(self, name: str = "") -> Iterator[int]:
+        with (self.path / name).open("rb") as file:
+            yield file.fileno()
+
+    def was_read(self, blocks: int) -> None:
+        self.told.append(f"{blocks} read")
+
+    def reading_ended(self) -> None:
+        self.told.append("ended")
+
+    def __iter__(self) -> Iterator[memoryview]:
+        raise AssertionError("the wrapper reads what it may spoil")
+
+
+@pytest.mark.parametrize("fault", ["error", "slow", "flip", "cut", "forgetful"])
+def test_files_that_somebody_else_reads_fail(tmp_path: Path, fault: str) -> None:
+    (tmp_path / "a").write_bytes(DATA)
+    clock = ManualClock()
+    inner = OwnFile(tmp_path / "a")
+    content = FaultyFileContent(inner, plan(fault, clock=clock))
+    files = FaultyOpensFiles(OwnFile(tmp_path), plan(fault, clock=clock))
+    reads: list[Callable[[], bytes]] = [
+        lambda: descriptor_content(files.opened("a")),
+        lambda: descriptor_content(content.opened()),
+        lambda: b"".join(content),
+    ]
+    for read in reads:
+        if fault == "error":
+            with pytest.raises(OSError, match="device"):
+                read()
+            continue
+        found = read()
+        assert (found == DATA) == (fault not in {"flip", "cut"})
+        assert (len(found) < len(DATA)) == (fault == "cut")
+    content.was_read(2)
+    content.reading_ended()
+    assert inner.told == ([] if fault == "forgetful" else ["2 read", "ended"])
+    assert (clock.monotonic_s() > 0) == (fault == "slow")
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+def descriptor_content(opened: AbstractContextManager[int]) -> bytes:
+    with opened as descriptor:
+        return os.read(descriptor, 1000)

@@ -3,8 +3,12 @@
 `tests/support/faulty_ports.py` has the wrappers of the other ports.
 """
 
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from tests.support.simdisk import reused_views
 
@@ -13,7 +17,11 @@ from overland.ports.clock import Clock
 from overland.ports.files import Files, NewFile
 from overland.values import ObjectInfo
 
-__all__ = ["FaultPlan", "FaultyFiles", "spoiled"]
+if TYPE_CHECKING:
+    from overland.ports.files import OpensFiles
+    from overland.ports.objects import FileContent
+
+__all__ = ["FaultPlan", "FaultyFileContent", "FaultyFiles", "FaultyOpensFiles", "spoiled"]
 
 SLOW_S = 90.0
 """How long a slow call takes, on the clock of the plan."""
@@ -232,3 +240,64 @@ class _FaultyNewFile:
 
     def abandon(self) -> None:
         self._new.abandon()
+
+
+class FaultyOpensFiles:
+    """`OpensFiles` with `error` and `slow`, and whose descriptors read what is `flip` or `cut`."""
+
+    def __init__(self, files: "OpensFiles", plan: FaultPlan) -> None:
+        self._files, self._plan = files, plan
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[int]:
+        with spoiling(self._plan, name) as spoil, self._files.opened(name) as descriptor:
+            yield spoil(descriptor)
+
+
+class FaultyFileContent:
+    """`FileContent` with `error` and `slow`, and bytes that are `flip` or `cut`, read in any way.
+
+    And `forgetful`: what it is told of the reading does not arrive.
+    """
+
+    def __init__(self, content: "FileContent", plan: FaultPlan) -> None:
+        self._content, self._plan = content, plan
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        with spoiling(self._plan, "") as spoil, self._content.opened() as descriptor:
+            yield spoil(descriptor)
+
+    def was_read(self, blocks: int) -> None:
+        if not self._plan.draw("was_read", "", among=("forgetful",)):
+            self._content.was_read(blocks)
+
+    def reading_ended(self) -> None:
+        if not self._plan.draw("reading_ended", "", among=("forgetful",)):
+            self._content.reading_ended()
+
+    def __iter__(self) -> Iterator[memoryview]:
+        with spoiling(self._plan, "") as spoil, self._content.opened() as descriptor:
+            os.lseek(spoilt := spoil(descriptor), 0, os.SEEK_SET)
+            while block := os.read(spoilt, 4 << 20):
+                yield memoryview(block)
+
+
+@contextmanager
+def spoiling(plan: FaultPlan, name: str) -> Iterator[Callable[[int], int]]:
+    """Give what returns, for a file's descriptor, one of the same file or of a spoiled copy."""
+    fault = plan.draw("opened", name, among=("error", "slow", "flip", "cut"))
+    if fault == "error":
+        raise OSError(5, "simulated failure of the device", name)
+    with ExitStack() as stack:
+
+        def spoil(descriptor: int) -> int:
+            if fault not in {"flip", "cut"}:
+                return descriptor
+            copy = stack.enter_context(TemporaryFile(buffering=0))
+            size_bytes = os.fstat(descriptor).st_size
+            copy.write(spoiled(os.pread(descriptor, size_bytes, 0), fault, plan.random))
+            copy.seek(0)
+            return copy.fileno()
+
+        yield spoil

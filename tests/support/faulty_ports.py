@@ -3,6 +3,9 @@
 Each takes a `FaultPlan`; the class says which faults it knows.  `slow` moves the plan's clock on.
 """
 
+import contextlib
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,8 +19,10 @@ from overland.ports.clock import Clock
 from overland.ports.engine import Engine, Run, Step
 from overland.ports.files import Files
 from overland.ports.http import Http, Reply
+from overland.ports.labels import Printer, Sheet
 from overland.ports.objects import Objects, Spaces
 from overland.ports.programs import Finished, ProgramAbsent, Programs, Running
+from overland.ports.progress import Progress, ProgressLines
 from overland.ports.volume import Attachment, Content, Volume, Volumes
 from overland.values import ObjectInfo
 
@@ -26,7 +31,10 @@ __all__ = [
     "FaultyEngine",
     "FaultyHttp",
     "FaultyObjects",
+    "FaultyPrinter",
     "FaultyPrograms",
+    "FaultyProgress",
+    "FaultyProgressLines",
     "FaultySpaces",
     "FaultyVolume",
     "FaultyVolumes",
@@ -267,7 +275,8 @@ class FaultyVolumes:
 class FaultyPrograms:
     """`Programs` with `error` (it cannot be started), `status`, `killed`, and `flip` or `cut`.
 
-    Faults of what a program says meet `run` alone: what `start` gives is read from a descriptor.
+    Faults of what a program says meet it in both ways.  What `start` gives may also end `early`
+    (while the program goes on), or fall `silent` in the middle, for ever.
     """
 
     def __init__(self, programs: Programs, plan: FaultPlan) -> None:
@@ -283,9 +292,9 @@ class FaultyPrograms:
         return structs.replace(ended, status=status, output=output)
 
     def start(self, argv: Sequence[str]) -> Running:
-        fault = self._begin("start", argv, "status", "killed")
+        fault = self._begin("start", argv, "status", "killed", "flip", "cut", "early", "silent")
         running = self._programs.start(argv)
-        return running if fault is None else _FaultyRunning(running, -9 if fault == "killed" else 1)
+        return running if fault is None else _FaultyRunning(running, fault, self._plan)
 
     def _begin(self, operation: str, argv: Sequence[str], *faults: str) -> str | None:
         fault = self._plan.draw(operation, argv[0], among=("error", "slow", *faults))
@@ -295,18 +304,96 @@ class FaultyPrograms:
 
 
 class _FaultyRunning:
-    """A program that works, and ends badly."""
+    """A program that works, and says something else than it does, or ends badly."""
 
-    def __init__(self, running: Running, status: int) -> None:
-        self._running, self._status = running, status
+    def __init__(self, running: Running, fault: str, plan: FaultPlan) -> None:
+        self._running, self._fault, self._plan = running, fault, plan
+        self._source = os.dup(running.fd)  # that one is closed by its owner, perhaps meanwhile
+        self._fd, self._sink = os.pipe()
+        self._is_closed = threading.Event()
+        self._pump = threading.Thread(target=self._pass_on, name="faulty program", daemon=True)
+        self._pump.start()
 
     @property
     def fd(self) -> int:
-        return self._running.fd
+        return self._fd
 
     def finish(self, *, timeout_s: float) -> int | None:
+        if self._fault == "early":
+            return None
         ended = self._running.finish(timeout_s=timeout_s)
-        return None if ended is None else self._status
+        lies = {"status": 1, "killed": -9}
+        return None if ended is None else lies.get(self._fault, ended)
 
     def close(self) -> None:
+        self._is_closed.set()
         self._running.close()
+        os.close(self._fd)
+        self._pump.join()
+
+    def _pass_on(self) -> None:
+        """Read all that the program says, and pass on what is left of it."""
+        with os.fdopen(self._source, "rb") as said:
+            data = said.read()
+        if self._fault in {"early", "silent"}:
+            data = data[: len(data) // 2]
+        with (
+            contextlib.suppress(BrokenPipeError),
+            os.fdopen(self._sink, "wb", buffering=0) as sink,
+        ):
+            rest = memoryview(spoiled(data, self._fault, self._plan.random))
+            while rest:
+                rest = rest[sink.write(rest) :]
+            if self._fault == "silent":
+                self._is_closed.wait()
+
+
+class FaultyProgress:
+    """`Progress` with `error` (a call fails with `OSError`, as a terminal that is gone) and `slow`.
+
+    A program's own displays keep such errors to themselves; this one tells what becomes of the work
+    where one does not.
+    """
+
+    def __init__(self, progress: Progress, plan: FaultPlan) -> None:
+        self._progress, self._plan = progress, plan
+
+    def start(self, phase: str, total_bytes: int | None, total_count: int | None) -> None:
+        self._begin("start", phase)
+        self._progress.start(phase, total_bytes, total_count)
+
+    def advance(self, bytes: int = 0, count: int = 0) -> None:  # noqa: A002 - as in the port
+        self._begin("advance", "")
+        self._progress.advance(bytes, count)
+
+    def finish(self) -> None:
+        self._begin("finish", "")
+        self._progress.finish()
+
+    def _begin(self, operation: str, name: str) -> None:
+        if self._plan.draw(operation, name, among=("error", "slow")) == "error":
+            raise OSError(5, "simulated end of the terminal")
+
+
+class FaultyProgressLines:
+    """`ProgressLines` whose every line is a `FaultyProgress` with the same plan."""
+
+    def __init__(self, lines: ProgressLines, plan: FaultPlan) -> None:
+        self._lines, self._plan = lines, plan
+
+    def line(self) -> FaultyProgress:
+        return FaultyProgress(self._lines.line(), self._plan)
+
+
+class FaultyPrinter:
+    """`Printer` with `error` (`OSError`), `absent` (no means), or a PDF that is `flip` or `cut`."""
+
+    def __init__(self, printer: Printer, plan: FaultPlan) -> None:
+        self._printer, self._plan = printer, plan
+
+    def pdf(self, sheet: Sheet) -> bytes | None:
+        fault = self._plan.draw("pdf", sheet.title, among=("error", "absent", "flip", "cut"))
+        if fault == "error":
+            raise OSError(5, "simulated failure of a font")
+        made = None if fault == "absent" else self._printer.pdf(sheet)
+        return None if made is None else spoiled(made, fault, self._plan.random)

@@ -198,6 +198,13 @@ is there already; 409 other content is there; 422 the digest is wrong; 507 full 
 | `GET /SPACE?list&prefix=&after=&top=` | `{"objects": [{"name", "size_bytes"}], "next"}` |
 
 The token is a grant of `POST /v1/grants`; names begin with one of the grant's prefixes.
+
+On the socket of the cloud's own computer (`--object-socket`) a `PUT` may have \
+`x-overland-attached: LENGTH` and no body: its content is then in a file that comes with it, as \
+two descriptors (`SCM_RIGHTS`) with the first byte of the request. \
+The first is a regular file, open for reading; the second a socket, on which a byte comes for each \
+4 MiB, or shorter last part, that was read, and the end when no more is read. \
+`GET /healthz` there has `"attachedFiles": true`. Everything else is as with a body.
 """
 
 

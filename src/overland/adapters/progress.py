@@ -1,5 +1,6 @@
 """Progress on a terminal: how much, how fast, and how long still."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -17,7 +18,8 @@ _REFRESHES_PER_S: Final = 5
 class RichProgress:
     """Draws one line on a terminal, and is quiet where there is none, as in a log.
 
-    Further lines (`line`) are drawn below it, for what goes on side by side.
+    Further lines (`line`) are drawn below it, for what goes on side by side.  A terminal that goes
+    away meanwhile ends the drawing, and not the work.
     """
 
     def __init__(self, console: "Console | None" = None) -> None:
@@ -67,21 +69,45 @@ class _Display:
         self._console = console
         self._drawn: Progress | None = None
         self._running = 0
+        self._is_gone = False
         self._drawn_at_s = 0.0
 
     def begin(self, phase: str, total_bytes: int | None, counted: str) -> "TaskID | None":
         """Draw a new line; None where nothing is drawn."""
-        if not (self._console.is_terminal if self._console else sys.stderr.isatty()):
+        is_seen = self._console.is_terminal if self._console else sys.stderr.isatty()
+        if self._is_gone or not is_seen:
             return None
         with self.lock:
-            if self._drawn is None:
-                self._drawn = _drawing(self._console)
-                self._drawn.start()
-            self._running += 1
-            return self._drawn.add_task(phase, total=total_bytes, counted=counted)
+            try:
+                return self._begun(phase, total_bytes, counted)
+            except OSError:
+                self._give_up()
+                return None
 
     def update(self, task: "TaskID", size_bytes: int, counted: str) -> None:
         """Draw how far a line is."""
+        with self.lock:
+            try:
+                self._updated(task, size_bytes, counted)
+            except OSError:
+                self._give_up()
+
+    def end(self, task: "TaskID") -> None:
+        """Leave a line as it is; the display ends with the last one."""
+        with self.lock:
+            try:
+                self._ended(task)
+            except OSError:
+                self._give_up()
+
+    def _begun(self, phase: str, total_bytes: int | None, counted: str) -> "TaskID":
+        if self._drawn is None:
+            self._drawn = _drawing(self._console)
+            self._drawn.start()
+        self._running += 1
+        return self._drawn.add_task(phase, total=total_bytes, counted=counted)
+
+    def _updated(self, task: "TaskID", size_bytes: int, counted: str) -> None:
         if self._drawn is not None:
             self._drawn.update(task, advance=size_bytes, counted=counted)
             now_s = time.monotonic()
@@ -89,15 +115,20 @@ class _Display:
                 self._drawn_at_s = now_s
                 self._drawn.refresh()
 
-    def end(self, task: "TaskID") -> None:
-        """Leave a line as it is; the display ends with the last one."""
-        with self.lock:
-            assert self._drawn is not None, "a line with a phase is drawn"
+    def _ended(self, task: "TaskID") -> None:
+        if self._drawn is not None:
             self._drawn.stop_task(task)
             self._running -= 1
             if not self._running:
                 self._drawn.stop()
                 self._drawn = None
+
+    def _give_up(self) -> None:
+        """Draw nothing any more: the terminal is gone, and the work goes on."""
+        drawn, self._drawn, self._is_gone = self._drawn, None, True
+        if drawn is not None:
+            with contextlib.suppress(OSError):  # it gives the standard streams back
+                drawn.stop()
 
 
 def _drawing(console: "Console | None") -> "Progress":

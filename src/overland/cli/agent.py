@@ -12,7 +12,7 @@ from overland.agent.refusals import ComputerHasKeys
 from overland.agent.setup import initialise, parse_vault_credentials, register
 from overland.cli.agentconfig import config
 from overland.cli.machine import AgentMachine, http_to, open_agent
-from overland.cli.outcome import Commands, is_interactive, json_option, note, show
+from overland.cli.outcome import Commands, is_interactive, json_option, show, show_once
 from overland.cli.refusals import FileTaken, FileUnusable
 from overland.cli.secrets import read_passphrase, write_private
 from overland.errors import OverlandError
@@ -65,7 +65,10 @@ def init(
             random=secrets.token_bytes,
         )
     if kit_file is None:
-        note(f"\nRecovery kit, shown once. Write it down and lock it away:\n\n{kit}\n")
+        show_once(
+            f"\nRecovery kit, shown once. Write it down and lock it away:\n\n{kit}\n",
+            what="the recovery kit (make another with `overland keys recovery-kit`)",
+        )
     else:
         try:
             write_private(kit_file, kit + "\n")

@@ -14,6 +14,7 @@ from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import (
     Commands,
     Exit,
+    OutputLost,
     count_text,
     exit_for,
     json_option,
@@ -124,7 +125,8 @@ def run_schedule(*, once: bool, only: tuple[str, ...], as_json: bool) -> None:
     """Run every policy when it is due, until stopped.
 
     A policy is due when a time of its schedule has passed since its last run.  A run that fails is
-    tried again at its next time; the others go on.
+    tried again at its next time; the others go on.  So they do where nobody can be told how one
+    ended.
     """
     if only and not once:
         raise click.UsageError("--due belongs to --once")
@@ -162,11 +164,15 @@ def _scheduled_run(name: str, *, as_json: bool) -> int:
         note(f"error: policy {name}: {error} [{code}]")
         return int(exit_for(error))
     seconds = time.monotonic() - started
-    show(
-        {"seconds": round(seconds, 3), "outcome": outcome},
-        outcome_text(outcome, seconds),
-        as_json=as_json,
-    )
+    try:
+        show(
+            {"seconds": round(seconds, 3), "outcome": outcome},
+            outcome_text(outcome, seconds),
+            as_json=as_json,
+        )
+    except (OutputLost, BrokenPipeError) as error:  # a full log must not end all backups
+        note(f"error: policy {name} has run: {error} [{OutputLost.code}]")
+        return max(int(Exit.ERROR), note_failed(outcome))
     return note_failed(outcome)
 
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 import click
 from click.shell_completion import get_completion_class
 
-from overland.cli.outcome import Commands
+from overland.cli.outcome import Commands, say
 
 __all__ = ["completion"]
 
@@ -24,4 +24,4 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     """Print what `shell` has to read to complete the program's words."""
     script = get_completion_class(shell)
     assert script is not None, "click knows the three shells"
-    click.echo(script(Commands(), {}, "overland", "_OVERLAND_COMPLETE").source())
+    say(script(Commands(), {}, "overland", "_OVERLAND_COMPLETE").source())

@@ -12,8 +12,9 @@ from itertools import islice
 from tempfile import TemporaryFile
 from typing import Final, TypeVar
 
-import click
 import msgspec
+
+from overland.cli.outcome import say, telling
 
 __all__ = ["show_rows"]
 
@@ -23,10 +24,14 @@ _T = TypeVar("_T")
 
 
 def show_rows(rows: Iterable[object], *, as_json: bool) -> None:
-    """Print rows as one JSON array, or each as a line for people."""
+    """Print rows as one JSON array, or each as a line for people.
+
+    Raises:
+        OutputLost, BrokenPipeError: As `say`.
+    """
     if not as_json:
         for some in _pieces(rows):
-            click.echo("\n".join(map(str, some)))
+            say("\n".join(map(str, some)))
         return
     with TemporaryFile() as kept:
         divider = b"[\n"
@@ -36,8 +41,11 @@ def show_rows(rows: Iterable[object], *, as_json: bool) -> None:
             divider = b",\n"
         kept.write(b"[]\n" if divider == b"[\n" else b"\n]\n")
         kept.seek(0)
-        shutil.copyfileobj(kept, sys.stdout.buffer)
-        sys.stdout.flush()
+        if sys.stdout is None:  # as Python has it where the descriptor was closed at the start
+            return
+        with telling():
+            shutil.copyfileobj(kept, sys.stdout.buffer)
+            sys.stdout.flush()
 
 
 def _pieces(rows: Iterable[_T]) -> Iterator[list[_T]]:

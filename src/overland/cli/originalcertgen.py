@@ -23,7 +23,7 @@ from overland.cli.cloudcomputer import ApiClient, open_api
 from overland.cli.log import configure_logging
 from overland.cli.machine import open_agent, overland_home
 from overland.cli.originalwords import MARKS, WrongUsage, values_of
-from overland.cli.outcome import Commands, Exit, show
+from overland.cli.outcome import Commands, Exit, note, say, show
 from overland.cli.signedin import SignInEnded
 
 __all__ = ["CommandLine", "main", "parse"]
@@ -84,10 +84,10 @@ def _program() -> None:
 @click.argument("words", nargs=-1)
 def _run(*, words: tuple[str, ...]) -> int:
     if any(word in {"-h", "--help", "/?", "-?"} for word in words):
-        click.echo(_USAGE)
+        say(_USAGE)
         return Exit.OK
     if not words:
-        click.echo(_USAGE, err=True)
+        note(_USAGE)
     line = parse(words)
     return _create(line.values) if line.verb == _CREATE else _add(line.values)
 

@@ -28,7 +28,7 @@ from overland.cli.diskquestions import TerminalQuestions
 from overland.cli.disktexts import prepared_text, shipped_text, status_text
 from overland.cli.log import configure_logging
 from overland.cli.originalwords import WrongUsage, values_of
-from overland.cli.outcome import Commands, Exit, confirm, is_interactive, note, show
+from overland.cli.outcome import Commands, Exit, confirm, is_interactive, note, say, show
 from overland.diskprep import status as watching
 from overland.diskprep.prepare import Workbench
 from overland.diskprep.record import Preparation
@@ -92,10 +92,10 @@ def _program() -> None:
 @click.argument("words", nargs=-1)
 def _run(*, words: tuple[str, ...]) -> int:
     if any(word in {"-h", "--help", "/?", "-?"} for word in words):
-        click.echo(_USAGE)
+        say(_USAGE)
         return Exit.OK
     if not words:
-        click.echo(_USAGE, err=True)
+        note(_USAGE)
     line = parse(words)
     questions = TerminalQuestions(drives=(), erase=(), consent=False)
     with open_copy_computer() as computer:

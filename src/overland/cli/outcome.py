@@ -4,14 +4,21 @@ A result goes to standard output, as text for people or, with `--json`, as one J
 Questions, progress and errors go to standard error.  An error is one line,
 `error: <message> [code]`, and with `--json` also one document on standard output,
 `{"error": {"code": …, "message": …}}`; `docs/reference/exit-codes.md` has the exit codes.
+
+Nobody may be there to be told: a pipe's reader has gone, a log's disk is full, a terminal was
+closed.  A result that cannot be written is an error, since somebody waits for it; where the reader
+of a pipe has gone, as `head` does, the command ends without a word.  What goes to standard error is
+written where it can be, and never stands in the way of the work that it speaks of.
 """
 
+import contextlib
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 
 import click
 import msgspec
@@ -24,6 +31,7 @@ __all__ = [
     "Commands",
     "Exit",
     "InputMissing",
+    "OutputLost",
     "SizeType",
     "ask",
     "confirm",
@@ -35,8 +43,11 @@ __all__ = [
     "note",
     "printable",
     "rate_text",
+    "say",
     "show",
+    "show_once",
     "size_text",
+    "telling",
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
@@ -60,6 +71,21 @@ class InputMissing(click.UsageError):
         super().__init__(f"{question}: give {option}, or run this at a terminal")
 
 
+class OutputLost(OverlandError):
+    """What somebody waits for could not be written; what the command did stays done."""
+
+    code = "output-lost"
+
+    def __init__(
+        self, error: OSError, *, stream: str = "standard output", lost: str = "the result"
+    ) -> None:
+        self.problem = error.strerror or str(error)
+        super().__init__(
+            f"{stream} takes no more ({self.problem}), and {lost} is not all there; "
+            "what the command did stays done"
+        )
+
+
 def exit_for(error: Exception) -> Exit:
     """Return the exit code of an error family."""
     match error:
@@ -79,7 +105,8 @@ class Commands(click.Group):
     """A group of commands that ends as this module promises, however deep the command is.
 
     Our own families, wrong usage, and what the operating system refused become a line and a
-    code.  A defect keeps its traceback, and ends with 1 as well.
+    code.  A defect keeps its traceback, and ends with 1 as well, as does a command of which the
+    reader of a pipe wanted no more.
     """
 
     @override
@@ -95,38 +122,55 @@ class Commands(click.Group):
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         words = sys.argv[1:] if args is None else list(args)
-        end = _End(as_json="--json" in words)
+        try:
+            sys.exit(self._ended(words, prog_name, complete_var, extra))
+        finally:
+            _drop_unwritten()
+
+    def _ended(
+        self,
+        words: list[str],
+        prog_name: str | None,
+        complete_var: str | None,
+        extra: dict[str, Any],  # as those of `main`
+    ) -> int:
+        """Run a command and return its exit code, after every error was told."""
         try:
             code = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+            with telling():
+                _flush(sys.stdout)
         except click.exceptions.NoArgsIsHelpError as usage:
-            click.echo(usage.format_message(), err=True)
-            sys.exit(Exit.USAGE)
-        except click.ClickException as error:
-            name = "usage" if isinstance(error, click.UsageError) else "command"
-            end.fail(error.format_message(), code=name, status=error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            end.fail("stopped; run the same command again to go on", code="stopped")
-        except OverlandError as error:
-            end.fail(str(error), code=error.code, status=exit_for(error))
+            note(usage.format_message())
+            return Exit.USAGE
         except BrokenPipeError:
-            sys.exit(Exit.ERROR)
-        except OSError as error:
-            end.fail(str(error), code="operating-system")
-        sys.exit(code if isinstance(code, int) else Exit.OK)
+            return Exit.ERROR
+        except (click.ClickException, OverlandError, OSError) as error:
+            return _failed(error, as_json="--json" in words)
+        except (click.Abort, KeyboardInterrupt):
+            stopped = click.ClickException("stopped; run the same command again to go on")
+            return _failed(stopped, as_json="--json" in words, code="stopped")
+        return code if isinstance(code, int) else Exit.OK
 
 
-class _End:
-    """Prints how a command failed, and ends the program."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
-
-    def fail(self, message: str, *, code: str, status: int = Exit.ERROR) -> NoReturn:
-        line = printable(" ".join(message.split()))
-        if self._as_json:
+def _failed(
+    error: click.ClickException | OverlandError | OSError, *, as_json: bool, code: str = "command"
+) -> int:
+    """Tell of an error where that can be done; return the exit code."""
+    message, status = str(error), int(exit_for(error))
+    match error:
+        case click.ClickException():
+            message, status = error.format_message(), error.exit_code
+            code = "usage" if isinstance(error, click.UsageError) else code
+        case OverlandError():
+            code = error.code
+        case _:
+            code = "operating-system"
+    line = printable(" ".join(message.split()))
+    if as_json:
+        with contextlib.suppress(OutputLost, BrokenPipeError):  # standard error has it too
             show({"error": {"code": code, "message": line}}, "", as_json=True)
-        click.echo(f"error: {line} [{code}]", err=True)
-        sys.exit(int(status))
+    note(f"error: {line} [{code}]")
+    return status
 
 
 def printable(text: str) -> str:
@@ -142,16 +186,71 @@ def json_option(function: _Function) -> _Function:
 
 
 def show(value: object, text: str, *, as_json: bool) -> None:
-    """Print a command's one result: `value` as JSON, or `text` for people."""
+    """Print a command's one result: `value` as JSON, or `text` for people.
+
+    Raises:
+        OutputLost, BrokenPipeError: As `say`.
+    """
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+        say(msgspec.json.format(msgspec.json.encode(value)).decode())
     elif text:
+        say(text)
+
+
+def say(text: str) -> None:
+    """Print lines to standard output.
+
+    Raises:
+        OutputLost: It takes no more.
+        BrokenPipeError: Whoever read it has gone.
+    """
+    with telling():
         click.echo(text)
 
 
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """Have what fails to be written to standard output fail as `say` does."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputLost(error) from None
+
+
 def note(text: str) -> None:
-    """Tell the operator something that is not the result."""
-    click.echo(text, err=True)
+    """Tell the operator something that is not the result, where there is an operator."""
+    with contextlib.suppress(OSError):  # nobody is left who could be told that
+        click.echo(text, err=True)
+
+
+def show_once(text: str, *, what: str) -> None:
+    """Show on standard error what is shown this once, such as a recovery kit.
+
+    Raises:
+        OutputLost: Nobody can have seen it; `what` says what is lost, and how to make another.
+    """
+    try:
+        click.echo(text, err=True)
+    except OSError as error:
+        raise OutputLost(error, stream="standard error", lost=what) from None
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:  # as Python has it where the descriptor was closed at the start
+        stream.flush()
+
+
+def _drop_unwritten() -> None:
+    """Forget what could not be written, or the interpreter would fail on it again at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            _flush(stream)
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
 
 
 def is_interactive() -> bool:

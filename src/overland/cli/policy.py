@@ -12,7 +12,7 @@ from overland.agent.policy import Policy, PolicyInvalid, next_run
 from overland.agent.refusals import PolicyExists
 from overland.agent.seedrefusals import FirstCopyFixed
 from overland.cli.machine import open_agent
-from overland.cli.outcome import Commands, confirm, is_interactive, json_option, note, show
+from overland.cli.outcome import Commands, confirm, is_interactive, json_option, note, say, show
 from overland.cli.policykeep import described_retention, given_retention, keep_options
 from overland.cli.policyoptions import (
     SIX,
@@ -306,4 +306,4 @@ def delete(name: str, *, yes: bool) -> None:
         if not yes and not confirm(f"Delete the policy {name}? Its points in the vault stay."):
             raise Declined
         agent.policies.delete(name)
-    click.echo(f"policy {name} deleted; its recovery points stay")
+    say(f"policy {name} deleted; its recovery points stay")

@@ -10,7 +10,7 @@ from overland.agent.connection import CleanedUp, SeedReport
 from overland.agent.policy import OfflineSettings, SeedPhase
 from overland.agent.refusals import SeedAbsent, SeedStillNeeded
 from overland.cli.machine import AgentMachine, open_agent
-from overland.cli.outcome import Commands, confirm, count_text, json_option, show, size_text
+from overland.cli.outcome import Commands, confirm, count_text, json_option, say, show, size_text
 from overland.cli.refusals import Declined
 from overland.seeding.removal import Removed, remove_seed
 from overland.seeding.seedrecord import seed_folder
@@ -97,7 +97,7 @@ def abandon(policy: str, *, yes: bool) -> None:
             raise Declined
         machine.runner().abandon(policy)
         offline = _offline(machine, policy)
-    click.echo(
+    say(
         f"the seed of {policy} is abandoned; left to clean up:\n"
         f"  staging     {offline.staging_location}/seed-{seed_id}\n"
         f"  import job  {offline.job_name}\n"

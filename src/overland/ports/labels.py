@@ -23,5 +23,9 @@ class Printer(Protocol):
     """Makes documents of sheets."""
 
     def pdf(self, sheet: Sheet) -> bytes | None:
-        """Return the sheet as PDF, or None when this computer has no means to make one."""
+        """Return the sheet as PDF, or None when this computer has no means to make one.
+
+        Raises:
+            OSError: It has some, and they failed: a font cannot be read, for example.
+        """
         ...

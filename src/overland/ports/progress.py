@@ -6,7 +6,10 @@ __all__ = ["NullProgress", "Progress", "ProgressLines"]
 
 
 class Progress(Protocol):
-    """Is told how far the work has come; may be called from any thread, and often."""
+    """Is told how far the work has come; may be called from any thread, and often.
+
+    Nothing here raises because nobody looks: a display that fails ends, and the work goes on.
+    """
 
     def start(self, phase: str, total_bytes: int | None, total_count: int | None) -> None:
         """Begin a phase such as `copying`; None is a total that nobody knows yet."""

@@ -11,6 +11,8 @@ import pypdfium2  # type: ignore[import-untyped] # it ships no types
 import pytest
 import zxingcpp
 from tests.support.copyscene import JOB, SHIPPING_WORDS, Scene, at_copy_computer
+from tests.support.faulty import FaultPlan
+from tests.support.faulty_ports import FaultyPrinter
 
 from overland.adapters import labels
 from overland.adapters.labels import PdfPrinter
@@ -140,3 +142,13 @@ def test_a_long_list_goes_on_on_the_next_page_and_long_lines_are_cut() -> None:
     for number in (0, 59):
         assert f"{number}. drive" in text
         assert f"drive {number}" in text.replace("\r\n", " ").replace("\n", " ")
+
+
+def test_a_printer_that_fails_costs_the_pdf_and_not_the_shipment(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = FaultyPrinter(PdfPrinter(), FaultPlan(faults=("error",)))
+    monkeypatch.setattr("overland.cli.disklabels.PdfPrinter", lambda: broken)
+    names = {path.name for path in shipped(scene).iterdir()}
+    assert {"shipping-label.txt", "packing-list.txt"} <= names
+    assert not {name for name in names if name.endswith(".pdf")}
