@@ -161,7 +161,7 @@ def test_a_pack_that_others_stand_in_for_is_not_missed(small: Kept) -> None:
     replace(2, goes=[stand_in], comes=last, lost=[])
     assert missed() == {last}
     shutil.copy(vault / goes[2], vault / "copy")
-    (vault / last).parent.mkdir()
+    (vault / last).parent.mkdir(exist_ok=True)
     shutil.move(vault / "copy", vault / last)
     assert missed() == set(), "what comes is there, and whether it is good was said in its line"
     # What is lost to a point, the point goes on needing; the other one does not.
