@@ -20,19 +20,26 @@ pytestmark = pytest.mark.crash
 
 _WRITERS = 3
 _POINTS = 12
+_MOST_POINTS = 90
 _TRIES = 200
+_OF_NOBODY = 2  # objects that are deleted whatever the writers do: the first point's pack and file
 _PATIENCE_S = 1.0
 
 
 class Writer:
     """A run that makes points of packs that an interrupted run, or a deleted point, has left."""
 
-    def __init__(self, world: Reclaiming, first: int, ran: threading.Event) -> None:
-        self.world, self.first, self.ran = world, first, ran
+    def __init__(
+        self, world: Reclaiming, first: int, ran: threading.Event, met: threading.Event
+    ) -> None:
+        self.world, self.first, self.ran, self.met = world, first, ran, met
 
     def write(self) -> list[int]:
-        numbers = list(range(self.first, self.first + _POINTS))
-        for turn, number in enumerate(numbers):
+        numbers: list[int] = []
+        for turn, number in enumerate(range(self.first, self.first + _MOST_POINTS)):
+            if turn >= _POINTS and self.met.is_set():
+                break
+            numbers.append(number)
             labels = [f"shared {(turn + n) % 5}" for n in range(3)]
             self.record(self.world.put_point(number, labels), labels)
             assert all(pack(label)[0] in self.world.held() for label in labels)
@@ -70,24 +77,26 @@ def test_points_recorded_while_reclaim_runs_are_whole(
     world.back_up(1)
     world.back_up(2)
     world.mark(1)  # so something can be deleted, however much of the rest is taken up again
-    ended, ran = threading.Event(), threading.Event()
+    ended, ran, met = threading.Event(), threading.Event(), threading.Event()
 
     def delete() -> int:
         deleted = 0
         while not ended.is_set() or not deleted:
             world.clock.advance(15 * DAY)
             deleted += world.run().objects_deleted
+            if deleted > _OF_NOBODY:
+                met.set()
             ran.set()
         return deleted
 
     with ThreadPoolExecutor(_WRITERS + 1) as threads:
         reclaiming = threads.submit(delete)
-        writers = [Writer(world, 100 * (each + 1), ran) for each in range(_WRITERS)]
+        writers = [Writer(world, 100 * (each + 1), ran, met) for each in range(_WRITERS)]
         try:
             written = list(threads.map(Writer.write, writers))
         finally:
             ended.set()
-        assert reclaiming.result() > 0, "there was something to lose"
+        assert reclaiming.result() > _OF_NOBODY, "there was something to lose"
     living = {n for n, each in world.points().items() if each.reclaimed_at is None}
     for number in living & {each for numbers in written for each in numbers}:
         assert world.record(point_id_of(number)).state == "available"
