@@ -15,7 +15,6 @@ What was found in DBOS 3.4, and shapes this module:
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from overland.errors import OverlandError, RefusedError, TransientError
 from overland.events import Log
+from overland.locks import lock
 from overland.ports.engine import Run, Step
 
 if TYPE_CHECKING:
@@ -259,10 +259,9 @@ def _held(path: Path) -> Iterator[None]:
     try:
         fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock(fd):
+                raise EngineInUse(path)
             yield
-        except BlockingIOError:
-            raise EngineInUse(path) from None
         finally:
             os.close(fd)
     finally:

@@ -4,7 +4,6 @@
 data.  The folder is readable by its owner only, because it holds the key that signs drives.
 """
 
-import fcntl
 import getpass
 import os
 import secrets
@@ -35,6 +34,7 @@ from overland.diskprep.questions import Questions
 from overland.diskprep.record import Preparations
 from overland.diskprep.safety import DEFAULT_DRIVE_LIMIT_BYTES, Host
 from overland.errors import RefusedError, TransientError
+from overland.locks import lock
 from overland.seeding.staging import StagingLocation
 
 __all__ = [
@@ -175,12 +175,10 @@ def open_copy_computer() -> Iterator[CopyComputer]:
     folder = home / "disk-preparation"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    held = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CopyComputerBusy(folder) from None
+        if not lock(held):
+            raise CopyComputerBusy(folder)
         yield CopyComputer(folder)
     finally:
-        os.close(lock)
+        os.close(held)

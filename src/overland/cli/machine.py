@@ -4,7 +4,6 @@
 data.  The folder is readable by its owner only.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from overland.agent.settings import AgentSettings
 from overland.agent.setup import Keys, load_keys
 from overland.cli.refusals import NotAFolder
 from overland.errors import TransientError
+from overland.locks import lock
 from overland.ports.http import Http
 from overland.ports.objects import Objects
 from overland.source.streams import StreamSource
@@ -202,12 +202,10 @@ def open_agent(*, exclusive: bool = False) -> Iterator[AgentMachine]:
     if not exclusive:
         yield AgentMachine(folder)
         return
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    held = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(folder) from None
+        if not lock(held):
+            raise Busy(folder)
         yield AgentMachine(folder)
     finally:
-        os.close(lock)
+        os.close(held)

@@ -15,6 +15,7 @@ import pytest
 from tests.support.backed_up import BackedUp
 from tests.support.torture import acl, build_torture, fast_folder
 
+from overland import locks
 from overland.agent.backup.plan import RootUnreadable
 from overland.agent.compare import compare_trees
 from overland.agent.points import tree as points_tree
@@ -198,7 +199,10 @@ def test_a_name_taken_meanwhile_is_kept_and_reported(
     assert leftovers(backed.target) == []
 
 
-def test_two_restores_into_one_folder_are_refused(backed: BackedUp) -> None:
+def test_two_restores_into_one_folder_are_refused(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.2)
     backed.target.mkdir()
     other = os.open(backed.target, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.support.copyscene import JOB, SHIPPING_WORDS, Scene, at_copy_computer
 
+from overland import locks
 from overland.adapters.volumes import create_folder_volume
 from overland.cli import copycomputer, disk, diskform, diskquestions, outcome
 from overland.cli.outcome import Exit
@@ -282,6 +283,7 @@ def test_two_disk_commands_do_not_work_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVERLAND_HOME", str(tmp_path))
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.2)
     with copycomputer.open_copy_computer():
         result = alone(tmp_path, "status")
 

@@ -6,7 +6,6 @@ complete, so that a restore that was killed goes on with `resume`.
 """
 
 import errno
-import fcntl
 import os
 from collections.abc import Sequence
 
@@ -31,6 +30,7 @@ from overland.agent.restore.target import Access, Folder, is_leftover, open_targ
 from overland.agent.restore.work import Writers
 from overland.errors import IntegrityError, RefusedError
 from overland.format.point import Statistics
+from overland.locks import lock
 from overland.ports.progress import Progress
 
 __all__ = [
@@ -119,12 +119,13 @@ def _run(run: "_Run", paths: Sequence[bytes], expected: Statistics | None) -> Re
 
 def _lock(top: int, target: bytes) -> None:
     try:
-        fcntl.flock(top, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise TargetBusy(os.fsdecode(target)) from None
+        is_ours = lock(top)
     except OSError as error:  # some network file systems have no locks
         if error.errno not in {errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}:
             raise
+    else:
+        if not is_ours:
+            raise TargetBusy(os.fsdecode(target))
 
 
 def _lost_objects(point: Point, store: ChunkStore) -> list[str]:
