@@ -9,6 +9,7 @@ compared with each other only: `bench/README.md` has the data, the settings and 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -23,10 +24,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from bench.data import DATA_SETS, DataSet, generate, modify
+from bench.freshdisk import fresh_ext4, image_bytes, memory_bytes
 from bench.install import borg_program, restic_program
 from bench.measure import Command, Cost, ToolFailed, folder_bytes, run
 from bench.report import Result, as_json, print_tables
-from bench.tools import STEPS, Borg, Overland, Place, Restic, Step, Tar, Tool
+from bench.tools import STEPS, Borg, Floor, Overland, Place, Restic, Step, Tar, Tool
 from rich.console import Console
 
 from overland.agent.compare import Rules, compare_trees
@@ -37,7 +39,7 @@ _TOOLS: Final = ("overland", "restic", "borg")
 _NEEDED: Final = ("first", "incremental")  # every other step can be left out
 _SETTLE_S: Final = 3.0  # a backup does not trust younger files to be unchanged
 _SEED: Final = 1
-_WIDTH: Final = 170  # of tables in a file
+_WIDTH: Final = 210  # of tables in a file
 
 # What a step leaves at most, in bytes per byte that the source occupies.
 _REPOSITORY_SHARE: Final = 0.8
@@ -57,30 +59,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [DATA_SETS[name] for name in options.data]
     _say(", ".join(f"{tool.name} {tool.version}" for tool in tools))
     base = Path(options.folder or tempfile.gettempdir())
-    needed, free = _needed_bytes(chosen, options.scale, len(tools)), shutil.disk_usage(base).free
-    if free < needed:
-        _say(f"{base} has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed;")
+    needed = int(_needed_bytes(chosen, options.scale, len(tools)))
+    taken, free = needed, shutil.disk_usage(base).free
+    if options.fresh:
+        taken, free = image_bytes(needed), min(free, memory_bytes(base) or free)
+    if free < taken:
+        _say(f"{base} has {free / 1e9:.1f} GB free and {taken / 1e9:.1f} GB are needed;")
         _say("choose another place with --folder, less with --scale, or fewer with --data")
         return 1
     _say(f"about {_estimate_s(chosen, options, tools) / 60:.0f} minutes, in {base}")
-    work = Path(tempfile.mkdtemp(prefix="overland-bench-", dir=base)).resolve()
-    results: list[Result] = []
     try:
-        for data in chosen:
-            results += _DataBench(data, work / data.name, tools, options).rounds()
-            if not options.keep:
-                shutil.rmtree(work / data.name)
+        results = _measured(chosen, tools, options, base=base, needed_bytes=needed)
     except ToolFailed as failure:
         _say(str(failure))
         return 1
-    finally:
-        if not options.keep:
-            shutil.rmtree(work)
     print_tables(results, console=Console(width=None if sys.stdout.isatty() else _WIDTH))
     if options.json:
         text = json.dumps(as_json(results, about=_about(options, tools)), indent=1)
         Path(options.json).write_text(text + "\n")
     return 0
+
+
+def _measured(
+    chosen: Sequence[DataSet],
+    tools: Sequence[Tool],
+    options: argparse.Namespace,
+    *,
+    base: Path,
+    needed_bytes: int,
+) -> list[Result]:
+    results: list[Result] = []
+    with contextlib.ExitStack() as leaving:
+        if options.fresh:
+            base = leaving.enter_context(fresh_ext4(base, size_bytes=needed_bytes))
+        work = Path(tempfile.mkdtemp(prefix="overland-bench-", dir=base)).resolve()
+        if not options.keep:
+            leaving.callback(shutil.rmtree, work)
+        for data in chosen:
+            results += _DataBench(data, work / data.name, tools, options).rounds()
+            if not options.keep:
+                shutil.rmtree(work / data.name)
+    return results
 
 
 class _DataBench:
@@ -92,6 +111,8 @@ class _DataBench:
         self._data, self._folder, self._options = data, folder, options
         with_tar = data.name == "SRC" and "restore" not in options.without
         self._tools = [*tools, Tar()] if with_tar else list(tools)
+        # Behind the tools in each step: it writes as many bytes as our first copy has.
+        self._floors = [Floor()] if any(tool.name == Overland().name for tool in tools) else []
         self._source = folder / "source"
         self._sizes: dict[str, int] = {}
 
@@ -103,7 +124,7 @@ class _DataBench:
         _elsewhere(generate, self._data.name, self._source, scale=scale, seed=_SEED)
         results: list[Result] = []
         for number in range(1, self._options.rounds + 1):
-            for tool in self._tools:
+            for tool in (*self._tools, *self._floors):
                 self._prepare(tool)
             for step in STEPS:
                 if step == "incremental":
@@ -113,7 +134,7 @@ class _DataBench:
                 if step in _NEEDED:  # both find files that have just been made
                     time.sleep(self._options.settle)
                 results += self._step(step, number)
-            for tool in self._tools:
+            for tool in (*self._tools, *self._floors):
                 if not self._options.keep:
                     shutil.rmtree(self._place(tool).home)
         return results
@@ -136,13 +157,14 @@ class _DataBench:
     def _step(self, step: Step, number: int) -> Iterator[Result]:
         # Who begins changes, so that what the first one leaves in caches helps nobody more often.
         first = (STEPS.index(step) + number) % len(self._tools)
-        for tool in [*self._tools[first:], *self._tools[:first]]:
-            if isinstance(tool, Tar) and step != "restore":
+        for tool in [*self._tools[first:], *self._tools[:first], *self._floors]:
+            if isinstance(tool, Tar | Floor) and step not in tool.steps:
                 continue
             place = self._place(tool)
             if self._options.settle:
                 os.sync()  # or one tool would wait for what another has written
-            cost = self._run(tool, step, tool.command(step, place), until_on_disk=step == "restore")
+            is_synced = step == "restore" or isinstance(tool, Floor)
+            cost = self._run(tool, step, tool.command(step, place), until_on_disk=is_synced)
             self._say(f"{step:<11} {tool.name:<9} {cost.wall_s:8.2f} s {cost.cpu_s:8.2f} cpu s")
             if step == "restore" and number == 1:
                 self._compare(tool)
@@ -160,7 +182,7 @@ class _DataBench:
             )
             self._sizes[tool.name] = size_bytes
         # Not between two tools: ext4 is slow to make files where many have just been removed.
-        for tool in self._tools:
+        for tool in (*self._tools, *self._floors):
             shutil.rmtree(self._place(tool).restored, ignore_errors=True)
 
     def _compare(self, tool: Tool) -> None:
@@ -226,10 +248,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--before", type=Path, metavar="SRC", help="another version of src, measured beside this"
     )
-    parser.add_argument("--folder", help="where 30 GB are free; by default the system's temp")
+    parser.add_argument("--folder", help="where 54 GB are free; by default the system's temp")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="on a new ext4 in an image file in that folder, as root; /dev/shm: in memory",
+    )
     parser.add_argument("--json", metavar="FILE", help="all figures for a program")
     parser.add_argument("--keep", action="store_true", help="leave the folders as they are")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.fresh and options.keep:
+        parser.error("--fresh leaves nothing to keep")
+    return options
 
 
 def _list_of(known: Any) -> Callable[[str], list[str]]:  # noqa: ANN401 - any collection of names
@@ -263,7 +293,8 @@ def _tools(options: argparse.Namespace) -> Iterator[Tool]:
 
 def _needed_bytes(chosen: Sequence[DataSet], scale: float, tools: int) -> float:
     largest = max(data.allocated_bytes for data in chosen)
-    return scale * largest * (_SOURCE_SHARE + (1 + _REPOSITORY_SHARE) * tools)
+    floor = 1
+    return scale * largest * (_SOURCE_SHARE + (1 + _REPOSITORY_SHARE) * (tools + floor))
 
 
 def _estimate_s(

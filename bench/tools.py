@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol, get_args
 
 from bench.measure import Command
 
-__all__ = ["STEPS", "Borg", "Overland", "Place", "Restic", "Step", "Tar", "Tool"]
+__all__ = ["STEPS", "Borg", "Floor", "Overland", "Place", "Restic", "Step", "Tar", "Tool"]
 
 Step = Literal["first", "unchanged", "incremental", "list", "restore", "check"]
 STEPS: Final[tuple[Step, ...]] = get_args(Step)
@@ -202,6 +202,7 @@ class Tar:
 
     name = "tar"
     restores_under_source = False
+    steps: Final[tuple[Step, ...]] = ("restore",)
 
     def __init__(self) -> None:
         """Measure the system's tar."""
@@ -228,6 +229,35 @@ class Tar:
         return Command(
             arguments=["tar", "-xf", archive, "-C", str(place.restored)], folder=place.home
         )
+
+
+class Floor:
+    """What the disk takes: the same bytes by programs that only read and write.
+
+    A restore is `cp -a` of the source, a first copy so many bytes of noise as our repository has.
+    Both leave the writing out to the system, so that a program which writes past the page cache
+    from the first byte on can be a little faster.
+    """
+
+    name = "floor"
+    version = "cp -a, plain writes"
+    restores_under_source = False
+    steps: Final[tuple[Step, ...]] = ("first", "restore")
+
+    def prepare(self, place: Place) -> list[Command]:
+        """Nothing; what is written is removed with all else."""
+        assert place.home.is_dir(), "the files will lie there"
+        return []
+
+    def command(self, step: Step, place: Place) -> Command:
+        """Copy, or write."""
+        if step == "restore":
+            arguments: list[str | Path] = ["cp", "-a", place.source, place.restored]
+        else:
+            ours = place.home.parent / Overland().name / place.repository.name
+            program = _ROOT / "bench" / "plainwrite.py"
+            arguments = [sys.executable, program, ours, place.repository]
+        return Command(arguments=arguments, folder=place.home)
 
 
 def _said(command: list[str | Path]) -> str:

@@ -368,7 +368,8 @@ class Restorer:
             self.created += 1
 
     def _create(self, fd: int, name: bytes, path: list[bytes], entry: Entry) -> None:
-        group = entry.link.hex()
+        same = repr((entry.link, entry[8:12])).encode()  # tree-v1 §5: no other content
+        group = hashlib.sha256(same).hexdigest() if entry.link else ""
         with contextlib.suppress(FileNotFoundError):
             if group:
                 os.link(group, name, src_dir_fd=self.links, dst_dir_fd=fd, follow_symlinks=False)

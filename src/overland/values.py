@@ -32,6 +32,7 @@ __all__ = [
     "keyring_name",
     "named_digest",
     "pack_name",
+    "path_text",
     "point_name",
     "promised_digest",
     "replacement_name",
@@ -165,3 +166,9 @@ def is_job_or_top_up(name: str, job_name: str) -> bool:
     return name == job_name or (
         found is not None and top_up_name(job_name, int(found["number"])) == name
     )
+
+
+def path_text(path: bytes) -> str:
+    """Return a path of a source for people: control characters and foreign bytes are escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

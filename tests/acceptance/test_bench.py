@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from bench.freshdisk import fresh_ext4, memory_bytes
 from bench.report import Result, Verdict, verdicts
 from bench.tools import STEPS
+from tests.support.torture import fast_folder
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MEASURED: Final = set(STEPS) - {"list", "unchanged"}
@@ -38,8 +41,12 @@ def test_every_step_is_measured_and_its_folder_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json"]
     found: dict[str, Any] = json.loads(figures.read_text())
     assert found["about"]["scale"] == 0.001
-    rows = {row["step"]: row for row in found["medians"]}
+    rows = {row["step"]: row for row in found["medians"] if row["tool"] == "overland"}
+    floors = {row["step"]: row for row in found["medians"] if row["tool"] == "floor"}
     assert set(rows) == MEASURED
+    assert set(floors) == {"first", "restore"}, "what the disk takes stands beside ours"
+    assert floors["first"]["repository_bytes"] == rows["first"]["repository_bytes"]
+    assert floors["restore"]["to_overland"]["wall_s"] > 0
     for row in rows.values():
         assert row["wall_s"] > 0
         assert row["cpu_s"] > 0
@@ -49,6 +56,30 @@ def test_every_step_is_measured_and_its_folder_removed(tmp_path: Path) -> None:
     assert rows["restore"]["added_bytes"] == rows["check"]["added_bytes"] == 0
     assert {one["measure"] for one in found["verdicts"]} == {"peak_mib"}, "restic did not run"
     assert "incremental" in done.stdout
+
+
+@pytest.mark.root
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/loop-control").exists(),
+    reason="needs root and loop devices",
+)
+def test_a_fresh_file_system_in_memory_is_used_and_gone_when_the_benchmark_ends() -> None:
+    with fast_folder() as folder:
+        with fresh_ext4(folder, size_bytes=64 << 20) as mounted:
+            assert mounted.stat().st_dev != folder.stat().st_dev
+            assert [path.name for path in mounted.iterdir()] == ["lost+found"]
+            shutil.copyfile("/bin/sh", mounted / "file")
+        assert list(folder.iterdir()) == []
+        assert str(folder) not in Path("/proc/mounts").read_text()
+
+
+def test_what_is_left_of_memory_bounds_a_file_system_in_it() -> None:
+    with fast_folder() as folder:
+        if not str(folder).startswith("/dev/shm"):
+            pytest.skip("there is no folder in memory")
+        bound = memory_bytes(folder)
+        assert bound is not None
+        assert 0 < bound < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_place_without_room_is_refused_before_anything_is_made(tmp_path: Path) -> None:

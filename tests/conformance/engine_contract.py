@@ -8,7 +8,7 @@ import pytest
 from overland.errors import ObjectCorrupt
 from overland.ports.engine import Engine, Run
 
-WAIT_S = 30.0
+WAIT_S = 180.0  # against waiting for ever
 
 
 class Adder:

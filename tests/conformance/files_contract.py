@@ -90,6 +90,39 @@ class FilesContract:
         new.abandon()
         assert files.read("a") == b"whole"
 
+    def test_what_is_shown_is_there_at_once(self, files: Files) -> None:
+        files.write("d/a", b"longer content")
+        for name in ("d/a", "e/f/b"):
+            new = files.create()
+            new.write(b"new")
+            new.settle()
+            new.settle()
+            new.show(name)
+            new.abandon()
+            assert files.read(name) == b"new"
+        files.settle("e/f/b")
+        assert [info.name for info in files.names()] == ["d/a", "e/f/b"]
+        assert files.sweep() == 0
+
+    def test_what_was_settled_is_seen_by_nobody_before_it_is_published(self, files: Files) -> None:
+        new, other = files.create(), files.create()
+        for each in (new, other):
+            each.write(b"whole")
+            each.settle()
+        assert list(files.names()) == []
+        new.publish("a")
+        other.abandon()
+        assert [info.name for info in files.names()] == ["a"]
+        assert files.sweep() == 0
+
+    def test_what_is_forgotten_is_gone_at_once(self, files: Files) -> None:
+        files.write("d/a", b"")
+        for name in ("d/a", "d/a", "d", "nowhere/a", "d/a/b"):
+            files.forget(name)
+        assert list(files.names()) == []
+        files.write("d/a", b"again")
+        assert files.read("d/a") == b"again"
+
     def test_publishing_replaces(self, files: Files) -> None:
         files.write("a", b"longer content")
         files.write("a", b"new")
@@ -196,6 +229,12 @@ class FilesContract:
             files.delete(name)
         with pytest.raises(ValueError, match="plain parts"):
             files.settle(name)
+        with pytest.raises(ValueError, match="plain parts"):
+            files.forget(name)
+        new = files.create()
+        with pytest.raises(ValueError, match="plain parts"):
+            new.show(name)
+        new.abandon()
         assert list(files.names()) == []
 
     def test_there_is_room_for_something(self, files: Files) -> None:

@@ -24,7 +24,7 @@ engine = DbosEngine(folder / "engine.sqlite", "test")
 engine.register("work", plan=str.split, step=step, finish=str.upper)
 engine.launch()
 engine.start("work", key="a", argument="one two three four")
-print(engine.wait("a", timeout_s=60).result)
+print(engine.wait("a", timeout_s=300).result)
 engine.close()
 """
 
@@ -36,7 +36,7 @@ def run(folder: Path, kill_at: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.simdisk import PowerCut, SimDisk
-from tests.support.simkernel import SimKernel
+from tests.support.simkernel import SimKernel, running_on
 
-from overland.adapters import medium, posix
 from overland.adapters.folderobjects import FolderObjects
 from overland.adapters.posix import PosixFiles
 from overland.errors import ObjectAbsent
@@ -59,11 +58,9 @@ def cut_everywhere(
     for cut_at, seed in cuts():
         root = folder / f"{cut_at}-{seed}"
         root.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            # The first life ends well and leaves `before`; the second one is cut.
-            kernel = SimKernel(root, cut_at=None)
-            patch.setattr(posix, "os", kernel)
-            patch.setattr(medium, "os", kernel)
+        # The first life ends well and leaves `before`; the second one is cut.
+        kernel = SimKernel(root, cut_at=None)
+        with running_on(kernel):
             if before is not None:
                 PosixFiles(root).write(NAME, before)
             kernel._cut_at = kernel.steps + cut_at
@@ -96,6 +93,50 @@ def test_a_name_shows_the_old_or_the_whole_new_content(
     assert outcomes == {(before, False), (NEW, False), (NEW, True)}, "the cuts hit something"
 
 
+def settled_and_shown(files: Files) -> None:
+    new = files.create()
+    try:
+        new.write(NEW)
+        new.settle()
+        new.show(NAME)
+    finally:
+        new.abandon()
+
+
+@pytest.mark.parametrize("before", [None, OLD])
+def test_what_was_settled_and_shown_is_whole_or_not_there(
+    tmp_path: Path, before: bytes | None
+) -> None:
+    """Nobody waited for the name; so it may be the old one also when the work had ended."""
+    outcomes = set()
+    for files, finished in cut_everywhere(tmp_path, settled_and_shown, before=before):
+        found = seen(files)
+        assert found in {before, NEW}
+        outcomes.add((found, finished))
+        settled_and_shown(files)
+        assert seen(files) == NEW, "the next life finishes the work"
+    assert outcomes == {(before, False), (before, True), (NEW, True)}, "the cuts hit something"
+
+
+@pytest.mark.parametrize("before", [None, OLD])
+def test_a_settled_name_is_the_one_that_was_shown(tmp_path: Path, before: bytes | None) -> None:
+    def work(files: Files) -> None:
+        settled_and_shown(files)
+        files.settle(NAME)
+
+    for files, finished in cut_everywhere(tmp_path, work, before=before):
+        assert seen(files) == NEW if finished else seen(files) in {before, NEW}
+
+
+def test_a_forgotten_file_is_gone_or_back_as_it_was(tmp_path: Path) -> None:
+    def forget(files: Files) -> None:
+        files.forget(NAME)
+        assert seen(files) is None
+
+    outcomes = {seen(files) for files, _ in cut_everywhere(tmp_path, forget, before=OLD)}
+    assert outcomes == {None, OLD}
+
+
 def test_an_object_is_absent_or_whole(tmp_path: Path) -> None:
     for files, finished in cut_everywhere(tmp_path, put, before=None):
         assert seen(files) == NEW if finished else seen(files) in {None, NEW}
@@ -116,10 +157,8 @@ def test_what_a_killed_writer_made_visible_is_durable_once_it_was_settled(tmp_pa
     for kill_at in itertools.count():
         root = tmp_path / f"{kill_at}"
         root.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            kernel = SimKernel(root, cut_at=kill_at)
-            patch.setattr(posix, "os", kernel)
-            patch.setattr(medium, "os", kernel)
+        kernel = SimKernel(root, cut_at=kill_at)
+        with running_on(kernel):
             try:
                 write(PosixFiles(root))
             except PowerCut:

@@ -14,17 +14,29 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
+from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 from tests.support.backed_up import PASSPHRASE, BackedUp
 from tests.support.torture import build_torture, fast_folder
 
 from overland.agent.compare import Rules, compare_trees
+from overland.agent.repository import Repository
 from overland.crypto.keyring import encode_keyring
 from overland.crypto.keyringproof import renumbered
+from overland.crypto.secrets import Secret
+from overland.crypto.sign import public_key, sign
+from overland.format import point, tree
 from overland.format.replacement import Replacement, ReplacementObject
-from overland.values import PointId, ReplacementId
+from overland.format.tree import Entry
+from overland.packing.writer import PackWriter
+from overland.sealing.seal import SegmentSealer
+from overland.seeding.subfolder import Subfolder
+from overland.source import entries
+from overland.values import PointId, ReplacementId, RepositoryId
 
 READER = Path(__file__).resolve().parents[2] / "reader" / "overland_reader.py"
 VECTORS = Path(__file__).parent / "vectors"
@@ -104,6 +116,30 @@ def test_everything_a_source_may_hold_comes_back_without_overland(kept: Kept) ->
     ], "nothing of the reader's own is left behind"
 
 
+def test_names_of_one_group_with_other_content_are_not_linked(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link_of(state: os.stat_result) -> bytes:
+        return b"the same number!" if state.st_nlink > 1 and S_ISREG(state.st_mode) else b""
+
+    contents = {"removed": b"of the file that went", "made": b"of the one that got its number"}
+    for folder, content in contents.items():
+        (kept.made.source / folder).mkdir(parents=True)
+        (kept.made.source / folder / "one").write_bytes(content)
+        (kept.made.source / folder / "two").hardlink_to(kept.made.source / folder / "one")
+    with monkeypatch.context() as patched:
+        patched.setattr(entries, "link_of", link_of)
+        kept.made.back_up()
+
+    ended = kept.read("--target", kept.folder / "out")
+
+    assert (ended.returncode, ended.stderr) == (DONE, "")
+    for folder, content in contents.items():
+        one, two = (kept.restored(kept.folder / "out") / folder / name for name in ("one", "two"))
+        assert one.read_bytes() == content, folder
+        assert one.samefile(two), folder
+
+
 def test_it_needs_no_index_files_and_no_installed_package_of_ours(small: Kept) -> None:
     for number in range(2):
         shutil.rmtree(small.made.folder(number) / "index")
@@ -173,6 +209,47 @@ def test_a_pack_that_others_stand_in_for_is_not_missed(small: Kept) -> None:
     damage(vault / "replacements" / f"{UUID(int=1)}.replacement", at=60)
     assert missed() == {*goes[:2]}
     assert "replacement: " in small.read("--check", folders=(vault,)).stderr
+
+
+@pytest.mark.parametrize("case", ["genuine", "signature", "body", "name", "repository"])
+def test_a_replacement_that_is_not_the_owners_own_excuses_no_missing_pack(
+    small: Kept, case: str
+) -> None:
+    seed = small.made.folder(0)
+    goes = small.made.packs(0)[0]
+    goes.unlink()
+    made = Replacement(
+        replacement_id=ReplacementId(str(UUID(int=1))),
+        repository_id=small.made.document.repository_id,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        reason="repack",
+        keeps=sorted(result.point_id for result in small.made.results),
+        lost=[],
+        replaced=[goes.relative_to(seed).as_posix()],
+        objects=[],
+    )
+    if case == "repository":
+        made = replace(made, repository_id=RepositoryId(str(UUID(int=5))))
+    document = small.made.repository.seal_replacement(made)
+    if case == "signature":
+        digit = document[-10:-9]
+        document = document[:-10] + (b"0" if digit != b"0" else b"1") + document[-9:]
+    elif case == "body":
+        document = document.replace(b"2026-01-01", b"2025-01-01")
+    number = 2 if case == "name" else 1
+    path = seed / "replacements" / f"{UUID(int=number)}.replacement"
+    path.parent.mkdir()
+    path.write_bytes(document)
+
+    ended = small.read("--check")
+
+    if case == "genuine":
+        assert (ended.returncode, ended.stderr) == (DONE, "")
+    else:
+        assert ended.returncode == INTEGRITY
+        assert_one_line_each(ended)
+        assert path.name in ended.stderr
+        assert f"{goes.name}: missing" in ended.stderr
 
 
 def test_a_vaults_folder_works_like_seed_folders(small: Kept) -> None:
@@ -248,6 +325,171 @@ def test_a_point_whose_signature_does_not_hold_is_not_followed(small: Kept, at: 
     assert_one_line_each(ended)
     assert point.name in ended.stderr
     assert not (small.folder / "out").exists()
+
+
+def test_a_point_under_another_points_name_is_not_followed(small: Kept) -> None:
+    old, new = (small.made.folder(n) / "points" for n in range(2))
+    [signed], [newest] = list(old.iterdir()), list(new.iterdir())
+    newest.write_bytes(signed.read_bytes())
+
+    ended = small.read("--list", "--point", newest.stem, "--target", small.folder / "out")
+
+    assert ended.returncode == INTEGRITY
+    assert_one_line_each(ended)
+    assert newest.name in ended.stderr
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == [signed.stem]
+
+
+@pytest.mark.parametrize("by", [-1, 1], ids=["too short", "too long"])
+def test_a_file_whose_chunks_do_not_add_up_to_its_size_is_not_restored(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, by: int
+) -> None:
+    kept.made.source.mkdir()
+    for name in ("other", "wrong"):
+        (kept.made.source / name).write_bytes(os.urandom(50_000))
+    real = entries.Entries.make
+
+    def make(made: entries.Entries, name: bytes, *state: Any, **fields: Any) -> Entry:
+        entry = real(made, name, *state, **fields)
+        return replace(entry, size_bytes=entry.size_bytes + by) if name == b"wrong" else entry
+
+    with monkeypatch.context() as patched:
+        patched.setattr(entries.Entries, "make", make)
+        kept.made.back_up()
+
+    ended = kept.read("--target", kept.folder / "out")
+
+    assert ended.returncode == INTEGRITY
+    assert_one_line_each(ended)
+    assert "wrong" in ended.stderr
+    restored = kept.restored(kept.folder / "out")
+    assert [path.name for path in restored.iterdir()] == ["other"]
+
+
+def test_a_pack_that_gives_a_chunk_another_content_is_named_and_not_believed(small: Kept) -> None:
+    files = Subfolder(small.made.files, small.made.folder(1).name)
+    lie, truth = b"a chunk that lies!", b"the second version"
+    before = min(path.name for path in small.made.packs(1))
+    while True:  # until its name comes first, so that it is asked first
+        seal = small.made.repository.new_pack()
+        sealed = SegmentSealer(level=3).seal(memoryview(lie), seal)
+        writer = PackWriter(files, header=seal.header)
+        writer.append(
+            sealed.data,
+            raw_bytes=len(lie),
+            codec=sealed.codec,
+            ids=[small.made.repository.chunk_id(truth)],
+            lengths=[len(lie)],
+        )
+        pack = writer.finish(seal.seal_directory)
+        if f"{pack.directory.pack_id}.pack" < before:
+            pack.publish()
+            break
+        pack.abandon()
+
+    ended = small.read("--check", "--target", small.folder / "out")
+
+    assert ended.returncode == INTEGRITY
+    assert_one_line_each(ended)
+    assert pack.directory.pack_id in ended.stderr
+    assert (small.restored(small.folder / "out") / "report.txt").read_bytes() == truth
+
+
+def test_a_damaged_index_file_is_named_by_a_check(small: Kept) -> None:
+    [index] = small.made.folder(1).glob("index/*.index")
+    damage(index, 300)
+
+    ended = small.read("--check")
+
+    assert ended.returncode == INTEGRITY
+    assert_one_line_each(ended)
+    assert index.name in ended.stderr
+
+
+def test_a_check_misses_the_point_that_another_one_builds_on(small: Kept) -> None:
+    base, later = (result.point_id for result in small.made.results)
+    (small.made.folder(0) / f"points/{base}.point").unlink()
+
+    ended = small.read("--check")
+
+    assert ended.returncode == INTEGRITY
+    assert ended.stderr == f"error: points/{base}.point: missing; point {later} needs it\n"
+
+
+def test_a_keyring_that_names_another_signer_opens_nothing(small: Kept) -> None:
+    """Whoever can write to a drive could else sign recovery points of his own."""
+    other, own = Secret(b"k" * 32), small.made.document.signing_public_key.encode()
+    for number in range(2):
+        [keyring] = (small.made.folder(number) / "keys").iterdir()
+        keyring.write_bytes(keyring.read_bytes().replace(own, public_key(other).hex().encode()))
+        [made] = (small.made.folder(number) / "points").iterdir()
+        signed = made.read_bytes()[: -point.SIGNATURE_BYTES]
+        made.write_bytes(signed + sign(other, point.SIGNATURE_PURPOSE, signed))
+
+    for kit in (False, True):
+        ended = small.read("--list", kit=kit)
+        assert (ended.returncode, ended.stdout) == (INTEGRITY, "")
+        assert_one_line_each(ended)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [  # so that they stay in their order
+        ("!", b".."),
+        ("!", b"."),
+        ("!", b"../escaped"),
+        ("inner-", b"inner/below"),
+        ("other-", b"other"),
+    ],
+)
+def test_a_name_that_is_none_is_not_restored(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, wrong: str, name: bytes
+) -> None:
+    kept.made.source.mkdir()
+    (kept.made.source / "inner").mkdir()
+    for each in ("other", wrong):
+        (kept.made.source / each).write_bytes(os.urandom(5000))
+    real = entries.Entries.make
+
+    def make(made: entries.Entries, given: bytes, *state: Any, **fields: Any) -> Entry:
+        return real(made, name if given == wrong.encode() else given, *state, **fields)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(entries.Entries, "make", make)
+        patched.setattr(tree, "_check_node", lambda *_, **__: None)
+        kept.made.back_up()
+    before = sorted(kept.folder.iterdir())
+
+    ended = kept.read("--target", kept.folder / "out")
+
+    assert ended.returncode == INTEGRITY
+    assert_one_line_each(ended)
+    assert sorted(kept.folder.iterdir()) == sorted([*before, kept.folder / "out"])
+    above = kept.restored(kept.folder / "out")
+    assert [path.name for path in above.parent.iterdir()] == [above.name]
+    assert list(above.iterdir()) == [], "nothing is taken from such a folder"
+
+
+def test_a_root_that_leads_out_of_the_target_is_not_restored(
+    small: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Repository.seal_point
+
+    def seal_point(made: Repository, public: point.PointPublic, root: point.PointRoot) -> bytes:
+        roots = [point.Root(b"/../escaped", each.entry) for each in root.roots]
+        return real(made, public, replace(root, roots=roots))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Repository, "seal_point", seal_point)
+        patched.setattr(point, "_check_root_path", lambda *_, **__: None)
+        small.made.back_up()
+
+    ended = small.read("--target", small.folder / "out")
+
+    assert ended.returncode == INTEGRITY
+    assert_one_line_each(ended)
+    assert not (small.folder / "escaped").exists()
+    assert list((small.folder / "out").iterdir()) == []
 
 
 def test_two_drives_hold_a_seed_together_and_one_alone_says_what_lacks(small: Kept) -> None:

@@ -1,7 +1,7 @@
 """`./dev fuzz`: the targets of the tests, for as long as you like.
 
-With atheris, chance is steered by which branches a document reaches; without it, or with
-`--blind`, by nothing.  A document that breaks a promise is kept in `.dev/fuzz`, and replayed with
+With `--steered`, which needs atheris, chance is steered by which branches a document reaches;
+otherwise by nothing.  A document that breaks a promise is kept in `.dev/fuzz`, and replayed with
 `--replay FILE --target NAME`.
 """
 

@@ -281,7 +281,7 @@ def _known_chunk() -> bytes:
 
 
 def _write_changes(files: Files) -> None:
-    writer = ChangeCacheWriter(files)
+    writer = ChangeCacheWriter(files, old=None)
     for number in range(3):
         writer.add(
             FolderBlock(
@@ -298,7 +298,9 @@ def _write_changes(files: Files) -> None:
                 file_bytes=9,
             )
         )
-    writer.publish("changes", epoch=b"e" * 16)
+    _, new = writer.end(epoch=bytes(16), new_epoch=b"e" * 16)
+    assert new is not None, "there was none before"
+    new.publish("changes")
 
 
 def _read_changes(files: Files) -> object:

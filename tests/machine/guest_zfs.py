@@ -27,11 +27,11 @@ from overland.ports.programs import ProgramAbsent
 from overland.source.snapshotkinds import (
     SnapshotImpossible,
     SnapshotLost,
-    SnapshotMode,
     Zfs,
     read_mounts,
 )
-from overland.source.snapshots import SnapshotView, snapshots
+from overland.source.snapshots import snapshots
+from overland.source.snapshotview import SnapshotMode, SnapshotView
 
 POOL = "overlandtest"
 DATASET = f"{POOL}/with space"

@@ -1,6 +1,5 @@
 """Somebody attacks sign-ins: with a stolen password, a phished person, a copy of the tables."""
 
-import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +22,7 @@ from overland.cloud.ratelimits import network_of
 from overland.cloud.refusals import Conflict
 from overland.cloud.tables_applications import signing_keys
 from overland.crypto.secrets import Secret
-from overland.server.app import Options, _config, _Listener, _sweeping
+from overland.server.app import Options, _config, _sweeping
 
 NEW = "five other words of hers"
 
@@ -367,8 +366,7 @@ def test_nobody_names_their_own_address(tmp_path: Path) -> None:
     options = Options(
         folder=tmp_path, host="127.0.0.1", port=0, object_port=0, public_name="localhost"
     )
-    with socket.socket() as listening:
-        config = _config(options, _Listener(listening=listening, app=_nothing))
+    config = _config(options, _nothing)
     assert not config.proxy_headers, "whoever is on this computer could be anybody to the audit"
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from tests.support import format_samples as sample
 from tests.support.landed import Computer, Seed
 
@@ -140,7 +141,7 @@ def test_a_registration_proves_one_claim(field: str, value: str) -> None:
     proof = registration.prove(CLAIM, sample.signer())
     registration.verify(CLAIM, proof)
     with pytest.raises(SignatureInvalid):
-        registration.verify(replace(CLAIM, **{field: value}), proof)
+        registration.verify(structs.replace(CLAIM, **{field: value}), proof)
 
 
 @pytest.mark.parametrize("change", [str.upper, lambda t: t + " ", lambda t: t[:2] + " " + t[2:]])
@@ -152,6 +153,6 @@ def test_a_proof_has_one_text(change: object) -> None:
 
 
 def test_fields_of_a_claim_cannot_run_into_each_other() -> None:
-    proof = registration.prove(replace(CLAIM, vault_id="ab", name="c"), sample.signer())
+    proof = registration.prove(structs.replace(CLAIM, vault_id="ab", name="c"), sample.signer())
     with pytest.raises(SignatureInvalid):
-        registration.verify(replace(CLAIM, vault_id="a", name="bc"), proof)
+        registration.verify(structs.replace(CLAIM, vault_id="a", name="bc"), proof)

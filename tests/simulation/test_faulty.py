@@ -98,6 +98,8 @@ CALLS: list[Callable[[FaultyFiles], object]] = [
     lambda files: list(files.names()),
     lambda files: files.settle(NAME),
     lambda files: files.delete(NAME),
+    lambda files: files.forget(NAME),
+    lambda files: files.create().show("new"),
     lambda files: files.sweep(),
 ]
 

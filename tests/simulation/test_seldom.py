@@ -20,11 +20,10 @@ from tests.support.manualclock import ManualClock
 from tests.support.reclaiming import DAY, Reclaiming
 from tests.support.simdisk import SimDisk
 from tests.support.simengine import Killed, SimEngine
-from tests.support.simkernel import SimKernel
+from tests.support.simkernel import SimKernel, running_on
 from tests.support.torture import fast_folder
 from tests.support.vaulted import Vaulted, content
 
-from overland.adapters import medium, posix
 from overland.adapters.folderobjects import FolderObjects
 from overland.adapters.posix import PosixFiles
 from overland.agent.backup.upload import Uploader
@@ -297,7 +296,7 @@ def test_the_second_file_of_a_folder_is_as_durable_as_the_first(tmp_path: Path, 
     root = tmp_path / "root"
     root.mkdir()
     kernel = SimKernel(root, cut_at=None)
-    with patch.object(posix, "os", kernel), patch.object(medium, "os", kernel):
+    with running_on(kernel):
         files = PosixFiles(root)
         files.write("packs/3f/one", b"one")
         files.write("packs/3f/two", b"two")
@@ -322,7 +321,7 @@ def test_a_file_that_was_written_without_any_sync_is_durable_once_it_was_settled
     root = tmp_path / "root"
     root.mkdir()
     kernel = SimKernel(root, cut_at=None)
-    with patch.object(posix, "os", kernel), patch.object(medium, "os", kernel):
+    with running_on(kernel):
         PosixFiles(root, is_scratch=True).write("packs/3f/one", b"one")
         PosixFiles(root).settle("packs/3f/one")
     for seed in range(20):
@@ -336,7 +335,7 @@ def test_the_temporary_name_of_a_file_that_was_published_never_comes_back(tmp_pa
     root = tmp_path / "root"
     root.mkdir()
     kernel = SimKernel(root, cut_at=None)
-    with patch.object(posix, "os", kernel), patch.object(medium, "os", kernel):
+    with running_on(kernel):
         files = PosixFiles(root)
         files.write("packs/3f/one", b"one")
         new = files.create()

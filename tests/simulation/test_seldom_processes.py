@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from overland.agent.restore.processes import Team, WorkerLost
+from overland.agent.processes import Team, WorkerLost
 
 pytestmark = pytest.mark.crash
 

@@ -26,13 +26,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from overland.adapters.posix import PosixFiles
 from overland.cloud.applicationtokens import ASSERTION_TYPE
 from overland.server.api import create_app
-from overland.server.app import _Server  # waits for no client that keeps its connection
 from overland.server.certificates import (
     CA_FILE,
     SERVER_FILE,
     SERVER_KEY_FILE,
     ensure_certificates,
 )
+from overland.server.serving import Server  # waits for no client that keeps its connection
 
 __all__ = ["Program", "SecureCloud", "Tenancy", "rsa_key", "secure_cloud"]
 
@@ -217,7 +217,7 @@ def secure_cloud(cloud: LocalCloud, folder: Path) -> Iterator[SecureCloud]:
     ca_pem = (folder / CA_FILE).read_text()
     app = create_app(cloud.services)
     authority = Authority(ca_pem=ca_pem, server_context=context)
-    with serving_app(app, authority, http=H11Protocol, kind=_Server) as url:
+    with serving_app(app, authority, http=H11Protocol, kind=Server) as url:
         endpoints = replace(cloud.services.endpoints, url=url, ca_pem=ca_pem)
         cloud.services = replace(cloud.services, endpoints=endpoints)
         app.state.services = cloud.services

@@ -261,7 +261,8 @@ class Station:
 class Dock:
     """A cloud with an import job under way, its drives, and a station's files.
 
-    `shares` says for each drive which of the seed's objects it carries, by number.
+    `shares` says for each drive which of the seed's objects it carries, by number.  Without a
+    `cloud` there is one in `folder`.
     """
 
     def __init__(
@@ -272,8 +273,9 @@ class Dock:
         shares: dict[str, Sequence[int]] | None = None,
         log_level: str = "Error",
         backup_manifest: bool = False,
+        cloud: LocalCloud | None = None,
     ) -> None:
-        self.cloud = LocalCloud(folder)
+        self.cloud = cloud or LocalCloud(folder)
         self.token = self.cloud.http(self.cloud.root_token).ok(
             "POST", "/v1/tokens", {"role": "station", "expires_in_days": 30}
         )["token"]

@@ -95,7 +95,8 @@ class FaultyFiles:
       clock, which is how a slow medium is told;
     - `plan`: faults by chance: `error` (any call fails with `OSError`), `full` (a write finds no
       room), `short` (half of a write arrives, then it fails), `slow`, `flip` and `cut` (what is
-      read), `lie` (`publish` or `settle` returns, and nothing is durable until `power_cut`).
+      read), `lie` (`publish`, `show` or `settle` returns, and nothing is durable until
+      `power_cut`).
     """
 
     def __init__(
@@ -154,6 +155,10 @@ class FaultyFiles:
     def delete(self, name: str) -> None:
         self._begin("delete", name)
         self._files.delete(name)
+
+    def forget(self, name: str) -> None:
+        self._begin("forget", name)
+        self._files.forget(name)
 
     def free_bytes(self) -> int:
         return self._files.free_bytes() if self.free is None else self.free
@@ -236,6 +241,17 @@ class _FaultyNewFile:
         fault = self._faulty._begin("publish", name, "lie")
         before = self._faulty._content(name) if fault == "lie" else None
         self._new.publish(name)
+        self._faulty._published(name, fault, before)
+
+    def settle(self) -> None:
+        # Without a fault of its own: it may run beside other work, whose faults a seed decides.
+        # A medium that lies about it is one whose `show` is a lie.
+        self._new.settle()
+
+    def show(self, name: str) -> None:
+        fault = self._faulty._begin("show", name, "lie")
+        before = self._faulty._content(name) if fault == "lie" else None
+        self._new.show(name)
         self._faulty._published(name, fault, before)
 
     def abandon(self) -> None:

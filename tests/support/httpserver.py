@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers, quietly; derive from it and define `do_GET` and the others."""
 
     protocol_version = "HTTP/1.1"
-    timeout = 10
+    timeout = 120  # ends threads of clients that are gone; a slow one is waited for
 
     def log_message(self, *_: Any) -> None:  # type: ignore[explicit-override] # typing's is 3.12's
         """Keep quiet."""

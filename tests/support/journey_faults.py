@@ -91,6 +91,11 @@ class MortalFiles:
         self._files.delete(name)
         self.life.step(f"after deleting {name}")
 
+    def forget(self, name: str) -> None:
+        self.life.step(f"before forgetting {name}")
+        self._files.forget(name)
+        self.life.step(f"after forgetting {name}")
+
     def free_bytes(self) -> int:
         return self._files.free_bytes()
 
@@ -111,6 +116,14 @@ class _MortalNewFile:
         self._life.step(f"before publishing {name}")
         self._new.publish(name)
         self._life.step(f"after publishing {name}")
+
+    def settle(self) -> None:
+        self._new.settle()  # nobody sees whether it happened: no place of its own to be killed at
+
+    def show(self, name: str) -> None:
+        self._life.step(f"before showing {name}")
+        self._new.show(name)
+        self._life.step(f"after showing {name}")
 
     def abandon(self) -> None:
         self._new.abandon()  # what the system does for a dead program, too

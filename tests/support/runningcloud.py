@@ -22,7 +22,7 @@ __all__ = ["COMMAND", "READY_S", "RemoteCloud", "RunningCloud", "running_cloud"]
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "overland", "cloud"]
-READY_S = 60.0
+READY_S = 300.0  # against waiting for ever; a quiet machine takes two
 DOCK = "Example Import Dock; 1 Dock Road; Dublin; D22; Ireland"
 
 
@@ -55,7 +55,7 @@ class RunningCloud:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=READY_S)
 
     def run(self, *words: str, token: Path | None = None) -> Any:
         options = [] if token is None else ["--token-file", str(token)]

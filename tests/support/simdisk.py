@@ -6,7 +6,8 @@ never happens; it raises `PowerCut`, and so does everything that would change th
 From then on the disk shows what survived:
 
 - content that was synced is whole; other content may be gone, partly there, or zeros;
-- a name that was synced stays; a later one is there, or not, each as a coin falls (`seed`);
+- a name that was synced stays; what it showed since then it shows now or not, each as a coin
+  falls (`seed`), whatever other names do;
 - a removal that was not synced may not have happened.
 
 Reading never is a step, so a test may look at a disk, before and after a cut, for free.
@@ -41,6 +42,18 @@ class _Entry:
 
     seen: _Inode | None = None
     durable: _Inode | None = None
+    between: list[_Inode | None] = field(default_factory=list)
+
+    def becomes(self, inode: _Inode | None) -> None:
+        """Show another file, or none; nothing says yet that this is durable."""
+        if self.seen is not self.durable:
+            self.between.append(self.seen)
+        self.seen = inode
+
+    def is_synced(self) -> None:
+        """Keep for sure what is seen."""
+        self.durable = self.seen
+        self.between.clear()
 
 
 class SimDisk:
@@ -100,7 +113,7 @@ class SimDisk:
             entry = self._entries[name]
             assert entry.seen is not None, "its content was found"
             entry.seen.synced_bytes = len(entry.seen.content)
-            entry.durable = entry.seen
+            entry.is_synced()
 
     def delete(self, name: str) -> None:
         name_parts(name)
@@ -110,10 +123,17 @@ class SimDisk:
                 return
             if entry.seen is not None:
                 self._step(f"unlink {name}")
-                entry.seen = None
+                entry.becomes(None)
             self._step(f"sync folder of removed {name}")
-            entry.durable = None
             del self._entries[name]
+
+    def forget(self, name: str) -> None:
+        name_parts(name)
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None and entry.seen is not None:
+                self._step(f"unlink {name}")
+                entry.becomes(None)
 
     def free_bytes(self) -> int:
         if self._capacity_bytes is None:
@@ -144,6 +164,16 @@ class SimDisk:
                 again._entries[name] = _Entry(inode, inode)
             again._orphans = self._orphans
             return again
+
+    def catch_up(self) -> None:
+        """Let time pass: what nobody waited for has reached the medium by itself."""
+        with self._lock:
+            for name, entry in list(self._entries.items()):
+                entry.is_synced()
+                if entry.seen is None:
+                    del self._entries[name]
+                else:
+                    entry.seen.synced_bytes = len(entry.seen.content)
 
     def damage(self, name: str, *, offset: int, mask: int = 1) -> None:
         """Flip the bits of `mask` in one byte of a published file, behind everybody's back."""
@@ -176,12 +206,13 @@ class SimDisk:
         """Decide what survives, and show it from now on."""
         self.is_cut = True
         for name, entry in list(self._entries.items()):
-            survivor = self._random.choice([entry.seen, entry.durable])
+            survivor = self._random.choice([entry.seen, *entry.between, entry.durable])
             if survivor is None:
                 del self._entries[name]
                 continue
             kept = _Inode(self._survives(survivor))
             entry.seen = entry.durable = kept
+            entry.between.clear()
         self._orphans += sum(self._random.random() < 0.5 for _ in self._unpublished)
         self._unpublished.clear()
 
@@ -230,13 +261,31 @@ class _SimNewFile:
             self._inode.synced_bytes = len(self._inode.content)
             for depth in range(1, len(parts)):
                 disk._step(f"make and sync folder {'/'.join(parts[:depth])}")
-            disk._step(f"rename to {name}")
-            entry = disk._entries.setdefault(name, _Entry())
-            entry.seen = self._inode
-            disk._unpublished.remove(self._inode)
+            self._rename(name)
             disk._step(f"sync folder of {name}")
-            entry.durable = self._inode
+            disk._entries[name].is_synced()
         self._open = False
+
+    def settle(self) -> None:
+        assert self._open, "the file was published or abandoned before"
+        with self._disk._lock:
+            self._disk._step("settle")
+            self._inode.synced_bytes = len(self._inode.content)
+
+    def show(self, name: str) -> None:
+        assert self._open, "the file was published or abandoned before"
+        parts = name_parts(name)
+        with self._disk._lock:
+            for depth in range(1, len(parts)):
+                self._disk._step(f"make folder {'/'.join(parts[:depth])}")
+            self._rename(name)
+        self._open = False
+
+    def _rename(self, name: str) -> None:
+        disk = self._disk
+        disk._step(f"rename to {name}")
+        disk._entries.setdefault(name, _Entry()).becomes(self._inode)
+        disk._unpublished.remove(self._inode)
 
     def abandon(self) -> None:
         if not self._open:

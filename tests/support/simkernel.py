@@ -10,13 +10,18 @@ without a journal may leave them.
 
 import os
 import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.support.simdisk import PowerCut
 
-__all__ = ["SimKernel"]
+from overland.adapters import medium, posix, temporaries
+
+__all__ = ["SimKernel", "running_on"]
 
 
 @dataclass(eq=False)
@@ -111,6 +116,15 @@ class SimKernel:
         node = self._node(fd)
         assert isinstance(node, _Folder), "names are in folders"
         return node
+
+
+@contextmanager
+def running_on(kernel: SimKernel) -> Iterator[None]:
+    """Have `PosixFiles` make its calls to this kernel."""
+    with ExitStack() as patched:
+        for module in (posix, temporaries, medium):
+            patched.enter_context(patch.object(module, "os", kernel))
+        yield
 
 
 def _path(fd: int) -> Path:

@@ -11,8 +11,8 @@ from pathlib import Path
 from tests.support.backed_up import BackedUp
 
 from overland.adapters.programs import SystemPrograms
-from overland.source.snapshotkinds import SnapshotMode
-from overland.source.snapshots import DEFAULT_PERCENT, SnapshotView, snapshots
+from overland.source.snapshots import snapshots
+from overland.source.snapshotview import DEFAULT_PERCENT, SnapshotMode, SnapshotView
 from overland.source.streams import StreamSource
 
 __all__ = [

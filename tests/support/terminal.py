@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
-__all__ = ["CTRL_C", "CTRL_D", "Terminal"]
+__all__ = ["CTRL_C", "CTRL_D", "Terminal", "state_of"]
 
 CTRL_C: Final = "\x03"  # the line discipline makes a signal of it
 CTRL_D: Final = "\x04"  # and an end of input of this
-_PATIENCE_S: Final = 8.0
+_PATIENCE_S: Final = 120.0  # against waiting for ever
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -57,10 +57,10 @@ class Terminal:
         Python does not notice a signal that comes between showing a question and waiting for the
         answer before the next key; people are not that fast, and a test is.
         """
-        stat = Path(f"/proc/{self._pid}/stat")
         until = time.monotonic() + _PATIENCE_S
-        while stat.read_text().rpartition(")")[2].split()[0] != "S":
+        while state_of(self._pid) != "S":
             assert time.monotonic() < until, "it never waits"
+            time.sleep(0.001)
         return self.type(key)
 
     def answer(self, question: str, text: str) -> Self:
@@ -92,6 +92,11 @@ class Terminal:
             return False
         self.output = _COLOURS.sub("", self.output + data.decode("utf-8", "replace"))
         return bool(data)
+
+
+def state_of(pid: int) -> str:
+    """Return what a process does, as `ps` says it: S waits, R computes, Z has ended."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _run(program: Callable[[], object], words: tuple[str, ...], env: Mapping[str, str]) -> NoReturn:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import click
 import pytest
 from tests.support.generatedpages import PAGES, REFERENCE, REGENERATE
 
 from overland.cli.explain import explanations
+from overland.cli.main import overland
 from overland.cli.outcome import Exit
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -48,6 +50,19 @@ def given_codes(path: Path) -> Iterator[str]:
             match node.value:
                 case ast.Constant(str() as code):
                     yield code
+
+
+def test_every_command_on_the_page_of_json_prints_json() -> None:
+    page = (REFERENCE / "json.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| `([a-z -]+)`", page, re.MULTILINE)
+    assert len(found) > 15
+    for words in found:
+        command: click.Command | None = overland
+        for word in words.split():
+            assert isinstance(command, click.Group), words
+            command = command.get_command(click.Context(command), word)
+        assert command is not None, words
+        assert any("--json" in parameter.opts for parameter in command.params), words
 
 
 def test_every_error_code_is_explained_and_every_explained_code_exists() -> None:

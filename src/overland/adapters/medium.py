@@ -45,18 +45,23 @@ class BufferPool:
 
 
 class Writer:
-    """Appends to an open file through one buffer; nothing is durable before the file is synced.
+    """Appends to an open file through two buffers; nothing is durable before the file is synced.
 
-    Short files are written the usual way; from the first full buffer on the page cache is left
-    out.
+    While one is written the other is filled, so that neither the medium nor who fills it waits
+    for the other.  Short files are written the usual way, through one buffer and without a
+    thread; from the first full buffer on the page cache is left out.
     """
 
-    def __init__(self, fd: int, buffer: mmap.mmap) -> None:
-        """Append to `fd`, which stays the caller's, as does the buffer."""
-        assert len(buffer) % _ALIGNMENT == 0, "the device takes whole blocks"
-        self._fd, self._buffer = fd, buffer
+    def __init__(self, fd: int, pool: BufferPool) -> None:
+        """Append to `fd`, which stays the caller's; `close` gives the buffers back to `pool`."""
+        self._fd, self._pool = fd, pool
+        self._buffer = pool.take()
+        self._spare: mmap.mmap | None = None
+        assert len(self._buffer) % _ALIGNMENT == 0, "the device takes whole blocks"
         self._filled = 0
         self._may_be_direct = True
+        self._writing: threading.Thread | None = None
+        self._failure: OSError | None = None
 
     @property
     def buffered_bytes(self) -> int:
@@ -67,7 +72,8 @@ class Writer:
         """Append; `view` may be reused on return.
 
         Raises:
-            OSError: The device failed or is full; the file has an unknown part of the data.
+            OSError: The device failed or is full, now or at what was appended before; the file
+                has an unknown part of the data.
         """
         position = 0
         while position < len(view):
@@ -75,6 +81,7 @@ class Writer:
             if self._filled == 0 and len(rest) >= BUFFER_BYTES and _is_aligned(rest):
                 # Whole blocks in aligned memory need no copy on their way.
                 taken = len(rest) // _ALIGNMENT * _ALIGNMENT
+                self._wait()
                 self._write(rest[:taken], direct=True)
             else:
                 taken = min(len(self._buffer) - self._filled, len(rest))
@@ -82,17 +89,50 @@ class Writer:
                 self._filled += taken
             position += taken
             if self._filled == len(self._buffer):
-                self._write(memoryview(self._buffer), direct=True)
-                self._filled = 0
+                self._write_behind()
 
     def flush(self) -> None:
-        """Write what is in the buffer; the last call before the file is synced.
+        """Write what is in the buffers; the last call before the file is synced.
 
         Raises:
-            OSError: The device failed or is full.
+            OSError: The device failed or is full, now or before.
         """
+        self._wait()
         self._write(memoryview(self._buffer)[: self._filled], direct=False)
         self._filled = 0
+
+    def close(self) -> None:
+        """Wait until nothing is being written any more, and give the buffers back."""
+        if self._writing is not None:
+            self._writing.join()
+        self._pool.give(self._buffer)
+        if self._spare is not None:
+            self._pool.give(self._spare)
+
+    def _write_behind(self) -> None:
+        """Have the full buffer written while the other one is filled."""
+        self._wait()
+        full, spare = self._buffer, self._spare or self._pool.take()
+        self._buffer, self._spare, self._filled = spare, full, 0
+        # No thread pool: that brings logging with it, which most commands do without.
+        self._writing = threading.Thread(
+            target=self._note_failure, args=(memoryview(full),), name="write-behind"
+        )
+        self._writing.start()
+
+    def _note_failure(self, view: memoryview) -> None:
+        try:
+            self._write(view, direct=True)
+        except OSError as error:
+            self._failure = error
+
+    def _wait(self) -> None:
+        """Return when all but what is in the buffer is written; an error comes every time."""
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+        if self._failure is not None:
+            raise self._failure
 
     def _write(self, view: memoryview, *, direct: bool) -> None:
         position = 0

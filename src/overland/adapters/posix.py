@@ -7,12 +7,12 @@ What is durable when (`NewFile.publish`): `fsync` of the file, rename, `fsync` o
 shows the new name, of every folder above it that leads there, and of the root last, which showed
 the temporary name.  New folders wait for that too, so that a journal writes them and the name at
 once.  A folder that exists already may have been made by somebody who was killed before the sync;
-each instance therefore syncs each folder's entry once before it relies on it.
+each instance therefore syncs each folder's entry once before it relies on it.  `NewFile.settle` is
+the first of these steps, and `NewFile.show` the second alone.
 """
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 import threading
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from overland.adapters import medium
+from overland.adapters import medium, temporaries
 from overland.errors import ObjectAbsent, OutOfSpace, RefusedError
 from overland.ports.files import TEMPORARY_PREFIX, NewFile, name_parts
 from overland.values import ObjectInfo
@@ -30,7 +30,6 @@ __all__ = ["LeavesFolder", "PosixFiles", "remove_tree"]
 _KNOWN_FOLDERS: Final = 4096
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo of that name must not hold us up.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -124,6 +123,13 @@ class PosixFiles:
         except (FileNotFoundError, NotADirectoryError):
             return
 
+    def forget(self, name: str) -> None:
+        """Remove the file, and wait for nothing; see the port."""
+        parts = name_parts(name)
+        absent = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+        with contextlib.suppress(*absent), self._root.folder(parts[:-1], name) as folder:
+            os.unlink(parts[-1], dir_fd=folder)
+
     def free_bytes(self) -> int:
         """Return how much can still be written, without the reserve."""
         return self._root.free_bytes()
@@ -134,9 +140,7 @@ class PosixFiles:
         What comes back after a power cut is removed by the next sweep.
         """
         with self._root.folder((), "") as folder:
-            with os.scandir(folder) as entries:
-                names = [e.name for e in entries if e.name.startswith(TEMPORARY_PREFIX)]
-            return sum(_sweep(folder, name) for name in names)
+            return temporaries.sweep(folder)
 
     def remove_empty_folders(self, folder: str) -> None:
         """Remove `folder` and those in it, as far as they hold nothing; does not follow links."""
@@ -166,13 +170,14 @@ class _PosixNewFile:
     def __init__(self, root: "_Root") -> None:
         self._root = root
         with root.full_is_refused(0):
-            self._temporary, self._fd = _create(root)
-        self._buffer = root.pool.take()
-        self._writer: medium.Writer | None = medium.Writer(self._fd, self._buffer)
+            self._temporary, self._fd = temporaries.create(lambda: root.folder((), ""))
+        self._writer: medium.Writer | None = medium.Writer(self._fd, root.pool)
+        self._is_settled = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`; see the port."""
         assert self._writer is not None, "the file was published or abandoned before"
+        assert not self._is_settled, "what is settled is complete"
         with memoryview(data) as whole, whole.cast("B") as view:
             self._root.keep_the_reserve(len(view))
             with self._root.full_is_refused(len(view)):
@@ -182,14 +187,32 @@ class _PosixNewFile:
         """Give the file its final name, durably; see the port."""
         assert self._writer is not None, "the file was published or abandoned before"
         parts = name_parts(name)
-        with self._root.full_is_refused(self._writer.buffered_bytes):
-            self._writer.flush()
-            self._root.sync(self._fd)
+        self.settle()
+        with self._root.full_is_refused(0):
             self._root.make_folders(parts[:-1], name)
             self._rename(parts, name)
             # The root too: where no journal does both at once, the old name must not come back, or
             # `sweep` would remove with it the content of the new one.
             self._root.sync_folders(parts[:-1], name, root=True)
+        self._close()
+
+    def settle(self) -> None:
+        """Make durable what was written; see the port."""
+        assert self._writer is not None, "the file was published or abandoned before"
+        if not self._is_settled:
+            with self._root.full_is_refused(self._writer.buffered_bytes):
+                self._writer.flush()
+                self._root.sync(self._fd)
+            self._is_settled = True
+
+    def show(self, name: str) -> None:
+        """Give the file its final name, and wait for nothing; see the port."""
+        assert self._writer is not None, "the file was published or abandoned before"
+        parts = name_parts(name)
+        with self._root.full_is_refused(self._writer.buffered_bytes):
+            self._writer.flush()
+            self._root.make_folders(parts[:-1], name)
+            self._rename(parts, name)
         self._close()
 
     def abandon(self) -> None:
@@ -205,9 +228,10 @@ class _PosixNewFile:
             os.rename(self._temporary, parts[-1], src_dir_fd=root, dst_dir_fd=folder)
 
     def _close(self) -> None:
-        self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
         os.close(self._fd)
-        self._root.pool.give(self._buffer)
 
 
 class _Root:
@@ -345,36 +369,6 @@ def _remove_entries(folder: int, keep: frozenset[str]) -> None:
         else:
             os.unlink(name, dir_fd=folder)
     os.fsync(folder)
-
-
-def _create(root: _Root) -> tuple[str, int]:
-    """Make a locked temporary file; return its name and the open file."""
-    while True:
-        temporary = TEMPORARY_PREFIX + os.urandom(8).hex()
-        with root.folder((), "") as folder:
-            fd = os.open(temporary, _NEW, 0o600, dir_fd=folder)
-        # Between `open` and `flock` a sweep takes the file for an abandoned one.
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_nlink > 0:
-                return temporary, fd
-        os.close(fd)
-
-
-def _sweep(folder: int, name: str) -> bool:
-    """Remove a temporary file whose writer is gone; return whether it was."""
-    try:
-        fd = os.open(name, _READ, dir_fd=folder)
-    except OSError:  # published or removed meanwhile, or nothing of ours
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(name, dir_fd=folder)
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    finally:
-        os.close(fd)
-    return True
 
 
 def _remove_if_empty(name: str, folder: int) -> None:

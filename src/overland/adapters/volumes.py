@@ -207,6 +207,12 @@ class _BoundedFiles:
             self._files.delete(_checked(name))
             self._used_bytes -= size_bytes
 
+    def forget(self, name: str) -> None:
+        with self._lock:
+            size_bytes = self.present_bytes(name)
+            self._files.forget(_checked(name))
+            self._used_bytes -= size_bytes
+
     def free_bytes(self) -> int:
         with self._lock:
             return min(max(0, self._capacity_bytes - self._used_bytes), self._files.free_bytes())
@@ -256,6 +262,15 @@ class _BoundedNewFile:
     def publish(self, name: str) -> None:
         replaced_bytes = self._files.present_bytes(name)
         self._new.publish(name)
+        self._is_open = False
+        self._files.give_back(replaced_bytes)
+
+    def settle(self) -> None:
+        self._new.settle()
+
+    def show(self, name: str) -> None:
+        replaced_bytes = self._files.present_bytes(name)
+        self._new.show(name)
         self._is_open = False
         self._files.give_back(replaced_bytes)
 

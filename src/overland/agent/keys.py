@@ -20,7 +20,8 @@ its own is taken.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from overland.agent.home import AgentHome
 from overland.agent.setup import load_keys, master_key_name, newest_keyring
@@ -112,8 +113,7 @@ class KeyringUnpublished(TransientError):
         self.generation = generation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generations:
+class Generations(msgspec.Struct, frozen=True, kw_only=True):
     """Which keyring is the newest, here and in the vault; 0 where the vault has none.
 
     `differ` tells that the vault has something else under the number of the newest here: two

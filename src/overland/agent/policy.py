@@ -17,8 +17,7 @@ from overland.errors import ObjectAbsent, RefusedError
 from overland.format.stored import RecordDamaged, decode_stored
 from overland.ports.files import Files
 from overland.source.rules import Rules
-from overland.source.snapshotkinds import SnapshotMode
-from overland.source.snapshots import DEFAULT_PERCENT
+from overland.source.snapshotview import DEFAULT_PERCENT, SnapshotMode
 from overland.source.streams import MAX_SILENCE_S
 from overland.values import ACCOUNT_NAME, CONTAINER_NAME, POLICY_JOB_NAME, canonical_uuid
 from overland.vault.retention import Retention

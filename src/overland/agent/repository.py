@@ -25,12 +25,9 @@ from overland.errors import ObjectAbsent, ObjectCorrupt
 from overland.events import Log
 from overland.format import point as point_format
 from overland.format.point import ParsedPoint, PointPublic, PointRoot
-from overland.format.replacement import REPLACEMENT_PURPOSE, Replacement, encode_replacement
-from overland.format.signed import encode_signed
 from overland.packing.chainindex import ChainIndex
 from overland.packing.head import (
     IndexHintDamaged,
-    encode_head,
     read_head,
     read_pack_ids,
 )
@@ -47,16 +44,25 @@ from overland.values import (
 
 if TYPE_CHECKING:
     from overland.format.index import IndexTables, PackDirectory
+    from overland.format.replacement import Replacement
     from overland.packing.hints import IndexHint
     from overland.packing.index import ChunkIndex
     from overland.packing.reader import OpenedPack, PackReader, RangeReader
     from overland.sealing.seal import PackSeal
 
-__all__ = ["ObjectReader", "Random", "Repository", "SavedChain", "changes_name", "pack_id_of"]
+__all__ = [
+    "ObjectReader",
+    "Random",
+    "Repository",
+    "SavedChain",
+    "changes_name",
+    "hint_name",
+    "index_hint_name",
+    "pack_id_of",
+]
 
 _INDEX: Final = "chunks"
 _CHANGES: Final = "changes"
-_UNFINISHED: Final = "unfinished"
 
 Random = Callable[[int], bytes]
 
@@ -248,12 +254,19 @@ class Repository:
             raise ObjectCorrupt(name, check="it has the name of another recovery point")
         return parsed
 
-    def seal_replacement(self, replacement: Replacement) -> bytes:
+    def seal_replacement(self, replacement: "Replacement") -> bytes:
         """Return a replacement's file, signed.
 
         Raises:
             ReplacementInvalid: It breaks a rule that every reader checks.
         """
+        # Repacks and repairs make some, backups none.
+        from overland.format.replacement import (
+            REPLACEMENT_PURPOSE,
+            encode_replacement,
+        )
+        from overland.format.signed import encode_signed
+
         return encode_signed(
             REPLACEMENT_PURPOSE,
             encode_replacement(replacement),
@@ -263,26 +276,6 @@ class Repository:
 
     # -- hints ----------------------------------------------------------------------------------
 
-    def is_unfinished(self, policy: str) -> bool:
-        """Whether a run of the policy began and did not come to its end.
-
-        Objects may then be stored that no recovery point names.
-        """
-        try:
-            self.state.size_bytes(_name(_UNFINISHED, policy))
-        except ObjectAbsent:
-            return False
-        return True
-
-    def begin_run(self, policy: str) -> None:
-        """Remember, durably, that a run has begun: before it stores its first pack."""
-        self.state.write(_name(_UNFINISHED, policy), b"running, or interrupted\n")
-
-    def end_run(self, policy: str) -> None:
-        """Remember, durably, that the recovery point is safe and the hints are saved."""
-        if self.is_unfinished(policy):
-            self.state.delete(_name(_UNFINISHED, policy))
-
     def save_index(self, policy: str, index: "ChunkIndex") -> None:
         """Save the index of a policy's chain, if it has changed.
 
@@ -291,25 +284,12 @@ class Repository:
         """
         if not index.is_changed:
             return
-        hint = self._index_hint(policy)
+        hint = self.index_hint(policy)
         try:
             hint.save(index)
         except IndexHintDamaged as error:
             log.warning("index_hint.left_aside", problem=error.check)
             hint.drop()
-
-    def save_chain(self, policy: str, chain: ChainIndex, *, tip: PointId) -> None:
-        """Save the index of a policy's chain, whose newest point is `tip` now; see `save_index`."""
-        index = chain.loaded
-        if index is not None:
-            index.tip, index.is_changed = tip, True
-            self.save_index(policy, index)
-            return
-        # Nobody has asked for a chunk, so its parts are what they were.
-        name = _name(_INDEX, policy)
-        head = read_head(self.state, name, repository_id=self.repository_id)
-        data = encode_head(head._replace(tip=tip), repository_id=self.repository_id)
-        self.state.write(name, data)
 
     def changes(self, policy: str | None) -> ChangeCache:
         """Return what the last run of a policy saw; nothing, without a policy."""
@@ -339,7 +319,7 @@ class Repository:
 
         To be called before packs that the hints name may go.
         """
-        self._index_hint(policy).drop()
+        self.index_hint(policy).drop()
         self.state.delete(changes_name(policy))
 
     def saved_chain(self, policy: str) -> SavedChain | None:
@@ -347,7 +327,7 @@ class Repository:
 
         None if there is none, or if what can be known without loading it is damaged.
         """
-        name = _name(_INDEX, policy)
+        name = index_hint_name(policy)
         try:
             head = read_head(self.state, name, repository_id=self.repository_id)
             pack_ids = read_pack_ids(self.state, name, head)
@@ -357,24 +337,25 @@ class Repository:
             log.warning("index_hint.left_aside", problem=error.check)
             return None
         chain = ChainIndex(
-            lambda: self._index_hint(policy).load(self.repository_id), epoch=head.epoch
+            lambda: self.index_hint(policy).load(self.repository_id), epoch=head.epoch
         )
         return SavedChain(head.tip, pack_ids, chain)
 
     def saved_index(self, policy: str) -> "ChunkIndex | None":
         """Return the index that the policy's last run saved, if there is one and it is whole."""
         try:
-            return self._index_hint(policy).load(self.repository_id)
+            return self.index_hint(policy).load(self.repository_id)
         except ObjectAbsent:
             return None
         except IndexHintDamaged as error:
             log.warning("index_hint.left_aside", problem=error.check)
             return None
 
-    def _index_hint(self, policy: str) -> "IndexHint":
+    def index_hint(self, policy: str) -> "IndexHint":
+        """Return where the index of a policy's chain is saved."""
         from overland.packing.hints import IndexHint
 
-        return IndexHint(self.state, _name(_INDEX, policy), folder=self.scratch)
+        return IndexHint(self.state, index_hint_name(policy), folder=self.scratch)
 
     def _sign_point(self, data: bytes) -> bytes:
         return sign(self._signing_key, point_format.SIGNATURE_PURPOSE, data)
@@ -386,11 +367,16 @@ def pack_id_of(name: str) -> PackId:
     return PackId(name[-69:-5])
 
 
+def index_hint_name(policy: str) -> str:
+    """Return the name of the head of a policy's saved chunk index."""
+    return hint_name(_INDEX, policy)
+
+
 def changes_name(policy: str) -> str:
     """Return the name of a policy's change cache."""
-    return _name(_CHANGES, policy)
+    return hint_name(_CHANGES, policy)
 
 
-def _name(kind: str, policy: str) -> str:
+def hint_name(kind: str, policy: str) -> str:
     """Return the name of a policy's hint; policies may have any name."""
     return f"{kind}/{hashlib.sha256(policy.encode()).hexdigest()[:32]}"

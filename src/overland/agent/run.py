@@ -16,7 +16,6 @@ that was done already is recognised and not done twice.
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -69,8 +68,7 @@ Trigger = Literal["manual", "schedule"]
 log = Log()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended; `messages` are for people, in order."""
 
     policy: str

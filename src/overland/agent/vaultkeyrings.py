@@ -5,9 +5,10 @@ what is there; neither can make a keyring whose MAC holds (`docs/format/keys-v1.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from overland.agent.home import AgentHome
 from overland.agent.setup import load_keys, newest_keyring
@@ -44,8 +45,7 @@ class Maker(StrEnum):
     DAMAGED = "damaged"  # nobody knows: it is no keyring
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, kw_only=True):
     """A keyring in the vault; `master_number` is 0 for a damaged one."""
 
     number: int
@@ -53,8 +53,7 @@ class Found:
     master_number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VaultKeyrings:
+class VaultKeyrings(msgspec.Struct, frozen=True, kw_only=True):
     """The keyrings of the vault as this computer sees them.
 
     `here` is the number of its newest and `master_number` that of the master key in it; `has_ours`

@@ -124,13 +124,23 @@ def status(*, as_json: bool) -> None:
     from overland.cli.certificatehere import identity_rows  # noqa: PLC0415 - slow to load
 
     with open_agent() as machine:
-        identity = machine.home.identity()
-        rows = [*_identity_rows(identity), *_vault_rows(machine), *identity_rows(machine)]
-        for name in machine.policies.names():
-            progress = machine.policies.progress(name)
-            rows.append((f"policy {name}", f"{progress.phase}  {progress.last_outcome}"))
-    text = "\n".join(f"{label:<18} {value}" for label, value in rows)
-    show(dict(rows), text, as_json=as_json)
+        rows = [*_identity_rows(machine.home.identity()), *_vault_rows(machine)]
+        accounts = identity_rows(machine)
+        policies = {name: machine.policies.progress(name) for name in machine.policies.names()}
+    value: dict[str, object] = {label.replace(" ", "_"): said for label, said in rows}
+    if "recovery_points" in value:
+        value["recovery_points"] = int(dict(rows)["recovery points"])
+    value["accounts"] = {label.removeprefix("account "): said for label, said in accounts}
+    value["policies"] = {
+        name: {"phase": each.phase, "last_outcome": each.last_outcome}
+        for name, each in policies.items()
+    }
+    rows += accounts
+    rows += [
+        (f"policy {name}", f"{each.phase}  {each.last_outcome}") for name, each in policies.items()
+    ]
+    text = "\n".join(f"{label:<18} {said}" for label, said in rows)
+    show(value, text, as_json=as_json)
 
 
 def _identity_rows(identity: Identity) -> list[tuple[str, str]]:

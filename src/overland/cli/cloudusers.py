@@ -6,7 +6,7 @@ from urllib.parse import quote
 import click
 
 from overland.cli.cloudcomputer import ApiClient, keep_secret, lines_text, with_api
-from overland.cli.outcome import ask, instant_text, show
+from overland.cli.outcome import Commands, ask, instant_text, show
 
 __all__ = ["GROUPS"]
 
@@ -29,7 +29,7 @@ _keep_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Commands)
 def user() -> None:
     """People of a tenant."""
 
@@ -119,7 +119,7 @@ def delete_user(*, api: ApiClient, name: str, keep_tokens: bool, as_json: bool) 
     show({"name": name, "deleted": True}, f"user {name} deleted", as_json=as_json)
 
 
-@click.group("service-account")
+@click.group("service-account", cls=Commands)
 def service_account() -> None:
     """Identities of programs: roles and tokens, no password."""
 
@@ -164,7 +164,7 @@ def create_token(*, api: ApiClient, name: str, days: int, out: str | None, as_js
     _show_secret(made, "token", out, text, as_json=as_json)
 
 
-@click.group()
+@click.group(cls=Commands)
 def role() -> None:
     """Who may do what, where."""
 
@@ -220,7 +220,7 @@ def remove_role(*, api: ApiClient, assignment_id: str, as_json: bool) -> None:
     show(done, f"role assignment {assignment_id} removed", as_json=as_json)
 
 
-@click.group()
+@click.group(cls=Commands)
 def session() -> None:
     """Commands that are signed in."""
 
@@ -243,7 +243,7 @@ def end_session(*, api: ApiClient, session_id: str, as_json: bool) -> None:
     show({"session_id": session_id, "ended": True}, f"session {session_id} ended", as_json=as_json)
 
 
-@click.group()
+@click.group(cls=Commands)
 def totp() -> None:
     """The second factor: one-time codes of an authenticator app."""
 

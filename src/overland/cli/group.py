@@ -135,8 +135,8 @@ def list_groups(*, as_json: bool) -> None:
     with open_agent() as machine:
         rows = [_row(machine, name) for name in machine.policies.names()]
     text = "\n".join(
-        f"{row['name']:<20} {row['phase']:<16} {row['files']} files, {row['images']} images, "
-        f"{row['commands']} commands"
+        f"{row['name']:<20} {row['phase']:<16} {count_text(row['files'], 'file')}, "
+        f"{count_text(row['images'], 'image')}, {count_text(row['commands'], 'command')}"
         for row in rows
     )
     show(rows, text or "no groups yet; make one with `overland group create`", as_json=as_json)

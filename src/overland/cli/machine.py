@@ -18,9 +18,7 @@ from overland.adapters.programs import SystemPrograms
 from overland.adapters.progress import RichProgress
 from overland.agent.connection import Connection, Grant
 from overland.agent.home import AgentHome, Registration
-from overland.agent.points.reading import ReadKeys
 from overland.agent.policy import Policies
-from overland.agent.settings import AgentSettings
 from overland.agent.setup import Keys, load_keys
 from overland.cli.refusals import NotAFolder
 from overland.errors import TransientError
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from overland.agent.data import LocalDataPath
     from overland.agent.repack.run import Workshop
     from overland.agent.run import PolicyRun
+    from overland.agent.settings import AgentSettings
 
 __all__ = ["AgentMachine", "Busy", "folder_objects", "http_to", "open_agent", "overland_home"]
 
@@ -110,8 +109,10 @@ class AgentMachine:
 
         return seed_connection(self, http)
 
-    def settings(self) -> AgentSettings:
+    def settings(self) -> "AgentSettings":
         """Return the settings of this computer."""
+        from overland.agent.settings import AgentSettings
+
         return AgentSettings(self.home, scratch=str(self.folder))
 
     def keys(self) -> Keys:
@@ -158,6 +159,7 @@ class AgentMachine:
     def workshop(self) -> "Workshop":
         """Return what repack and repair work with; both need the vault and the cloud."""
         from overland.agent.keys import ready_to_seal
+        from overland.agent.points.reading import ReadKeys
         from overland.agent.repack.run import Workshop
 
         keys, vault = self.keys(), self.vault()

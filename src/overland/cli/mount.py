@@ -123,7 +123,17 @@ def unmount(folder: Path) -> None:
     )
     if done.returncode:
         problem = done.stderr.strip() or "it could not be unmounted"
+        if _has_no_mount(folder):
+            problem = "nothing is mounted there; name the folder that was given to `overland mount`"
         raise MountFailed(folder, problem=problem)
+
+
+def _has_no_mount(folder: Path) -> bool:
+    """Return whether it is for certain; the folder of a mount whose program died cannot be read."""
+    try:
+        return folder.is_dir() and not folder.is_mount()
+    except OSError:
+        return False
 
 
 def _check_free(folder: Path) -> None:

@@ -25,6 +25,7 @@ import msgspec
 from typing_extensions import override
 
 from overland.errors import IntegrityError, OverlandError, RefusedError, TransientError
+from overland.values import path_text
 
 __all__ = [
     "SIZE",
@@ -50,6 +51,7 @@ __all__ = [
     "telling",
 ]
 
+_WHOLE_SENTENCE: Final = 1000  # characters; longer than any command's first sentence
 _Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any signature
 
 
@@ -109,6 +111,20 @@ class Commands(click.Group):
     reader of a pipe wanted no more.
     """
 
+    group_class = type  # groups in a group are such groups, too
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with its whole first sentence however narrow the terminal is."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, command.get_short_help_str(limit=_WHOLE_SENTENCE))
+            for name, command in found
+            if command is not None and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     @override
     def main(
         self,
@@ -160,17 +176,36 @@ def _failed(
     match error:
         case click.ClickException():
             message, status = error.format_message(), error.exit_code
-            code = "usage" if isinstance(error, click.UsageError) else code
+            if isinstance(error, click.UsageError):
+                message, code = _usage_text(error), "usage"
         case OverlandError():
             code = error.code
         case _:
-            code = "operating-system"
+            message, code = _system_text(error), "operating-system"
     line = printable(" ".join(message.split()))
     if as_json:
         with contextlib.suppress(OutputLost, BrokenPipeError):  # standard error has it too
             show({"error": {"code": code, "message": line}}, "", as_json=True)
     note(f"error: {line} [{code}]")
     return status
+
+
+def _system_text(error: OSError) -> str:
+    """Return what the system refused, and of which file, without numbers and quoting of code."""
+    files = [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if error.strerror is None or not files:
+        return str(error)
+    named = " and ".join(path_text(os.fsencode(name)) for name in files)
+    return f"{named}: {error.strerror}"
+
+
+def _usage_text(error: click.UsageError) -> str:
+    """Return what is wrong with a command line, and where its words are explained."""
+    message = error.format_message().rstrip(".")
+    if error.ctx is None or isinstance(error, InputMissing):
+        return message
+    see = f"`{error.ctx.command_path} --help`"
+    return f"{message} See {see}" if message.endswith("?") else f"{message}; see {see}"
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ import click
 
 from overland.agent.policy import Policy
 from overland.cli.outcome import SIZE, size_text
-from overland.source.snapshots import DEFAULT_PERCENT
+from overland.source.snapshotview import DEFAULT_PERCENT
 
 __all__ = ["described_rules", "full_path", "given_rules", "rule_options"]
 

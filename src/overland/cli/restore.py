@@ -24,7 +24,7 @@ from overland.cli.refusals import PointUnclear
 from overland.cli.restoredevice import check_targets, to_device
 from overland.format.point import PointPublic, PointRoot
 from overland.format.tree import Entry
-from overland.values import PointId, canonical_uuid
+from overland.values import PointId, canonical_uuid, path_text
 
 __all__ = ["points", "restore"]
 
@@ -103,12 +103,12 @@ def show_command(point: str, *, as_json: bool, **fields: Any) -> None:
         _point_line(public),
         f"host       {root.host}",
         f"policy     {root.policy}",
-        f"sources    {', '.join(os.fsdecode(one.path) for one in root.roots)}",
+        f"sources    {', '.join(path_text(one.path) for one in root.roots)}",
         f"content    {count_text(counted.files, 'file')}, {size_text(counted.source_bytes)}",
         f"new        {size_text(counted.new_bytes)}, stored {size_text(counted.stored_bytes)}",
         f"changed    {count_text(counted.changed_while_read, 'file')} while read",
         f"skipped    {counted.skipped}",
-        *(f"  {os.fsdecode(one.path)!r}: {one.reason}" for one in root.skipped),
+        *(f"  '{path_text(one.path)}': {one.reason}" for one in root.skipped),
         *(f"left out   {rule}" for rule in _rules(root)),
     ]
     value = {
@@ -119,13 +119,13 @@ def show_command(point: str, *, as_json: bool, **fields: Any) -> None:
         "seed_id": public.seed_id,
         "host": root.host,
         "policy": root.policy,
-        "sources": [os.fsdecode(one.path) for one in root.roots],
+        "sources": [path_text(one.path) for one in root.roots],
         "statistics": _counts(counted),
-        "skipped": [{"path": _shown(one.path), "reason": one.reason} for one in root.skipped],
+        "skipped": [{"path": path_text(one.path), "reason": one.reason} for one in root.skipped],
         "include": root.include,
         "exclude": root.exclude,
         "exclude_caches": root.left_out.caches,
-        "exclude_if_present": [_shown(name) for name in root.left_out.if_present],
+        "exclude_if_present": [path_text(name) for name in root.left_out.if_present],
         "exclude_larger_than_bytes": root.left_out.larger_than_bytes,
     }
     show(value, "\n".join(lines), as_json=as_json)
@@ -141,7 +141,7 @@ def _rules(root: PointRoot) -> list[str]:
     if root.left_out.caches:
         found.append("what lies beside a CACHEDIR.TAG (--exclude-caches)")
     found += [
-        f"what lies beside an entry {_shown(name)} (--exclude-if-present)"
+        f"what lies beside an entry {path_text(name)} (--exclude-if-present)"
         for name in root.left_out.if_present
     ]
     if root.left_out.larger_than_bytes is not None:
@@ -172,7 +172,7 @@ def ls(point: str, path: str, *, recursive: bool, as_json: bool, **fields: Any) 
 
 def _entry_row(path: bytes, entry: Entry) -> dict[str, object]:
     return {
-        "path": _shown(path),
+        "path": path_text(path),
         "kind": entry.kind,
         "mode": entry.mode,
         "size_bytes": entry.size_bytes,
@@ -185,14 +185,10 @@ def _entry_line(path: bytes, entry: Entry) -> str:
     owner = f"{entry.user or entry.uid}:{entry.group or entry.gid}"
     seconds = min(max(entry.mtime_ns // 1_000_000_000, 0), 253_402_300_799)
     at = datetime.fromtimestamp(seconds, tz=UTC)
-    target = f" -> {_shown(entry.target)}" if entry.target else ""
-    return f"{mode} {owner:<16} {entry.size_bytes:>14} {at:%Y-%m-%d %H:%M} {_shown(path)}{target}"
-
-
-def _shown(path: bytes) -> str:
-    """Return a path for people: control characters and foreign bytes are escaped."""
-    text = path.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    target = f" -> {path_text(entry.target)}" if entry.target else ""
+    return (
+        f"{mode} {owner:<16} {entry.size_bytes:>14} {at:%Y-%m-%d %H:%M} {path_text(path)}{target}"
+    )
 
 
 def _open(store: ChunkStore, point: str) -> Point:
@@ -300,7 +296,7 @@ def _report(report: RestoreReport) -> dict[str, object]:
         "changed_while_read": report.changed_while_read,
         "verified_bytes": report.verified_bytes,
         "not_put_back": [
-            {"path": _shown(one.path), "what": one.what, "reason": one.reason}
+            {"path": path_text(one.path), "what": one.what, "reason": one.reason}
             for one in report.shortfalls
         ],
         "served_bytes": {label: served.size_bytes for label, served in report.served.items()},
@@ -323,7 +319,7 @@ def _report_text(report: RestoreReport, target: Path) -> str:
             f"  {count_text(report.changed_while_read, 'file')} had changed while they were read"
         )
     lines += [
-        f"  not put back: {one.what} of {_shown(one.path)!r}: {one.reason}"
+        f"  not put back: {one.what} of '{path_text(one.path)}': {one.reason}"
         for one in report.shortfalls[:20]
     ]
     return "\n".join(lines)

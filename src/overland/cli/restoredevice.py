@@ -24,7 +24,7 @@ def check_targets(paths: tuple[str, ...], fields: dict[str, Any]) -> None:
         UsageError: They do not.
     """
     if (fields["target"] is None) == (fields["target_device"] is None):
-        raise click.UsageError("give --target FOLDER or --target-device DEVICE")
+        raise click.UsageError("give either --target FOLDER or --target-device DEVICE")
     if fields["target_device"] is None:
         if fields["yes"]:
             raise click.UsageError("--yes is for --target-device alone")

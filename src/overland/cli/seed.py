@@ -154,7 +154,7 @@ def _question(policy: str, phase: SeedPhase, offline: OfflineSettings, seed_id: 
 
 def _remove_staged(offline: OfflineSettings, seed_id: SeedId) -> Removed:
     folder = Path(offline.staging_location)
-    if not folder.is_dir():
+    if not (folder / seed_folder(seed_id)).is_dir():  # cleaned up before, or not mounted
         return Removed(objects=0, size_bytes=0)
     files = PosixFiles(folder)
     removed = remove_seed(files, seed_id)

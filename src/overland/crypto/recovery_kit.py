@@ -1,6 +1,8 @@
-"""The recovery kit: a master key's second way in, to print and lock away (`keys-v1.md` §2.4)."""
+"""The recovery kit: a master key's second way in, to print and lock away (`keys-v1.md` §2.4).
 
-import base64
+What it is spelt with is loaded when one is made or typed: a backup does neither.
+"""
+
 import hashlib
 import re
 from typing import Final
@@ -15,11 +17,10 @@ KIT_KEY_BYTES: Final = 32
 _CHECK_BYTES: Final = 3  # makes 35 bytes: 56 base32 letters, no padding
 _GROUP: Final = 4
 _TITLE: Final = "overland-recovery-kit-v1"
-_KIT: Final = re.compile(
-    rf"{_TITLE}\s+"
+_KIT: Final = (
+    rf"(?i){_TITLE}\s+"
     r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\s+"
-    r"([a-z0-9\s-]{56,256})",
-    re.IGNORECASE,
+    r"([a-z0-9\s-]{56,256})"
 )
 _MISREAD: Final = str.maketrans("018", "OIB")  # base32 has none of these digits
 
@@ -38,6 +39,8 @@ class RecoveryKitMistyped(RefusedError):
 
 def format_kit(repository_id: RepositoryId, key: Secret) -> str:
     """Return the kit as three lines to print: title, repository id, fourteen groups of four."""
+    import base64  # noqa: PLC0415 - as said above
+
     secret = key.reveal()
     assert len(secret) == KIT_KEY_BYTES, "a kit holds 32 bytes"
     text = base64.b32encode(secret + _check(repository_id, secret)).decode("ascii")
@@ -54,7 +57,9 @@ def parse_kit(kit: str) -> tuple[RepositoryId, Secret]:
     Raises:
         RecoveryKitMistyped: The checksum over repository id and key does not hold.
     """
-    found = _KIT.fullmatch(kit.strip())
+    import base64  # noqa: PLC0415 - as said above
+
+    found = re.fullmatch(_KIT, kit.strip())
     if found is None:
         raise RecoveryKitMistyped
     repository_id = RepositoryId(found[1].lower())

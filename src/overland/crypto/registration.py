@@ -3,7 +3,6 @@
 Verifying needs no secret, so the cloud does it; see `docs/format/keys-v1.md` §6.1.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -17,8 +16,7 @@ __all__ = ["PURPOSE", "Claim", "prove", "verify"]
 PURPOSE: Final = "overland-registration-v1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What is signed: who enters which vault, and by which token.
 
     The token's digest binds the signature to one registration: heard or kept, it opens no other.

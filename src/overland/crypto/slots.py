@@ -1,12 +1,10 @@
 """A keyring's slots: the master key, wrapped by what opens it (`keys-v1.md` §2.2)."""
 
-import unicodedata
 from collections.abc import Callable
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from overland.crypto.aead import derive
 from overland.crypto.keyring import (
@@ -117,6 +115,11 @@ def unwrap(wrapping: Secret, slot: Slot, document: KeyringDocument) -> Secret | 
 
 def stretch(passphrase: str, salt: bytes, cost: Argon2Parameters) -> Secret:
     """Return the wrapping key of a passphrase: Argon2id 1.3 over its NFKC form (§2.2)."""
+    # Backups have no passphrase, and do without what stretches one.
+    import unicodedata  # noqa: PLC0415 - as said above
+
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id  # noqa: PLC0415 - as said above
+
     kdf = Argon2id(
         salt=salt,
         length=_KEY_BYTES,

@@ -15,7 +15,6 @@ from overland.format.stored import decode_stored
 
 __all__ = [
     "DESCRIPTIONS",
-    "MAX_DESCRIPTION_BYTES",
     "BlobDescription",
     "BlobType",
     "decode_description",
@@ -26,8 +25,6 @@ __all__ = [
 
 DESCRIPTIONS: Final = ".overland-blobs"
 """The folder of descriptions in a container."""
-
-MAX_DESCRIPTION_BYTES: Final = 64 << 10
 
 BlobType = Literal["BlockBlob", "PageBlob"]
 

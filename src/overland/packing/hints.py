@@ -2,8 +2,10 @@
 
 A run writes what it added as a new part.  Parts are merged when one is not much smaller than the
 one before it, so that there are few, and what a run writes is in proportion to what is new.  The
-head is replaced when its parts are durable; parts that no head names are removed afterwards, so
-that a kill or a power cut at any moment leaves the old index or the new one.
+head is replaced after its parts, and parts that no head names are removed afterwards: a kill at
+any moment leaves the old index or the new one.  So does a power cut where each name was durable
+before the next one (`save`); where nobody waited for them (`prepare`) it may leave a head without
+its part too, and that is no index at all.
 
 Nothing is read to open an index but the head, the packs and the digests of blocks.  What is
 damaged is found when it is used (`tables`), and costs time and bytes: a chunk whose row is not as
@@ -35,6 +37,7 @@ from overland.packing.head import (
 )
 from overland.packing.index import ChunkIndex
 from overland.packing.parts import ROW_DTYPES, IndexPart
+from overland.packing.prepared import Prepared
 from overland.packing.runs import Run, merged_slices
 from overland.packing.scratch import Mapping
 from overland.packing.tables import Piece, Records
@@ -82,26 +85,45 @@ class IndexHint:
             IndexHintDamaged: Rows of it are not as they were written; what was saved before stays.
             OutOfSpace: What was saved before stays.
         """
+        prepared = self.prepare(index)
+        try:
+            prepared.publish()
+        finally:
+            prepared.abandon()
+
+    def prepare(self, index: ChunkIndex) -> Prepared:
+        """Write what saves the index when it gets its names; nothing is added to it any more.
+
+        The order of the names is that of the parts and the head after them.  A head whose part is
+        missing or torn is not believed, so a power cut may leave some of the names only.
+
+        Raises:
+            As `save`.
+        """
         assert not index.is_saved, "its parts may be gone since"
         if index.is_damaged:
             raise IndexHintDamaged(check="rows that were looked up")
         new = index.new_part()
         parts = [*index.parts, new] if len(new.packs) else list(index.parts)
-        stated: list[StatedPart] = []
-        for group in _groups(parts):
-            if len(group) == 1 and group[0].name:
-                stated.append(StatedPart(group[0].name, _counts(group), group[0].digest))
-            else:
-                stated.append(self._write(group))
-        head = Head(index.epoch, index.tip, stated, index.lost_rows().tolist())
-        self._files.write(self._name, encode_head(head, repository_id=index.repository_id))
-        self._remove_parts({self._part_name(part.name) for part in stated})
+        prepared = Prepared(self._files)
+        try:
+            stated = [self._stated(group, prepared) for group in _groups(parts)]
+            head = Head(index.epoch, index.tip, stated, index.lost_rows().tolist())
+            data = encode_head(head, repository_id=index.repository_id)
+            prepared.create(self._name).write(data)
+        except BaseException:
+            prepared.abandon()
+            raise
+        kept = frozenset(self._part_name(part.name) for part in stated)
+        prepared.keep_only(f"{self._name}.", kept)
         index.is_changed, index.is_saved = False, True
+        return prepared
 
     def drop(self) -> None:
         """Forget, durably, what was saved."""
         self._files.delete(self._name)
-        self._remove_parts(set())
+        for info in list(self._files.names(f"{self._name}.")):
+            self._files.delete(info.name)
 
     def _open(self, stated: StatedPart) -> IndexPart:
         try:
@@ -139,24 +161,17 @@ class IndexHint:
             mapping = Mapping(file.fileno(), size_bytes=0)
         return mapping.data, mapping
 
-    def _write(self, group: Sequence[IndexPart]) -> StatedPart:
-        """Write parts as one."""
+    def _stated(self, group: Sequence[IndexPart], prepared: Prepared) -> StatedPart:
+        """Return what the head says of these parts as one, which is written if it is new."""
+        if len(group) == 1 and group[0].name:
+            return StatedPart(group[0].name, _counts(group), group[0].digest)
         if not all(table.is_sound() for part in group for table in part.tables()):
             raise IndexHintDamaged(check="rows that were to be merged")
-        file = self._files.create()
-        try:
-            digests = b"".join(_write_table(file, rows) for rows in _joined(group))
-            file.write(digests)
-            name = uuid.uuid4().hex
-            file.publish(self._part_name(name))
-        finally:
-            file.abandon()
+        name = uuid.uuid4().hex
+        file = prepared.create(self._part_name(name))
+        digests = b"".join(_write_table(file, rows) for rows in _joined(group))
+        file.write(digests)
         return StatedPart(name, _counts(group), blake3(digests).digest())
-
-    def _remove_parts(self, kept: set[str]) -> None:
-        for info in list(self._files.names(f"{self._name}.")):
-            if info.name not in kept:
-                self._files.delete(info.name)
 
     def _part_name(self, name: str) -> str:
         return part_name(self._name, name)

@@ -65,8 +65,9 @@ def as_ids(joined: bytes | bytearray | memoryview) -> Ids:
 class ChunkIndex:
     """Chunk id -> pack, segment and place inside it.  Not locked: one thread at a time.
 
-    `epoch` changes whenever chunks may have vanished (`forget_packs`, a rebuild); what was
-    known to be stored under an epoch still is while the epoch stays the same.  `tip` is the
+    `epoch` changes whenever chunks may have vanished (`forget_packs`, a rebuild), and with each
+    new change cache (`agent.backup.hints`); what was known to be stored under an epoch still is
+    while the epoch stays the same.  `tip` is the
     newest recovery point whose chunks the index covers, for who keeps an index for each chain.
     """
 

@@ -51,8 +51,30 @@ class NewFile(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Make durable what was written, which has no name yet; nothing is written after it.
+
+        For what is named later: whoever settles it early, or beside something else, does not wait
+        for it then.
+
+        Raises:
+            OutOfSpace: The medium is full; nothing was published.
+            OSError: The device failed; nothing was published.
+        """
+        ...
+
+    def show(self, name: str) -> None:
+        """Give the file its final name, and wait for nothing: only for what may be lost.
+
+        Replaces a file of that name.  A killed program leaves what the name showed before, or the
+        whole new content.  After a power cut the name shows what it showed at some moment since it
+        was last durable, whatever other names show; and content that was not settled before may be
+        anything.
+        """
+        ...
+
     def abandon(self) -> None:
-        """Forget the file.  Does nothing after `publish`."""
+        """Forget the file.  Does nothing after `publish` or `show`."""
         ...
 
 
@@ -118,6 +140,13 @@ class Files(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove the file, durably; do nothing if it is absent."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Remove the file, and wait for nothing: after a power cut it may be back.
+
+        Does nothing if it is absent.
+        """
         ...
 
     def free_bytes(self) -> int:

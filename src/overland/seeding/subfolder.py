@@ -57,6 +57,10 @@ class Subfolder:
         """Remove the file, durably; see the port."""
         self._files.delete(self._full(name))
 
+    def forget(self, name: str) -> None:
+        """Remove the file, and wait for nothing; see the port."""
+        self._files.forget(self._full(name))
+
     def free_bytes(self) -> int:
         """Return how much can still be written; see the port."""
         return self._files.free_bytes()
@@ -82,6 +86,13 @@ class _Renamed:
     def publish(self, name: str) -> None:
         name_parts(name)
         self._new.publish(self._prefix + name)
+
+    def settle(self) -> None:
+        self._new.settle()
+
+    def show(self, name: str) -> None:
+        name_parts(name)
+        self._new.show(self._prefix + name)
 
     def abandon(self) -> None:
         self._new.abandon()

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -24,7 +24,6 @@ from typing import Final
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from overland import events
@@ -48,6 +47,7 @@ from overland.server.attached import AttachingListener
 from overland.server.bulk import BulkProtocol
 from overland.server.certificates import SERVER_FILE, SERVER_KEY_FILE, ensure_certificates
 from overland.server.objects_app import create_objects_app
+from overland.server.serving import Listener, Servers
 from overland.vault.adoption import Adoption
 from overland.vault.reclaim import Reclaim
 
@@ -59,7 +59,7 @@ _RESERVE_BYTES: Final = 64 << 20  # of a full disk, for the tables by which recl
 _COPY_BUFFERS: Final = 8  # two for each of the objects that two drives bring at a time
 _SWEEP_EVERY_S: Final = 300.0
 _GRACE_S: Final = 10  # for requests under way at the end
-_FAREWELL_S: Final = 0.5  # for idle connections
+_MOST_LOOPS: Final = 4  # a bound; more than two were not measured, for want of processors
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -78,16 +78,6 @@ class Options:
     public_name: str
     object_socket: Path | None = None
     object_socket_group: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listener:
-    """A socket that listens already, so that its port is known, and what answers on it."""
-
-    listening: socket.socket
-    app: ASGIApp
-    http: type[H11Protocol] = H11Protocol
-    is_local: bool = False
 
 
 def serve(options: Options) -> None:
@@ -124,14 +114,14 @@ def serve(options: Options) -> None:
                 read_blocks, block_bytes=BUFFER_BYTES, pool=BufferPool(kept=_COPY_BUFFERS)
             ),
         )
+        config = partial(_config, options)
+        data_config = partial(config, data_plane, http=BulkProtocol)
         listeners = [
-            _Listener(listening=api, app=create_app(services)),
-            _Listener(listening=objects, app=data_plane, http=BulkProtocol),
+            Listener(listening=api, config=partial(config, create_app(services))),
+            Listener(listening=objects, config=data_config, loops=_loops()),
         ]
         if local is not None:
-            listeners.append(
-                _Listener(listening=local, app=data_plane, http=BulkProtocol, is_local=True)
-            )
+            listeners.append(Listener(listening=local, config=partial(data_config, is_local=True)))
         asyncio.run(_run(options, listeners, cloud_home, endpoints))
     log.info("cloud.stopped")
 
@@ -244,55 +234,22 @@ def _sweeping(services: Services) -> Iterator[None]:
         thread.join()
 
 
-class _Server(uvicorn.Server):
-    """A server that says when it listens, and leaves signals to us, because there are several."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    @override
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
-        self.ready.set()
-
-    @override
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End: answer what was asked, and wait a moment only for clients to say farewell too."""
-        ending = asyncio.create_task(super().shutdown(sockets))
-        await asyncio.wait([ending], timeout=_FAREWELL_S)
-        for connection in list(self.server_state.connections):
-            if connection.transport.is_closing():  # an idle client that does not answer TLS's end
-                connection.transport.abort()
-        await ending
-
-    @override
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Do nothing."""
-        yield
+def _loops() -> int:
+    """Return how many threads shall decrypt uploads: one for each processor that we may use."""
+    ours = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(_MOST_LOOPS, ours)
 
 
 async def _run(
-    options: Options, listeners: list[_Listener], cloud_home: CloudHome, endpoints: Endpoints
+    options: Options, listeners: list[Listener], cloud_home: CloudHome, endpoints: Endpoints
 ) -> None:
     """Serve until a signal comes; say where as soon as all listeners answer."""
-    servers = [_Server(_config(options, each)) for each in listeners]
-
-    def stop() -> None:
-        for server in servers:
-            server.should_exit = True
-
+    servers = Servers(listeners)
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop)
-    serving = [
-        asyncio.create_task(server.serve(sockets=[each.listening]))
-        for server, each in zip(servers, listeners, strict=True)
-    ]
-    ready = asyncio.create_task(_all_ready(servers))
-    await asyncio.wait([ready, *serving], return_when=asyncio.FIRST_COMPLETED)
+        loop.add_signal_handler(each, servers.stop)
+    ready = asyncio.create_task(servers.ready())
+    await asyncio.wait([ready, *servers.serving], return_when=asyncio.FIRST_COMPLETED)
     if ready.done():
         ca = str(options.folder / home.CA_FILE)
         cloud_home.save_endpoints(
@@ -304,27 +261,28 @@ async def _run(
             )
         )
         log.info("cloud.started", url=endpoints.url, object_url=endpoints.object_url)
-    await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(servers.serving, return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
-    stop()  # one without the other is of no use
-    await asyncio.gather(*serving)
+    servers.stop()  # one without the other is of no use
+    await servers.ended()
 
 
-async def _all_ready(servers: list[_Server]) -> None:
-    for server in servers:
-        await server.ready.wait()
-
-
-def _config(options: Options, listener: _Listener) -> uvicorn.Config:
+def _config(
+    options: Options,
+    app: ASGIApp,
+    *,
+    http: type[H11Protocol] = H11Protocol,
+    is_local: bool = False,
+) -> uvicorn.Config:
     return uvicorn.Config(
-        listener.app,
-        ssl_certfile=None if listener.is_local else options.folder / SERVER_FILE,
-        ssl_keyfile=None if listener.is_local else options.folder / SERVER_KEY_FILE,
+        app,
+        ssl_certfile=None if is_local else options.folder / SERVER_FILE,
+        ssl_keyfile=None if is_local else options.folder / SERVER_KEY_FILE,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # or a client on this computer would name its own address
-        http=listener.http,
+        http=http,
         lifespan="off",
         timeout_graceful_shutdown=_GRACE_S,
     )

@@ -7,6 +7,7 @@ grant its share of the threads.
 import asyncio
 import contextlib
 import queue
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor
@@ -57,10 +58,11 @@ class Limits:
 
 
 class Shares:
-    """How many uploads each holder has under way; used by the event loop only."""
+    """How many uploads each holder has under way, in all event loops together."""
 
     def __init__(self, limits: Limits) -> None:
         self._limit = limits.per_grant
+        self._lock = threading.Lock()
         self._under_way: Counter[str] = Counter()
 
     @contextlib.contextmanager
@@ -70,15 +72,17 @@ class Shares:
         Raises:
             TooManyUploads: The holder has as many as it may.
         """
-        if self._under_way[holder] >= self._limit:
-            raise TooManyUploads(self._limit)
-        self._under_way[holder] += 1
+        with self._lock:
+            if self._under_way[holder] >= self._limit:
+                raise TooManyUploads(self._limit)
+            self._under_way[holder] += 1
         try:
             yield
         finally:
-            self._under_way[holder] -= 1
-            if not self._under_way[holder]:
-                del self._under_way[holder]
+            with self._lock:
+                self._under_way[holder] -= 1
+                if not self._under_way[holder]:
+                    del self._under_way[holder]
 
 
 def paced(

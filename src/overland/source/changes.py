@@ -5,6 +5,9 @@ that was written for it.  A block is found by the hash of the folder's path.  A 
 are not clearly older than the scan is never trusted: it could have been written once more within
 the same tick of the file system's clock, with the same size (the "racy clean" problem).
 
+The cache is a hint that proves nothing of the chunk index beside it; so it is bound to that by an
+epoch, which both have, and which is another one with each cache that is another.
+
 Layout: header, blocks, sorted path hashes, the blocks' offsets in the same order, trailer.  Each
 block and the table have a CRC-32; what is damaged counts as missing.
 """
@@ -155,10 +158,17 @@ class ChangeCache:
 
 @final
 class ChangeCacheWriter:
-    """Collects the blocks of a run; they replace the old ones with `publish`."""
+    """Collects the blocks of a run, which are to replace the old ones.
 
-    def __init__(self, files: Files) -> None:
-        self._file: NewFile = files.create()
+    As long as they are what the old cache has at the same places, nothing is written: most runs
+    find nothing changed, and leave the old file.
+    """
+
+    def __init__(self, files: Files, *, old: str | None) -> None:
+        """Write to `files`, in which the cache `old` is perhaps the same."""
+        self._files, self._old = files, old
+        self._file: NewFile | None = None
+        self._flushed = 0  # how much of the old cache is the same, until there is a file
         self._offset = self._waiting_bytes = 0
         self._waiting: list[bytes] = []
         self._keys, self._offsets = array("Q"), array("Q")
@@ -172,26 +182,35 @@ class ChangeCacheWriter:
         self._write(_BLOCK.pack(len(body), zlib.crc32(body)))
         self._write(body)
 
-    def publish(self, name: str, *, epoch: bytes) -> None:
-        """Replace the cache `name`, durably; call when the recovery point is safe.
+    def end(self, *, epoch: bytes, new_epoch: bytes) -> tuple[bytes, NewFile | None]:
+        """Complete the cache; return its epoch, and the file that is to replace the old one.
+
+        Without a file the old one is the same to the last byte, and stays.
 
         Args:
-            name: Of the cache.
-            epoch: Of the chunk index that knows all chunks named in the blocks.
+            epoch: Of the chunk index so far, and of the old cache if that counts with it.
+            new_epoch: For a cache that is not the old one.  The chunk index has to get it too,
+                and to know all chunks that are named in the blocks.
         """
         keys, offsets = self._keys, self._offsets
         order = sorted(range(len(keys)), key=keys.__getitem__)
         table = array("Q", [keys[row] for row in order]).tobytes()
         table += array("Q", [offsets[row] for row in order]).tobytes()
-        trailer = (self._offset, len(keys), epoch, zlib.crc32(table), _MAGIC)
+        at, crc = self._offset, zlib.crc32(table)
         self._write(table)
-        self._write(_TRAILER.pack(*trailer))
+        same = _TRAILER.pack(at, len(keys), epoch, crc, _MAGIC)
+        if self._file is None and self._is_rest_of_old(b"".join([*self._waiting, same])):
+            return epoch, None
+        self._write(_TRAILER.pack(at, len(keys), new_epoch, crc, _MAGIC))
         self._flush()
-        self._file.publish(name)
+        new = self._new_file()
+        self._file = None
+        return new_epoch, new
 
     def abandon(self) -> None:
-        """Forget the run."""
-        self._file.abandon()
+        """Forget the run; does nothing after `end`."""
+        if self._file is not None:
+            self._file.abandon()
 
     def _write(self, data: bytes) -> None:
         self._waiting.append(data)
@@ -201,8 +220,33 @@ class ChangeCacheWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self._file.write(b"".join(self._waiting))
+        data = b"".join(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
+        if self._file is None and self._old_part(self._flushed, len(data)) == data:
+            self._flushed += len(data)
+        else:
+            self._new_file().write(data)
+
+    def _new_file(self) -> NewFile:
+        """Return the file; at first it gets what it has in common with the old cache."""
+        if self._file is None:
+            self._file = self._files.create()
+            for at in range(0, self._flushed, _WINDOW_BYTES):
+                length = min(_WINDOW_BYTES, self._flushed - at)
+                self._file.write(self._old_part(at, length))
+        return self._file
+
+    def _is_rest_of_old(self, data: bytes) -> bool:
+        return self._old_part(self._flushed, len(data) + 1) == data
+
+    def _old_part(self, offset: int, length: int) -> bytes:
+        """Return bytes of the old cache; fewer where it ends, or where there is none."""
+        if self._old is None:
+            return b""
+        try:
+            return self._files.read_range(self._old, offset=offset, length=length)
+        except ObjectAbsent:
+            return b""
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

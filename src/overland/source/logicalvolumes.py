@@ -24,10 +24,10 @@ from overland.ports.programs import Programs
 from overland.source.snapshotkinds import (
     Mount,
     SnapshotImpossible,
-    SnapshotMode,
     call,
     is_named_by_us,
 )
+from overland.source.snapshotview import SnapshotMode
 
 __all__ = ["FILE_SYSTEMS", "LogicalVolumes"]
 

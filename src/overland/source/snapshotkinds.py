@@ -5,10 +5,11 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, final
+from typing import Final, Protocol, final
 
 from overland.errors import RefusedError
 from overland.ports.programs import Programs
+from overland.source.snapshotview import SnapshotMode
 
 __all__ = [
     "Btrfs",
@@ -16,15 +17,12 @@ __all__ = [
     "Mount",
     "SnapshotImpossible",
     "SnapshotLost",
-    "SnapshotMode",
     "Zfs",
     "below",
     "call",
     "is_named_by_us",
     "read_mounts",
 ]
-
-SnapshotMode = Literal["none", "auto", "btrfs", "zfs", "lvm"]
 
 _TIMEOUT_S: Final = 300.0  # a snapshot waits for what is being written, and no longer
 _GONE: Final = "it is gone"

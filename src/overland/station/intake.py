@@ -188,8 +188,13 @@ def _arrived(outcome: str, seen: _Seen, *, job_id: str | None) -> Arrived:
             "try to open it, and import it with --drive PATH; if nothing helps: "
             f"overland station give-up {seen.serial} --reason DiskNotFound"
         )
-    if importable and seen.content in {"blank", "foreign"}:
-        step += f"; its content is {seen.content}, so expect it to be rejected"
+    if importable and seen.content == "foreign":
+        step += (
+            "; its content is foreign, so expect it to be rejected, unless the job brings no seed "
+            "and another tool made the drive"
+        )
+    elif importable and seen.content == "blank":
+        step += f"; it is blank, as for an export only: overland station export --job {job_id}"
     return Arrived(
         serial=seen.serial,
         outcome=outcome,

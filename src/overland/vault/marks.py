@@ -106,9 +106,17 @@ def unmark(
 
 
 def set_policy(connection: Connection, point: CatalogPoint, policy_id: str, owner: Owner) -> None:
-    """Say whose rule a point obeys; a point keeps the first one that was named."""
-    if point.policy_id is None:
-        _update(connection, owner, point.point_id, policy_id=policy_id)
+    """Say whose rule a point obeys, and the seed below it; each keeps the first one that was named.
+
+    No request names a seed's policy: its drives bring it, and the points that build on it tell.
+    """
+    listed = catalog.list_points(connection, source_computer_id=owner.source_computer_id)
+    below = {each.point_id: each for each in listed}
+    at: CatalogPoint | None = point
+    while at is not None:
+        if at.policy_id is None and (at is point or at.kind == "seed"):
+            _update(connection, owner, at.point_id, policy_id=policy_id)
+        at = None if at.base is None else below.pop(at.base, None)  # a circle ends, too
 
 
 def set_retention(

@@ -17,7 +17,7 @@ from overland.values import ObjectInfo
 
 __all__ = ["SteadyDisk", "SteadyRandom", "steady"]
 
-_UNCOUNTED = ("create", "write", "sweep")
+_UNCOUNTED = ("create", "write", "settle", "sweep")
 """Steps whose order the threads decide; nobody ever sees what they did before it is published."""
 
 
@@ -102,6 +102,11 @@ class _LyingNewFile(_SimNewFile):
             super().publish(name)
             self._inode.synced_bytes = 0
             disk._entries[name].durable = durable
+
+    @override
+    def settle(self) -> None:
+        super().settle()
+        self._inode.synced_bytes = 0
 
 
 class SteadyRandom:

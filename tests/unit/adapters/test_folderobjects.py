@@ -89,7 +89,7 @@ def test_of_two_that_put_one_name_at_a_time_the_first_stays() -> None:
         # Each looks for the object, finds none, begins to write: only then may they publish.
         if operation == "write" and threading.get_ident() not in seen:
             seen.add(threading.get_ident())
-            both_checked.wait(10)
+            both_checked.wait(120)
 
     objects = FolderObjects(FaultyFiles(SimDisk(), on_call=meet))
     outcomes: list[str] = []

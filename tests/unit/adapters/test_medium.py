@@ -5,12 +5,13 @@ import fcntl
 import gc
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from overland.adapters import medium
-from overland.adapters.medium import BUFFER_BYTES, BufferPool, read_blocks
+from overland.adapters.medium import BUFFER_BYTES, BufferPool, Writer, read_blocks
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 4096, BUFFER_BYTES, BUFFER_BYTES + 1, 9_000_001])
@@ -65,7 +66,7 @@ def test_the_next_block_is_read_while_one_is_used(
 
     next(blocks)
 
-    assert begun.wait(20), "nobody asked for the second block yet"
+    assert begun.wait(120), "nobody asked for the second block yet"
     assert sum(len(block) for block in blocks) == 2 * BUFFER_BYTES
     os.close(fd)
 
@@ -116,3 +117,95 @@ def test_what_is_not_read_past_the_cache_is_dropped_from_it_before(
     blocks = read_blocks(fd, block_bytes=BUFFER_BYTES, pool=BufferPool())
     assert b"".join(bytes(block) for block in blocks) == content
     os.close(fd)
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path / "new", os.O_RDWR | os.O_CREAT)
+    yield fd
+    os.close(fd)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 4096, BUFFER_BYTES, BUFFER_BYTES + 1, 21_000_001])
+@pytest.mark.parametrize("piece_bytes", [100_003, BUFFER_BYTES, 9_000_001])
+def test_what_is_written_behind_is_in_order(
+    new: int, tmp_path: Path, size_bytes: int, piece_bytes: int
+) -> None:
+    content, pool = os.urandom(size_bytes), BufferPool()
+    writer = Writer(new, pool)
+
+    for at in range(0, size_bytes, piece_bytes):
+        piece = bytearray(content[at : at + piece_bytes])
+        writer.append(memoryview(piece))
+        piece[:] = bytes(len(piece))  # it may be reused
+    writer.flush()
+    writer.close()
+
+    assert (tmp_path / "new").read_bytes() == content
+
+
+def test_one_buffer_is_filled_while_the_other_is_written(
+    new: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, may_go_on = os.write, threading.Event()
+
+    def slow(fd: int, data: memoryview) -> int:
+        assert may_go_on.wait(20), "who fills the second buffer waits for the first"
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    writer = Writer(new, BufferPool())
+    writer.append(memoryview(b"a" * (BUFFER_BYTES + 1000)))
+    may_go_on.set()
+    writer.append(memoryview(b"b" * BUFFER_BYTES))
+    writer.flush()
+    writer.close()
+
+    assert os.fstat(new).st_size == 2 * BUFFER_BYTES + 1000
+
+
+def test_an_error_behind_comes_at_the_next_buffer_and_at_every_call_after_it(
+    new: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_failed = threading.Event()
+
+    def failing(*_: object) -> int:
+        has_failed.set()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", failing)
+    writer = Writer(new, BufferPool())
+    writer.append(memoryview(bytes(BUFFER_BYTES + 1)))  # nobody has asked how that went
+    assert has_failed.wait(20)
+    monkeypatch.undo()
+
+    with pytest.raises(OSError, match="No space left"):
+        writer.append(memoryview(bytes(BUFFER_BYTES)))
+    with pytest.raises(OSError, match="No space left"):
+        writer.append(memoryview(b"more"))
+    with pytest.raises(OSError, match="No space left"):
+        writer.flush()
+    writer.close()
+
+
+def test_who_gives_up_waits_until_nobody_writes_from_the_buffers(
+    new: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, begun, written = os.write, threading.Event(), list[int]()
+
+    def slow(fd: int, data: memoryview) -> int:
+        begun.set()
+        count = write(fd, data)
+        written.append(count)
+        return count
+
+    monkeypatch.setattr(os, "write", slow)
+    pool = BufferPool()
+    writer = Writer(new, pool)
+    writer.append(memoryview(bytes(BUFFER_BYTES)))
+    assert begun.wait(20)
+
+    writer.close()
+
+    assert sum(written) == BUFFER_BYTES
+    assert not [one for one in threading.enumerate() if one.name == "write-behind"]

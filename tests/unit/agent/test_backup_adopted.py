@@ -3,10 +3,19 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
+from tests.support.backups import (
+    REPOSITORY,
+    FixedClock,
+    Tree,
+    make_plan,
+    make_repository,
+    point_id,
+    run,
+)
 from tests.support.simdisk import PowerCut, SimDisk
 from typing_extensions import override
 
@@ -15,7 +24,8 @@ from overland.agent.backup.publisher import Published
 from overland.agent.backup.run import BackupResult
 from overland.agent.backup.upload import Uploader
 from overland.errors import Unreachable
-from overland.values import ObjectInfo
+from overland.format.replacement import Replacement
+from overland.values import ObjectInfo, ReplacementId, replacement_name
 
 
 class Killed(BaseException):
@@ -160,6 +170,26 @@ def test_a_damaged_pack_that_an_index_file_describes_is_not_vouched_for(tmp_path
     assert bad.name not in {found.name for found in result.objects}
     world.disk.delete(bad.name)
     assert len(world.contents()) == 40
+
+
+def test_a_pack_that_others_stand_in_for_is_not_vouched_for(killed: World) -> None:
+    goes, stays = killed.packs()
+    replacement = Replacement(
+        replacement_id=ReplacementId(point_id(77)),
+        repository_id=REPOSITORY,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        reason="repack",
+        keeps=[point_id(99)],
+        lost=[],
+        replaced=[goes.name],
+        objects=[],
+    )
+    document = make_repository(SimDisk()).seal_replacement(replacement)
+    killed.disk.write(replacement_name(replacement.replacement_id), document)
+    named = {found.name for found in killed.send().objects}
+    assert goes.name not in named, "it may be deleted at any time"
+    assert stays.name in named
+    killed.disk.delete(goes.name)
 
 
 def test_what_was_read_through_once_is_not_read_again_after_the_next_kill(killed: World) -> None:

@@ -84,6 +84,20 @@ def test_a_damaged_pack_is_left_aside_and_its_chunks_are_stored_again(source: Pa
     assert len(contents(out)) == 40
 
 
+def test_an_index_file_that_describes_a_pack_left_aside_is_left_aside_too(source: Path) -> None:
+    out = SimDisk()
+    stage(source, out)
+    index = {info.name for info in out.names("index/")}
+    bad = next(iter(out.names("packs/"))).name
+    out.damage(bad, offset=5000)
+    named = {found.name for found in stage(source, out).objects}
+    assert index
+    assert index.isdisjoint(named), "who reads it would look for chunks in the damaged pack"
+    for name in (bad, *index):
+        out.delete(name)
+    assert len(contents(out)) == 40
+
+
 def test_foreign_files_are_not_touched_and_not_named(source: Path) -> None:
     out = SimDisk()
     foreign = {

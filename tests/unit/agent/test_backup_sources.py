@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from overland.source.marks import Marks
 from overland.source.streams import StreamSource, given_source
 
 KIB64 = 64 << 10
+PATIENCE_S = 60.0  # against waiting for ever
 CACHE_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# made by a test\n"
 
 
@@ -51,6 +52,24 @@ def command(path: str, argv: Sequence[str], *, timeout_s: float = 30.0) -> Strea
 
 def python(code: str, *, timeout_s: float = 30.0) -> StreamSource:
     return command("/dump.sql", [sys.executable, "-c", code], timeout_s=timeout_s)
+
+
+def shell(script: str, begun: Path, *, timeout_s: float) -> StreamSource:
+    """A script that writes to `begun`, its `$1`; its time runs from then, however late that is."""
+
+    def start() -> Running:
+        running = SystemPrograms().start(["sh", "-c", script, "sh", str(begun)])
+        until(lambda: begun.exists() and begun.stat().st_size > 0, "it does not begin")
+        return running
+
+    return StreamSource(path="/dump.sql", timeout_s=timeout_s, open=start)
+
+
+def until(is_so: Callable[[], bool], else_: str) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end_s, else_
+        time.sleep(0.01)
 
 
 def restored(backed: BackedUp, number: int = -1) -> Path:
@@ -340,7 +359,7 @@ def test_what_a_command_prints_comes_back_as_one_file(
     backed: BackedUp, code: str, expected: bytes
 ) -> None:
     write(backed.source / "f")
-    result = backed.back_up(streams=(python(code, timeout_s=20),))
+    result = backed.back_up(streams=(python(code, timeout_s=PATIENCE_S),))
     assert result.failed == ()
     assert result.statistics.source_bytes == len(expected) + 7
     file = at(restored(backed), "/dump.sql")
@@ -349,21 +368,22 @@ def test_what_a_command_prints_comes_back_as_one_file(
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"),
+    ("script", "timeout_s", "reason"),
     [
-        ("print('half a dump'); raise SystemExit(1)", "ended with exit status 1"),
-        ("import os; print('half', flush=True); os.kill(os.getpid(), 9)", "killed by SIGKILL"),
-        ("import time; print('half', flush=True); time.sleep(60)", "gave nothing for 1 s"),
-        ("import os, time; os.close(1); time.sleep(60)", "did not end within 1 s"),
+        ("echo half a dump; echo $$ > $1; exit 1", 60, "ended with exit status 1"),
+        ("echo half; echo $$ > $1; kill -9 $$", 60, "killed by SIGKILL"),
+        ("echo half; echo $$ > $1; exec sleep 60", 1, "gave nothing for 1 s"),
+        ("exec >&-; echo $$ > $1; exec sleep 60", 1, "did not end within 1 s"),
     ],
     ids=["status", "killed", "silent", "lingering"],
 )
 def test_a_command_that_fails_is_not_in_the_point_and_the_rest_is(
-    backed: BackedUp, code: str, reason: str
+    backed: BackedUp, tmp_path: Path, script: str, timeout_s: float, reason: str
 ) -> None:
     write(backed.source / "f")
     backed.back_up()
-    result = backed.back_up(streams=(python(code, timeout_s=1),))
+    failing = shell(script, tmp_path / "begun", timeout_s=timeout_s)
+    result = backed.back_up(streams=(failing,))
     assert [failed.path for failed in result.failed] == [b"/dump.sql"]
     assert reason in result.failed[0].reason
     assert result.skipped == result.failed
@@ -375,16 +395,21 @@ def test_a_command_that_leaves_somebody_holding_its_output_is_not_in_the_point(
     backed: BackedUp, tmp_path: Path
 ) -> None:
     """Whether more was to come nobody can tell; who held it is ended, and no thread waits on."""
-    script = f"sleep 61 & echo $! > {tmp_path}/held; echo whole"
+    held = tmp_path / "held"
     backed.back_up()
-    result = backed.back_up(streams=(command("/x", ["sh", "-c", script], timeout_s=1),))
+    script = "sleep 61 & echo whole; echo $! > $1"
+    result = backed.back_up(streams=(shell(script, held, timeout_s=1),))
     assert "gave nothing for 1 s" in result.failed[0].reason
     assert list(roots(backed)) == [str(backed.source)]
-    state = Path(f"/proc/{(tmp_path / 'held').read_text().strip()}/stat")
-    until = time.monotonic() + 20
-    while state.exists() and state.read_text().split()[2] != "Z":
-        assert time.monotonic() < until, "it still runs"
-        time.sleep(0.01)
+    pid = int(held.read_text())
+    until(lambda: not is_alive(pid), "it still runs")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # the latter: it ended while it was read
+        return False
 
 
 def test_what_a_command_says_on_standard_error_is_neither_kept_nor_in_the_way(
@@ -439,12 +464,11 @@ def test_the_estimate_says_what_it_cannot_know(backed: BackedUp) -> None:
 
 def test_a_run_that_dies_leaves_no_program_behind(backed: BackedUp, tmp_path: Path) -> None:
     """Whatever ends the run, closing the stream ends the command."""
-    mark = tmp_path / "pid"
-    code = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    begun = tmp_path / "begun"
     backed.back_up()
-    backed.back_up(streams=(python(code, timeout_s=1),))
+    backed.back_up(streams=(shell("echo $$ > $1; exec sleep 60", begun, timeout_s=1),))
     with pytest.raises(ProcessLookupError):
-        os.kill(int(mark.read_text()), signal.SIGTERM)
+        os.kill(int(begun.read_text()), signal.SIGTERM)
 
 
 # -- files, a database and an image in one point -----------------------------------------------

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.backups import FixedClock, Tree, make_plan, make_repository, point_id, run
 from tests.support.simdisk import SimDisk
+from typing_extensions import override
 
 from overland.agent.backup.publisher import Published
 from overland.agent.backup.run import BackupResult
@@ -97,11 +99,68 @@ def world(tmp_path: Path) -> World:
 def test_everything_arrives_in_order_and_the_spool_is_empty(world: World) -> None:
     world.fill(30)
     result = world.send(1)
-    assert world.vault.order == [found.name for found in result.objects]
+    assert sorted(world.vault.order) == sorted(found.name for found in result.objects)
     kinds = [name.partition("/")[0] for name in world.vault.order]
     assert kinds == sorted(kinds, key=("packs", "index", "points").index)
     assert list(world.spool.names()) == []
     assert len(world.contents(1)) == 30
+
+
+class Slow(Vault):
+    """A vault that takes a pack only while it takes another one, and then takes its time."""
+
+    def __init__(self, *, refuses: str = "") -> None:
+        super().__init__()
+        self.two_packs = threading.Barrier(2, timeout=20)
+        self.is_more_begun = threading.Event()
+        self.lock = threading.Lock()
+        self.refuses = refuses
+
+    @override
+    def put(
+        self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str
+    ) -> None:
+        if name.startswith("packs/"):
+            self.two_packs.wait()
+        else:
+            self.is_more_begun.set()
+        if name == "packs/2":
+            assert not self.is_more_begun.wait(0.2), "it goes on before all packs have arrived"
+        if name == self.refuses:
+            raise NotAuthorised("the grant is over")
+        with self.lock:
+            super().put(name, content, size_bytes=size_bytes, sha256=sha256)
+
+
+def test_packs_travel_side_by_side_and_what_names_them_waits(world: World) -> None:
+    vault = world.vault = Slow()
+    sent = [_published(world.spool, name) for name in ("packs/1", "packs/2", "index/1", "points/1")]
+    with Uploader(vault, world.spool, clock=FixedClock()) as uploader:
+        for each in sent:
+            uploader.submit(each)
+        uploader.drain()
+        assert vault.order == ["packs/1", "packs/2", "index/1", "points/1"]
+
+
+def test_what_waits_for_a_pack_that_is_refused_is_not_sent(world: World) -> None:
+    vault = world.vault = Slow(refuses="packs/2")
+    sent = [_published(world.spool, name) for name in ("packs/1", "packs/2", "index/1", "points/1")]
+
+    def carry() -> None:
+        with Uploader(world.vault, world.spool, clock=FixedClock()) as uploader:
+            for each in sent:
+                uploader.submit(each)
+
+    with pytest.raises(NotAuthorised):
+        carry()
+    assert vault.order == ["packs/1"]
+    assert [info.name for info in world.spool.names()] == ["index/1", "packs/2", "points/1"]
+
+
+def _published(spool: Files, name: str) -> Published:
+    spool.write(name, name.encode())
+    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    return Published(name=name, size_bytes=len(name), sha256=sha256)
 
 
 def test_a_store_that_does_not_answer_is_asked_again(world: World) -> None:

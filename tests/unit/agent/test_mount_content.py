@@ -103,7 +103,7 @@ def test_two_files_are_decoded_at_the_same_time(
 ) -> None:
     """Each decode waits until the other has begun: one after the other, neither would end."""
     content, store, data, _ = opened
-    store.decoding = Barrier(2, timeout=30)
+    store.decoding = Barrier(2, timeout=120)
     with ThreadPoolExecutor(2) as pool:
         files = (content, store.open_again())
         found = list(pool.map(lambda file: file.read(1000, 100_000), files))

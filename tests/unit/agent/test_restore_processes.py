@@ -14,11 +14,12 @@ import pytest
 from tests.support.backed_up import BackedUp
 from tests.support.torture import build_torture, fast_folder
 
+from overland.agent import processes
 from overland.agent.compare import compare_trees
-from overland.agent.restore import crew, processes, writing
+from overland.agent.processes import Team, WorkerLost, carried, original
+from overland.agent.restore import crew, writing
 from overland.agent.restore.batch import Prepared
 from overland.agent.restore.metadata import Describer
-from overland.agent.restore.processes import Team, WorkerLost, carried, original
 from overland.agent.restore.run import RestoreIncomplete
 from overland.agent.restore.target import Access
 from overland.agent.restore.work import WrittenOtherwise

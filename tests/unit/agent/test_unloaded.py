@@ -13,7 +13,10 @@ from overland.packing.hints import IndexHint
 _LOADED = """
 import sys
 import overland.cli.machine, overland.agent.data, overland.agent.run
-unneeded = ("numpy", "structlog", "rich", "sqlalchemy", "subprocess", "concurrent", "pyfastcdc")
+unneeded = (
+    *("numpy", "structlog", "rich", "sqlalchemy", "subprocess", "concurrent", "pyfastcdc"),
+    *("logging", "dataclasses", "base64", "overland.agent.firstcopy", "overland.source.snapshots"),
+)
 print(*(name for name in unneeded if name in sys.modules))
 """
 _RUN = """

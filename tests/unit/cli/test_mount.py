@@ -21,7 +21,7 @@ from tests.support.torture import build_torture, fast_folder
 from overland.agent.compare import Rules, compare_trees
 
 NEEDED = "mounting needs fusermount3 (package fuse3), /dev/fuse, and leave to mount"
-WAIT_S = 60
+WAIT_S = 300  # against waiting for ever
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,9 @@ from typing import Any
 import click
 import msgspec
 import pytest
+import reportlab.pdfbase.ttfonts
+import reportlab.pdfgen.canvas  # noqa: F401 - here once: each program is a fork of this process
+import segno  # noqa: F401 - the same
 from tests.support import staged
 from tests.support.importservice import JOB_PATH, FakeImportService
 from tests.support.terminal import CTRL_C, CTRL_D, Terminal

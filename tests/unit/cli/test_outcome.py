@@ -1,6 +1,8 @@
 """Every command ends with a documented code, and an error is one line."""
 
+import errno
 import json
+import os
 
 import click
 import pytest
@@ -64,6 +66,7 @@ def later() -> int:
 
 @inner.command()
 def question() -> None:
+    """Ask for a path when none was given on the line, and end when nobody can answer."""
     ask("Path", option="--path")
 
 
@@ -109,6 +112,44 @@ def test_a_command_may_choose_its_exit_code() -> None:
 @pytest.mark.parametrize("words", [[], ["inner"], ["nonsense"], ["inner", "fail"]])
 def test_wrong_usage_ends_with_2(words: list[str]) -> None:
     assert CliRunner().invoke(top, words).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["inner", "fail"], "Missing argument 'HOW'; see `top inner fail --help`"),
+        (
+            ["inner", "fail", "later", "--much"],
+            "No such option '--much'; see `top inner fail --help`",
+        ),
+        (
+            ["inner", "questions"],
+            "No such command 'questions'. Did you mean 'question'? See `top inner --help`",
+        ),
+    ],
+    ids=["argument", "option", "command"],
+)
+def test_wrong_usage_says_where_the_words_are_explained(words: list[str], line: str) -> None:
+    assert CliRunner().invoke(top, words).stderr == f"error: {line} [usage]\n"
+
+
+def test_what_the_system_refused_is_told_with_the_files_name_as_people_write_it() -> None:
+    name = os.fsencode("/srv/tide\n") + b"\xff"
+    FAILURES["named"] = FileNotFoundError(errno.ENOENT, "No such file or directory", name)
+
+    result = CliRunner().invoke(top, ["inner", "fail", "named"])
+
+    told = "error: /srv/tide\\n\\xff: No such file or directory [operating-system]\n"
+    assert result.stderr == told
+
+
+def test_a_list_of_commands_has_their_whole_first_sentences() -> None:
+    result = CliRunner().invoke(top, ["inner", "--help"], terminal_width=40)
+
+    words = " ".join(result.stdout.split())
+    assert (
+        "Ask for a path when none was given on the line, and end when nobody can answer." in words
+    )
 
 
 def test_help_is_no_error() -> None:

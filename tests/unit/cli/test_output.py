@@ -176,7 +176,7 @@ def test_a_terminal_that_goes_away_in_the_middle_ends_the_drawing_and_not_the_wo
     os.close(terminal)
     seen = os.read(screen, 1)
     os.close(screen)
-    said, _ = running.communicate(timeout=120)
+    said, _ = running.communicate(timeout=600)
     assert seen, "it had begun to draw"
     assert running.returncode == Exit.OK
     assert said

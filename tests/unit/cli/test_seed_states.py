@@ -293,6 +293,17 @@ def test_what_is_done_in_a_state_works_or_says_what_to_do(scene: Scene, state: s
                 assert typed("seed", "relink", "docs", JOB).exit_code == Exit.OK
 
 
+def test_a_seed_that_was_cleaned_up_is_so_again_without_an_error(scene: Scene) -> None:
+    scene.reach("online")
+    for deleted in ("objects deleted", "0 objects deleted, 0 bytes"):
+        ended = do(scene, "clean up")
+        assert ended.exit_code == Exit.OK, ended.output
+        lines = ended.stdout.splitlines()
+        assert len(lines) == 2
+        assert all(deleted in line for line in lines)
+    assert restored(scene) == scene.photo
+
+
 @pytest.mark.parametrize(
     ("state", "action"),
     [

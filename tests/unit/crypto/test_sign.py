@@ -31,6 +31,15 @@ def test_a_signature_holds_for_nothing_else(
         verify(public, purpose, data, sign(PRIVATE, "a", b"data")[:cut])
 
 
+@pytest.mark.parametrize("sign_of_x", [0, 0x80])
+def test_a_key_under_which_one_signature_fits_every_text_proves_nothing(sign_of_x: int) -> None:
+    """The neutral point: its signature of anything is itself and zero (RFC 8032 section 5.1.7)."""
+    neutral = b"\1" + bytes(31)
+    for data in (b"one text", b"another"):
+        with pytest.raises(SignatureInvalid):
+            verify(neutral[:31] + bytes([sign_of_x]), "a", data, neutral + bytes(32))
+
+
 def test_a_purpose_cannot_swallow_the_data() -> None:
     with pytest.raises(AssertionError, match="zero byte"):
         sign(PRIVATE, "a\0b", b"data")

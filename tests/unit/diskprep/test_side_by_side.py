@@ -29,7 +29,7 @@ from overland.seeding.copying import SourceUnreadable
 from overland.seeding.placement import SmallestDoesNotFit
 from overland.seeding.staging import StagingLocation
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0  # against waiting for ever
 CONTENT = staged.objects(packs=(300_032, 200_192, 100_352))
 SIZES = (320_000, 450_000, 4 << 20)
 OnCall = Callable[[str, str], None]

@@ -5,12 +5,21 @@ import os
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 from tests.support.faulty import FaultyFiles
 from tests.support.simdisk import SimDisk
 
 from overland.errors import ObjectAbsent, ObjectCorrupt, OutOfSpace
 from overland.format.index import PackDirectory
-from overland.format.pack import CODEC_RAW, Header, PackCorrupt, encode_header
+from overland.format.pack import (
+    CODEC_RAW,
+    TRAILER_BYTES,
+    Header,
+    PackCorrupt,
+    decode_trailer,
+    encode_header,
+    encode_trailer,
+)
 from overland.packing.index import ChunkIndex, Ids, as_ids
 from overland.packing.reader import ChunkAbsent, PackReader, read_directory
 from overland.packing.writer import FinishedPack, PackWriter
@@ -199,6 +208,26 @@ def test_a_file_that_is_no_pack_has_no_directory() -> None:
                 open_pack=lambda _header, file: Marked(file),
             )
     assert issubclass(PackCorrupt, ObjectCorrupt)
+
+
+def test_a_trailer_that_counts_otherwise_than_the_directory_is_refused() -> None:
+    disk = SimDisk()
+    pack = publish(disk, SEGMENTS)
+    name = pack_name(pack.pack_id)
+    content = disk.read(name)
+    trailer = decode_trailer(content[-TRAILER_BYTES:], name=name, pack_bytes=len(content))
+    for other in (
+        replace(trailer, chunk_count=trailer.chunk_count - 1),
+        replace(trailer, segment_count=trailer.segment_count + 1),
+    ):
+        disk.write(name, content[:-TRAILER_BYTES] + encode_trailer(other))
+        with pytest.raises(PackCorrupt):
+            read_directory(
+                disk,
+                pack.pack_id,
+                size_bytes=len(content),
+                open_pack=lambda _header, file: Marked(file),
+            )
 
 
 def test_a_full_medium_publishes_nothing() -> None:

@@ -1,15 +1,20 @@
 """The staging location keeps apart what is complete, what is not, and what is not ours."""
 
+import hashlib
+
 import msgspec
 import pytest
 from tests.support import staged
 from tests.support.simdisk import SimDisk
 
+from overland.crypto.sign import public_key
 from overland.errors import IntegrityError, OutOfSpace
 from overland.ports.progress import NullProgress
 from overland.seeding.copying import ObjectCopier
+from overland.seeding.manifest import signed_seed_manifest
 from overland.seeding.seedrecord import SeedFormatUnknown, SeedRecordInvalid
 from overland.seeding.staging import SeedAlreadyStaged, SeedConflict, SeedIncomplete
+from overland.values import RepositoryId
 
 FOLDER = f"seed-{staged.SEED_ID}"
 
@@ -150,6 +155,22 @@ def test_a_manifest_of_another_seed_is_noticed(disk: SimDisk) -> None:
     staged.stage(disk, staged.objects(), staged.OTHER_SEED_ID)
     for name in ("manifest.json", "READY"):
         disk.write(f"{FOLDER}/{name}", disk.read(f"seed-{staged.OTHER_SEED_ID}/{name}"))
+
+    with pytest.raises(SeedRecordInvalid):
+        staged.location(disk).open(staged.SEED_ID)
+
+
+def test_a_manifest_of_another_repository_is_noticed(disk: SimDisk) -> None:
+    content = staged.objects()
+    staged.stage(disk, content)
+    other = msgspec.structs.replace(
+        staged.manifest(content), repository_id=RepositoryId(staged.POINT_ID)
+    )
+    document = signed_seed_manifest(
+        other, public_key=public_key(staged.SIGNING_KEY), sign=staged.sign_with_source_key
+    )
+    disk.write(f"{FOLDER}/manifest.json", document)
+    disk.write(f"{FOLDER}/READY", hashlib.sha256(document).hexdigest().encode())
 
     with pytest.raises(SeedRecordInvalid):
         staged.location(disk).open(staged.SEED_ID)

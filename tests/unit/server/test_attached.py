@@ -29,6 +29,7 @@ from overland.server.objects_wire import UploadInterrupted, UploadTooSlow
 from overland.server.uploads import Limits, paced
 
 SPACE = "accounts/harbour/seeds"
+_PATIENCE_S = 120.0  # against waiting for ever
 READ = partial(read_blocks, block_bytes=BUFFER_BYTES, pool=BufferPool())
 
 
@@ -108,7 +109,7 @@ def _descriptors() -> set[str]:
 
 def _until_closed(before: set[str]) -> None:
     """Wait until no file and no socket is open that was not before, but for connections."""
-    end_s = time.monotonic() + 20
+    end_s = time.monotonic() + _PATIENCE_S
     while any("/file-" in each for each in _descriptors() - before):
         assert time.monotonic() < end_s, _descriptors() - before
         time.sleep(0.01)
@@ -225,7 +226,7 @@ def test_a_sender_that_goes_away_ends_the_reading_and_leaves_nothing(
             blocks_read.append(len(data))
             yield memoryview(data)
             began.set()
-            assert may_go_on.wait(20)
+            assert may_go_on.wait(_PATIENCE_S)
 
     path, before = serve(read), _descriptors()
     content = random.Random(3).randbytes(4 * BUFFER_BYTES)
@@ -235,7 +236,7 @@ def test_a_sender_that_goes_away_ends_the_reading_and_leaves_nothing(
         with ours, theirs, file.opened() as descriptor:
             socket.send_fds(line, [_head(content)], [descriptor, theirs.fileno()])
             theirs.close()
-            assert began.wait(20)
+            assert began.wait(_PATIENCE_S)
     may_go_on.set()
     _until_closed(before)
     assert len(blocks_read) == 2, "one, and the one at which nobody listened any more"
@@ -329,7 +330,7 @@ def test_files_that_no_request_asked_to_be_read_are_closed(
 def test_a_place_that_takes_no_files_does_not_say_so_and_refuses_them() -> None:
     with serving_app(objects_app(MemorySpaces(), read_file=READ), None) as endpoint:
         port = int(endpoint.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+        with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_S) as line:
             line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"attachedFiles" not in _answer(line)
             line.sendall(_head(b"content"))
@@ -371,7 +372,7 @@ def test_a_drive_has_the_time_that_a_line_has(block_kib: int, *, is_read: bool) 
 
 def _line(path: Path) -> socket.socket:
     line = socket.socket(socket.AF_UNIX)
-    line.settimeout(30)
+    line.settimeout(_PATIENCE_S)
     line.connect(str(path))
     return line
 

@@ -145,7 +145,7 @@ def _flow() -> FlowControl:
 
 
 def _line(endpoint: str) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2])), timeout=30)
+    return socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2])), timeout=120)
 
 
 def _until(line: socket.socket, content: bytes, last: bytes) -> bytes:

@@ -131,7 +131,7 @@ def _put(store: HttpObjects) -> None:
 
 
 def _connected(endpoint: str) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2])), timeout=30)
+    return socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2])), timeout=120)
 
 
 def _head(size_bytes: int, *, name: str = "seed-1/a", expects: bool = False) -> bytes:

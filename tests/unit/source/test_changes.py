@@ -1,4 +1,6 @@
 import os
+from collections.abc import Callable
+from random import Random
 
 import pytest
 from tests.support.simdisk import SimDisk
@@ -33,10 +35,13 @@ def block(name: bytes, *, node: bytes = b"node") -> FolderBlock:
 
 
 def write(disk: SimDisk, blocks: list[FolderBlock]) -> None:
-    writer = ChangeCacheWriter(disk)
+    writer = ChangeCacheWriter(disk, old=None)
     for each in blocks:
         writer.add(each)
-    writer.publish("cache", epoch=EPOCH)
+    epoch, new = writer.end(epoch=b"b" * 16, new_epoch=EPOCH)
+    assert epoch == EPOCH
+    assert new is not None
+    new.publish("cache")
 
 
 def state(
@@ -122,3 +127,82 @@ def test_only_what_is_older_than_the_scan_is_settled() -> None:
     assert is_settled(state(), before_ns=6)
     assert not is_settled(state(mtime_ns=6), before_ns=6)
     assert not is_settled(state(ctime_ns=9), before_ns=6)
+
+
+def rewritten(disk: SimDisk, blocks: list[FolderBlock], *, epoch: bytes = EPOCH) -> bool:
+    """Write the cache of another run; return whether it replaces the one of the last."""
+    writer = ChangeCacheWriter(disk, old="cache")
+    for each in blocks:
+        writer.add(each)
+    now, new = writer.end(epoch=epoch, new_epoch=b"n" * 16)
+    assert now == (epoch if new is None else b"n" * 16)
+    if new is not None:
+        new.publish("cache")
+    writer.abandon()
+    assert disk.restart()._orphans == 0, "nothing is left without a name"
+    return new is not None
+
+
+def large(count: int) -> list[FolderBlock]:
+    random = Random(1)
+    return [block(b"%d" % number, node=random.randbytes(3000)) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 400])
+def test_a_run_that_saw_the_same_leaves_the_cache_as_it_is(count: int) -> None:
+    disk = SimDisk()
+    write(disk, large(count))
+    before = len(disk.trail)
+    assert not rewritten(disk, large(count))
+    assert disk.trail[before:] == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda blocks: blocks[:-1],
+        lambda blocks: [*blocks, block(b"more")],
+        lambda blocks: [block(b"0"), *blocks[1:]],
+        lambda blocks: [*blocks[:300], block(b"300"), *blocks[301:]],
+        lambda blocks: [*blocks[:-1], block(b"399")],
+        lambda _: [],
+    ],
+    ids=["fewer", "more", "the first", "one in between", "the last", "none"],
+)
+def test_a_run_that_saw_something_else_writes_what_it_saw(
+    changed: Callable[[list[FolderBlock]], list[FolderBlock]],
+) -> None:
+    disk = SimDisk()
+    write(disk, large(400))
+    blocks = changed(large(400))
+    assert rewritten(disk, blocks)
+    cache = ChangeCache(disk, "cache")
+    assert cache.epoch == b"n" * 16
+    assert [cache.find(each.key) for each in blocks] == blocks
+    fresh = SimDisk()
+    fresh.write("cache", b"none")
+    assert rewritten(fresh, blocks)
+    assert disk.read("cache") == fresh.read("cache"), "as if there had been none"
+
+
+def test_a_cache_of_another_index_is_replaced_by_the_same_with_a_new_epoch() -> None:
+    disk = SimDisk()
+    write(disk, large(400))
+    assert rewritten(disk, large(400), epoch=b"o" * 16)
+    assert ChangeCache(disk, "cache").epoch == b"n" * 16
+    assert not rewritten(disk, large(400), epoch=b"n" * 16)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut off", "gone"])
+def test_a_damaged_cache_is_replaced(damage: str) -> None:
+    disk, blocks = SimDisk(), large(400)
+    write(disk, blocks)
+    if damage == "flipped":
+        disk.damage("cache", offset=700_000)
+    elif damage == "cut off":
+        disk.truncate("cache", length=700_000)
+    else:
+        disk.delete("cache")
+    assert rewritten(disk, blocks)
+    cache = ChangeCache(disk, "cache")
+    assert [cache.find(each.key) for each in blocks] == blocks

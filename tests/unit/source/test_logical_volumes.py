@@ -19,9 +19,9 @@ from overland.source.snapshotkinds import (
     Mount,
     SnapshotImpossible,
     SnapshotLost,
-    SnapshotMode,
 )
-from overland.source.snapshots import SnapshotView, snapshots
+from overland.source.snapshots import snapshots
+from overland.source.snapshotview import SnapshotMode, SnapshotView
 
 REPOSITORY = "6f1c1e0a-5b1f-4a53-9d7f-0f2f0a3f9b11"
 PREFIX = "overland-snapshot-6f1c1e0a-"

@@ -60,6 +60,26 @@ def test_a_file_that_changes_once_is_read_again(
     assert (data, whole.changed) == (b"newer", False)
 
 
+def test_a_change_whose_traces_but_one_were_put_back_is_seen(
+    tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    before = path.stat()
+
+    def change(_reading: int) -> None:
+        while path.stat().st_ctime_ns == before.st_ctime_ns:  # the clock of files has coarse ticks
+            path.write_bytes(b"new")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    _change_after_reading(monkeypatch, change)
+    whole, data = read(folder, b"f")
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert whole is not None
+    assert (data, whole.changed) == (b"new", False)
+
+
 def test_a_file_that_never_stands_still_is_kept_as_changed(
     tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +148,25 @@ def test_holes_are_found_and_not_read(tmp_path: Path, folder: int) -> None:
         pytest.skip("the file system of the tests has no holes")
     assert len(data) == sum(length for _, length in whole.extents) < 1 << 20
     assert data.strip(b"\0") == b"d" * 8192
+
+
+@pytest.mark.parametrize("end", [40 << 12, (40 << 12) + 1, (48 << 12) - 1])
+def test_data_and_holes_together_are_the_file(tmp_path: Path, folder: int, end: int) -> None:
+    path = tmp_path / "f"
+    with path.open("wb") as file:
+        for at, data in ((0, b"a" * 4096), (8 << 12, b"b" * 12288), (39 << 12, b"c" * 4096)):
+            file.seek(at)
+            file.write(data)
+        file.truncate(end)
+    whole, data = read(folder, b"f")
+    assert whole is not None
+    if whole.extents is None:
+        pytest.skip("the file system of the tests has no holes")
+    again, taken = bytearray(whole.size_bytes), 0
+    for offset, length in whole.extents:
+        again[offset : offset + length] = data[taken : taken + length]
+        taken += length
+    assert (taken, bytes(again)) == (len(data), path.read_bytes())
 
 
 def test_a_file_that_is_one_hole_has_no_data(tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ from overland.source.snapshotkinds import (
     Mount,
     SnapshotImpossible,
     SnapshotLost,
-    SnapshotMode,
     read_mounts,
 )
-from overland.source.snapshots import SnapshotView, snapshots
+from overland.source.snapshots import snapshots
+from overland.source.snapshotview import SnapshotMode, SnapshotView
 
 PREFIX = f".{TOKENLESS}"
 

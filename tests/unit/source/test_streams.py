@@ -60,7 +60,7 @@ def test_a_pipe_is_cut_as_its_content_is(pipe: tuple[int, int], length: int) -> 
 
     writer = threading.Thread(target=write)
     writer.start()
-    found = read(PipeReader(out, timeout_s=10))
+    found = read(PipeReader(out, timeout_s=120))
     writer.join()
     assert found == list(chunks([data], chunker()))
 

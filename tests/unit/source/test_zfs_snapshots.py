@@ -14,8 +14,9 @@ from tests.support.snapshotted import REPOSITORY, TOKENLESS
 
 from overland.adapters.programs import SystemPrograms
 from overland.ports.programs import ProgramAbsent
-from overland.source.snapshotkinds import Mount, SnapshotImpossible, SnapshotLost, SnapshotMode
-from overland.source.snapshots import SnapshotView, snapshots
+from overland.source.snapshotkinds import Mount, SnapshotImpossible, SnapshotLost
+from overland.source.snapshots import snapshots
+from overland.source.snapshotview import SnapshotMode, SnapshotView
 
 ZFS = """#!/bin/sh
 # Acts like `zfs`, over folders: dataset tank/data is {dataset}.

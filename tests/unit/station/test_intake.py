@@ -142,6 +142,19 @@ def test_a_drive_with_foreign_content_is_announced_as_such(make_dock: MakeDock) 
     assert "expect it to be rejected" in told.next_step
 
 
+def test_a_blank_drive_is_for_an_export(make_dock: MakeDock) -> None:
+    dock = make_dock()
+    dock.ship()
+    disk = dock.drives["D1"].disk
+    for info in list(disk.names()):
+        disk.delete(info.name)
+
+    [told] = receive(dock, "/drives/D1").drives
+
+    assert told.content == "blank"
+    assert "overland station export --job" in told.next_step
+
+
 def test_booking_in_changes_nothing_on_a_drive(make_dock: MakeDock) -> None:
     dock = make_dock()
     dock.ship()

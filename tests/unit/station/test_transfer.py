@@ -193,7 +193,7 @@ class _StoreOfPairs(FolderObjects):
 
     def __init__(self, files: SimDisk) -> None:
         super().__init__(files)
-        self.both = threading.Barrier(2, timeout=20)
+        self.both = threading.Barrier(2, timeout=120)
 
     @override
     def put(
@@ -340,7 +340,7 @@ def test_a_file_that_cannot_be_opened_for_the_store_is_the_drives_fault(tmp_path
 
 
 def test_the_next_file_is_opened_when_the_store_has_read_the_one_before(tmp_path: Path) -> None:
-    both = threading.Barrier(2, timeout=20)  # neither is durable before both were read
+    both = threading.Barrier(2, timeout=120)  # neither is durable before both were read
     store, medium = _StoreHere(before_durable=both.wait), _OnDevice(tmp_path)
     turn = threading.Lock()
     names = ["seed-x/packs/a.pack", "seed-x/packs/b.pack"]

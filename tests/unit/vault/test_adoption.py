@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -157,6 +158,59 @@ def test_an_object_of_the_vault_that_is_not_the_signed_one_is_a_conflict_and_sta
         assert landed.in_vault()[name] == other
 
 
+def test_what_was_verified_and_has_another_length_now_is_a_conflict_and_stays() -> None:
+    landed = Landed()
+    lost, cut, _ = packs(landed.seed)
+    landed.damage(lost, flipped)
+    adoption = landed.adoption()
+    landed.adopt(adoption)
+    landed.damage(lost, lambda _: landed.seed.contents[lost])
+    name = landed.seed.computer.owner.prefix + cut
+    landed.disk.truncate(f"{VAULT}/{name}", length=512)
+
+    landed.adopt(adoption)
+
+    found = status(landed, adoption)
+    assert (found.state, [(m.name, m.reason) for m in found.missing]) == (
+        "incomplete",
+        [(cut, "conflict")],
+    )
+    assert landed.in_vault()[cut] == landed.seed.contents[cut][:512]
+
+
+@pytest.mark.parametrize("kind", ["packs/", "index/", "keys/"])
+@pytest.mark.requirement("R126")
+def test_what_vanishes_from_the_vault_while_the_work_is_killed_keeps_the_point_out(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adoptions, "BATCH_OBJECTS", 2)
+    ends: set[str] = set()
+    for kill_at in itertools.count():
+        landed = Landed(engine=SimEngine(kill_at=kill_at))
+        name = next(each for each in landed.seed.contents if each.startswith(kind))
+        point = point_name(landed.seed.point_id)
+        try:
+            landed.adopt(landed.adoption())
+        except Killed:
+            pass
+        else:
+            break
+        if point in landed.in_vault():
+            continue
+        landed.disk.delete(f"{VAULT}/{landed.seed.computer.owner.prefix}{name}")
+        landed.engine = landed.engine.restart()
+        again = landed.adoption()
+        again.resume()
+        found = status(landed, again)
+        ends.add(found.state)
+        if found.state == "done":
+            assert landed.in_vault() == landed.seed.contents, f"killed at {kill_at}"
+        else:
+            assert [m.name for m in found.missing] == [name], f"killed at {kill_at}"
+            assert point not in landed.in_vault(), f"killed at {kill_at}"
+    assert ends == {"done", "incomplete"}
+
+
 @pytest.mark.requirement("R126")
 def test_another_computers_objects_do_not_pass_for_the_seeds() -> None:
     landed = Landed()
@@ -230,6 +284,15 @@ def test_a_signed_point_of_another_snapshot_is_refused() -> None:
     )
     seed = _WithPoint(point=point)
     landed = Landed(seed=seed)
+    found = adopted(landed)
+    assert (found.state, found.error and found.error.split(":")[0]) == ("failed", "foreign")
+    assert point_name(seed.point_id) not in landed.in_vault()
+
+
+def test_a_signed_point_of_another_seed_is_refused() -> None:
+    seed = Seed()
+    _, point = seed.computer.point(1, seed.payload.items(), seed_id=Seed(number=2).seed_id)
+    landed = Landed(seed=_WithPoint(point=point))
     found = adopted(landed)
     assert (found.state, found.error and found.error.split(":")[0]) == ("failed", "foreign")
     assert point_name(seed.point_id) not in landed.in_vault()

@@ -461,6 +461,31 @@ def test_an_old_seed_stays_until_a_newer_point_can_be_restored() -> None:
     assert marked(world) == [seed.number, 5]
 
 
+@pytest.mark.requirement("R130")
+def test_a_seed_obeys_the_rule_of_the_points_that_build_on_it() -> None:
+    """Nobody names its policy; what is below it and no seed keeps what was said of it."""
+    world, seed = Reclaiming(), Seed()
+    for name, data in seed.contents.items():
+        world.put(name, data)
+    world.record(seed.point_id)
+    world.clock.advance(1000 * DAY)
+    world.back_up(5, base=seed.number)  # nobody said whose rule it obeys
+    for number in range(6, 14):
+        world.clock.advance(DAY)
+        point = world.back_up(number, base=number - 1)
+        with world.database.begin() as connection:
+            marks.set_policy(connection, point, POLICY, world.owner)
+    with world.database.begin() as connection:
+        at, rule = world.clock.now(), Retention(daily=7)
+        marks.set_retention(connection, world.owner, POLICY, rule, at=at, actor="agent:1")
+        marks.apply_rules(connection, world.owner, at=at, grace=marks.MIN_GRACE)
+    assert marked(world) == [seed.number, 6]
+    world.clock.advance(15 * DAY)
+    world.reclaim_all()
+    assert world.points()[seed.number].reclaimed_at is not None
+    assert world.points()[5].state == "available", "what it needs of the seed stays"
+
+
 # -- replacements -----------------------------------------------------------------------------
 
 

@@ -9,7 +9,6 @@ meant and the places say which are there.
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from overland.agent.points.replacements import read_replacements
 from overland.agent.repository import ObjectReader, Repository, pack_id_of
 from overland.errors import IntegrityError, ObjectAbsent
 from overland.events import Log
@@ -88,6 +87,11 @@ def replaced_names(repository: Repository, stored: Sequence[ObjectReader]) -> fr
     """
     names: frozenset[str] = frozenset()
     for objects in stored:
+        if next(objects.names("replacements/"), None) is None:
+            continue
+        # Most chains have none, and do without what reads them.
+        from overland.agent.points.replacements import read_replacements  # noqa: PLC0415 - so
+
         found = read_replacements(
             objects,
             repository_id=repository.repository_id,

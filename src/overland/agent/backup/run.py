@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from overland.agent.backup.chain import chain_index, replaced_names
 from overland.agent.backup.counts import Counts
+from overland.agent.backup.hints import UnfinishedMark, next_hints
 from overland.agent.backup.nodes import Nodes
 from overland.agent.backup.plan import BackupPlan, BackupResult, RootUnreadable, SourceFailed
 from overland.agent.backup.publisher import OnPublished, Published, Publisher
@@ -92,7 +93,7 @@ def back_up(
             time: packs, then index files that describe them, the point last.  It may carry the
             object away and remove it.
         acknowledge: Returns when everything that was published is safe where it was carried to;
-            only then the hints are saved.
+            only then the hints get their names.
 
     Raises:
         RootUnreadable, PatternInvalid: Nothing was written.
@@ -109,9 +110,12 @@ def back_up(
         run.finish_packs(workers, publisher)
         plan.confirm()  # else what was read may be of no instant, and is no recovery point
         statistics = run.statistics(walk.counts, publisher)
-        run.publish_point(found, walk.counts, statistics, publisher)
-        acknowledge()
-        run.save_hints(index)
+        cache, tip = run.new_cache, plan.point_id
+        with next_hints(repository, plan.policy, index, cache, tip=tip) as hints:
+            run.publish_point(found, walk.counts, statistics, publisher)
+            acknowledge()
+            hints.show()
+        run.mark.remove()
     log.info("point.made", point=plan.point_id, objects=len(publisher.published))
     return BackupResult(
         point_id=plan.point_id,
@@ -141,8 +145,9 @@ class _Run:
         self.started_at = clock.now()
         self._plan, self._repository, self._out = plan, repository, out
         self._clock, self._progress = clock, progress
-        self._was_interrupted = repository.is_unfinished(plan.policy)
-        self._begin = once(partial(repository.begin_run, plan.policy))
+        self.mark = UnfinishedMark(repository.state, plan.policy)
+        self._was_interrupted = self.mark.is_there()
+        self._begin = once(self.mark.make)
         self._stores: list[ChunkStore] = []
         self._rules = Rules(include=plan.include, exclude=plan.exclude)
 
@@ -163,7 +168,9 @@ class _Run:
         """Start the threads; whatever happens, they have ended and nothing is open on return."""
         dedup = Dedup(index)
         cache = self._repository.changes(None if self._plan.reads_all else self._plan.policy)
-        self._new_cache = ChangeCacheWriter(self._repository.state)
+        self.new_cache = ChangeCacheWriter(
+            self._repository.state, old=changes_name(self._plan.policy)
+        )
         publisher = Publisher(
             repository=self._repository,
             index=index,
@@ -209,7 +216,7 @@ class _Run:
             pack.abandon()
         for store in self._stores:
             store.abandon()
-        self._new_cache.abandon()
+        self.new_cache.abandon()
 
     def take_over(
         self, stored: Sequence[ObjectReader], index: ChainIndex, publisher: Publisher
@@ -306,13 +313,6 @@ class _Run:
         data = self._repository.seal_point(public, root)
         publisher.write(lambda _: point_name(plan.point_id), data)
 
-    def save_hints(self, index: ChainIndex) -> None:
-        """Save what the next run wants to know; the point is safe."""
-        # The index first: a cache must never name chunks that the index of its epoch lacks.
-        self._repository.save_chain(self._plan.policy, index, tip=self._plan.point_id)
-        self._new_cache.publish(changes_name(self._plan.policy), epoch=index.epoch)
-        self._repository.end_run(self._plan.policy)
-
     def _new_store(self, publisher: Publisher, dedup: Dedup) -> ChunkStore:
         make_lane = partial(
             new_lane,
@@ -352,7 +352,7 @@ class _Run:
             selection=self._selection,
             counts=self._counts,
             cache=cache,
-            new_cache=self._new_cache,
+            new_cache=self.new_cache,
             is_cache_sure=is_sure,
             settled_before_ns=_nanoseconds(self.started_at - _RACY),
             nodes=nodes,
@@ -381,7 +381,7 @@ class _Run:
             entries=entries,
             counts=self._counts,
             cache=cache,
-            new_cache=self._new_cache,
+            new_cache=self.new_cache,
             is_cache_sure=is_sure,
             settled_before_ns=_nanoseconds(self.started_at - _RACY),
             started_ns=_nanoseconds(self.started_at),

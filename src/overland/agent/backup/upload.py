@@ -1,8 +1,9 @@
 """What a run publishes goes on to the vault while the run goes on.
 
-Objects leave the spool folder in the order they came: packs, the index that describes them, the
-point last, so that the vault never holds a point whose objects it lacks.  An object is removed
-from the spool only when the vault has confirmed it.
+Packs leave the spool folder side by side, so that the vault's medium has work while one of them is
+made durable.  Everything else waits until all that came before it has arrived: index files for the
+packs that they describe, the point for both, so that the vault never holds a point whose objects
+it lacks.  An object is removed from the spool only when the vault has confirmed it.
 
 The spool need not survive a power cut: whatever is found in it is compared with its name, and made
 again where it is damaged or gone.
@@ -27,6 +28,7 @@ from overland.values import is_object_name
 __all__ = ["Uploader"]
 
 _WAITING: Final = 4  # objects in the spool before the run has to wait: 256 MiB
+_AT_ONCE: Final = 2  # packs on their way; a third gained nothing, and each has buffers of its own
 _ATTEMPTS: Final = 8
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
@@ -38,7 +40,7 @@ log = Log()
 
 @final
 class Uploader:
-    """Carries objects from a spool folder to a store, in a thread.  Use as a context manager.
+    """Carries objects from a spool folder to a store, in threads.  Use as a context manager.
 
     `submit` is the `on_published` of `back_up`, `drain` its `acknowledge`.
     """
@@ -47,9 +49,12 @@ class Uploader:
         self.sent_bytes = 0
         self._objects, self._spool, self._clock = objects, spool, clock
         self._is_stopped = False
+        self._submitted = 0
+        self._under_way: set[int] = set()  # numbers of objects that have not arrived
+        self._arrived = threading.Condition()
 
     def __enter__(self) -> Self:
-        self._crew = Crew[Published | threading.Event]("upload", [self._run], limit=_WAITING)
+        self._crew = Crew[tuple[int, Published]]("upload", [self._run] * _AT_ONCE, limit=_WAITING)
         return self
 
     def __exit__(
@@ -58,7 +63,8 @@ class Uploader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._is_stopped = error is not None  # what waits stays in the spool
+        if error is not None:
+            self._stop()  # what waits stays in the spool
         self._crew.end()
         if error is None:
             self._crew.raise_failure()
@@ -90,10 +96,16 @@ class Uploader:
     def submit(self, published: Published) -> None:
         """Send an object of the spool soon; waits while too many do.
 
+        Call from one thread at a time.
+
         Raises:
             What the store answered to this object or one before: nothing goes on after it.
         """
-        self._crew.hand_over(published)
+        with self._arrived:
+            number = self._submitted
+            self._submitted += 1
+            self._under_way.add(number)
+        self._crew.hand_over((number, published))
 
     def drain(self) -> None:
         """Return when the store has confirmed everything that was submitted.
@@ -101,17 +113,42 @@ class Uploader:
         Raises:
             As `submit`.
         """
-        reached = threading.Event()
-        self._crew.hand_over(reached)
-        while not reached.wait(_PATIENCE_S):
-            self._crew.raise_failure()
+        with self._arrived:
+            while self._under_way:
+                self._crew.raise_failure()
+                self._arrived.wait(_PATIENCE_S)
 
-    def _run(self, take: Take[Published | threading.Event]) -> None:
+    def _run(self, take: Take[tuple[int, Published]]) -> None:
         while (work := take()) is not None:
-            if isinstance(work, threading.Event):
-                work.set()
-            elif not self._is_stopped:
-                self._send(work.name, size_bytes=work.size_bytes, sha256=work.sha256)
+            number, published = work
+            if published.name.startswith("packs/") or self._is_first(number):
+                self._carry(number, published)
+
+    def _is_first(self, number: int) -> bool:
+        """Wait until all that came before this object has arrived; return whether it has.
+
+        Work is taken in order, so somebody carries the first one, and waits for nobody.
+        """
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._is_stopped or min(self._under_way) == number)
+            return not self._is_stopped
+
+    def _carry(self, number: int, work: Published) -> None:
+        if self._is_stopped:
+            return
+        try:
+            self._send(work.name, size_bytes=work.size_bytes, sha256=work.sha256)
+        except BaseException:
+            self._stop()  # nothing goes on after it
+            raise
+        with self._arrived:
+            self._under_way.remove(number)
+            self._arrived.notify_all()
+
+    def _stop(self) -> None:
+        with self._arrived:
+            self._is_stopped = True
+            self._arrived.notify_all()
 
     def _send(self, name: str, *, size_bytes: int, sha256: str) -> None:
         pause_s = _FIRST_PAUSE_S

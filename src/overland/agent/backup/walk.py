@@ -27,7 +27,6 @@ from overland.agent.backup.workers import (
     FileJob,
     FileRead,
     FilesDone,
-    OpenFolder,
     PieceDone,
     Workers,
 )
@@ -38,7 +37,7 @@ from overland.sealing.dedup import Dedup
 from overland.source.changes import ChangeCache, ChangeCacheWriter, fingerprint
 from overland.source.chunker import Chunker
 from overland.source.entries import Entries, link_of, read_xattrs, read_xattrs_at, with_link
-from overland.source.scan import Listing, list_names, look_at, reason_of
+from overland.source.scan import list_names, look_at, reason_of
 
 __all__ = ["BUFFERS", "Walk"]
 
@@ -172,7 +171,7 @@ class Walk:
             folder.old = self._cache.find(folder.key)
             self._sections.add(folder.sections)
             return
-        self._begin_folder(folder, look_at(names, fd=folder.fd))
+        self._begin_folder(folder, names)
 
     def _begin_section(self, folder: Folder, sections: Sections) -> Folder | None:
         """Begin with the next section of a very large folder."""
@@ -185,10 +184,13 @@ class Walk:
             sections.take_no_more()
             return None
         folder.awaited += 1
-        self._begin_folder(section, look_at(names, fd=section.fd))
+        self._begin_folder(section, names)
         return section
 
-    def _begin_folder(self, folder: Folder, listing: Listing) -> None:
+    def _begin_folder(self, folder: Folder, names: list[bytes]) -> None:
+        assert self._workers is not None, "a walk runs with workers"
+        with self._workers.turns.one(len(names)):
+            listing = look_at(names, fd=folder.fd)
         for name, reason in listing.failed:
             self.counts.skip(folder.path() + b"/" + name, reason)
         names, stats = self._selection.kept(folder, listing.names, listing.stats)
@@ -309,7 +311,8 @@ class Walk:
 
     def _finish_files(self, done: FilesDone) -> None:
         """Put the files of a batch in their places; a folder's files come one after the other."""
-        for folder, files in groupby(zip(done.jobs, done.results, strict=True), _folder_of):
+        done_files = zip(done.jobs, done.results, strict=True)
+        for folder, files in groupby(done_files, lambda done_file: done_file[0].folder):
             assert isinstance(folder, Folder), "files lie in folders of this walk"
             count = 0
             for count, (job, result) in enumerate(files, 1):  # noqa: B007 - how many there were
@@ -394,7 +397,3 @@ class Walk:
             parent.set(folder.slot, entry, folder.state, self._since)
         parent.awaited -= 1
         return parent
-
-
-def _folder_of(pair: tuple[FileJob, FileRead]) -> OpenFolder:
-    return pair[0].folder

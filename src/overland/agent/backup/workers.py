@@ -7,6 +7,7 @@ of a large file that the walk has read already.  A batch runs to its end in one 
 import os
 import queue
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Final, NamedTuple, Protocol, final
 
@@ -14,6 +15,7 @@ import msgspec
 
 from overland.agent.backup.crew import Crew, Take
 from overland.agent.backup.stores import ChunkStore
+from overland.agent.backup.turns import Turns
 from overland.buffers import new_buffer
 from overland.format.tree import Entry
 from overland.ports.progress import Progress
@@ -44,6 +46,9 @@ _BATCH_BYTES: Final = 4 << 20
 _BATCH_FOLDERS: Final = 32  # folders kept open for one batch
 _BUFFER_BYTES: Final = _BATCH_BYTES + SMALL_BYTES
 _WAITING_PER_WORKER: Final = 2
+_MANY_FILES: Final = 32
+"""A batch of so many is read in turn: its files are short, and the calls are most of the work."""
+
 _PATIENCE_S: Final = 0.2
 
 
@@ -141,6 +146,7 @@ class Workers:
         progress: Progress,
     ) -> None:
         self.stores = [new_store() for _ in range(count)]
+        self.turns = Turns()
         self._prepare: Callable[[], None] | None = prepare
         self._entries, self._give_back, self._progress = entries, give_back, progress
         self._results: queue.SimpleQueue[FilesDone | PieceDone] = queue.SimpleQueue()
@@ -238,19 +244,13 @@ class Workers:
         """
         results: list[FileRead] = []
         part = _Part()
-        for job in jobs:
-            if part.filled > _BUFFER_BYTES - SMALL_BYTES:
-                results += self._stored(part, store, buffer)
-                part = _Part()
-            free = buffer[part.filled : part.filled + SMALL_BYTES]
-            try:
-                whole = read_whole(
-                    job.name, parent_fd=job.folder.fd, expected=job.state, buffer=free
-                )
-            except OSError as error:
-                part.add_failed(job, reason_of(error))
-                continue
-            part.add(job, whole, chunker, free)
+        with self.turns.one(len(jobs)) if len(jobs) >= _MANY_FILES else nullcontext():
+            for job in jobs:
+                if part.filled > _BUFFER_BYTES - SMALL_BYTES:
+                    results += self._stored(part, store, buffer)
+                    part = _Part()
+                free = buffer[part.filled : part.filled + SMALL_BYTES]
+                part.read(job, chunker, free)
         results += self._stored(part, store, buffer)
         return results
 
@@ -286,12 +286,13 @@ class _Part:
         self.cuts: list[int] = []
         self.filled = 0
 
-    def add_failed(self, job: FileJob, reason: str) -> None:
-        self.files.append((job, None, 0, reason))
-
-    def add(
-        self, job: FileJob, whole: WholeFile | None, chunker: Chunker, data: memoryview
-    ) -> None:
+    def read(self, job: FileJob, chunker: Chunker, free: memoryview) -> None:
+        """Read a file into the `free` rest of the buffer, and cut it."""
+        try:
+            whole = read_whole(job.name, parent_fd=job.folder.fd, expected=job.state, buffer=free)
+        except OSError as error:
+            self.files.append((job, None, 0, reason_of(error)))
+            return
         if whole is None or not whole.length:
             self.files.append((job, whole, 0, None))
             return
@@ -300,7 +301,7 @@ class _Part:
             self.cuts.append(before + length)
             chunks = 1
         else:
-            cuts = chunker.cuts(data[:length], is_end=True)
+            cuts = chunker.cuts(free[:length], is_end=True)
             self.cuts += [before + cut for cut in cuts]
             chunks = len(cuts)
         self.filled += length

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from overland.agent.check.content import PackProof
-from overland.agent.restore.processes import (
+from overland.agent.processes import (
     CarriedError,
     Team,
     WorkerLost,

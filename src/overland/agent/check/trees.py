@@ -16,7 +16,7 @@ from overland.agent.points.reading import Point
 from overland.agent.points.tree import UNREADABLE, PointTree
 from overland.format.tree import CHUNK_ID_BYTES, KIND_FILE, KIND_FOLDER, Entry
 from overland.packing.index import Ids, as_ids
-from overland.values import PackId, pack_name
+from overland.values import PackId, pack_name, path_text
 
 __all__ = ["TreeChecks"]
 
@@ -92,7 +92,7 @@ class _TreeCheck:
             for (path, entry), node in zip(window, nodes, strict=True):
                 self._node(path, self._alone(path, entry) if node is None else node)
         self._look_up()
-        words = [f"{path!r}: {reason}" for path, reason in self._problems.items()]
+        words = [f"'{path_text(path)}': {reason}" for path, reason in self._problems.items()]
         if self._missed > len(words):
             words.append(f"and {self._missed - len(words)} more")
         return words

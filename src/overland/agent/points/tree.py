@@ -15,6 +15,7 @@ from overland.format.point import Root
 from overland.format.tree import CHUNK_ID_BYTES, KIND_FOLDER, Entry, TreeCorrupt, decode_node
 from overland.packing.index import Ids, as_ids
 from overland.packing.reader import ChunkAbsent
+from overland.values import path_text
 
 __all__ = ["UNREADABLE", "PathAbsent", "PointTree", "Step", "split_path"]
 
@@ -45,7 +46,10 @@ class PathAbsent(RefusedError):
     code = "path-absent"
 
     def __init__(self, path: bytes) -> None:
-        super().__init__(f"{path!r} is not in this recovery point; list it to see what is")
+        super().__init__(
+            f"'{path_text(path)}' is not in this recovery point; `overland points ls` with the "
+            "point's id and a folder shows what is, under full paths"
+        )
         self.path = path
 
 

@@ -78,7 +78,8 @@ class Held:
 class Holdings:
     """All of one instant: the vault's objects, living points oldest first, and what they list.
 
-    `unreadable` are living points of which the own file, or that of a base, is nowhere.
+    `unreadable` are living points of which the own file, or that of a base, is nowhere;
+    `travelling` are those of them whose seed is still on its way.
     """
 
     chain_version: int
@@ -88,6 +89,7 @@ class Holdings:
     accepted: tuple[Replacement, ...]
     replaced: frozenset[str]
     unreadable: tuple[PointId, ...]
+    travelling: frozenset[PointId]
 
     def connected(self, points: Iterable[Held]) -> list[Held]:
         """Return these points and all that share an object with one of them, oldest first."""
@@ -161,6 +163,9 @@ def look(keeper: Keeper, vault: LayeredObjects, places: LayeredObjects, keys: Re
         accepted=accepted,
         replaced=frozenset(name for each in known.values() for name in each.replaced),
         unreadable=tuple(unreadable),
+        travelling=frozenset(
+            PointId(point.point_id) for point in chains.points if point.state == _TRAVELS
+        ).intersection(unreadable),
     )
 
 

@@ -146,7 +146,6 @@ class Liveness:
                 entries = tree.node(folder) if node is None else node
             except UNREADABLE as error:
                 self.unreadable.append((path, error))
-                self._unwalk(folder)
                 continue
             prefix = path if path == b"/" else path + b"/"
             yield [(prefix + below.name, below) for below in entries]
@@ -164,10 +163,6 @@ class Liveness:
         was_walked = bool(self._walked[row])
         self._marks[row] = self._walked[row] = True
         return was_walked
-
-    def _unwalk(self, folder: Entry) -> None:
-        rows = self._index.lookup(as_ids(folder.content))
-        self._walked[rows[rows >= 0]] = False
 
     def _later(self, path: bytes, entry: Entry) -> None:
         try:

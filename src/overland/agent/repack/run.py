@@ -217,19 +217,19 @@ def _chosen(
     holdings: Holdings, vault: LayeredObjects, keys: ReadKeys, policy: str | None
 ) -> tuple[list[Held], frozenset[str]]:
     """Return the points that repacking touches, each proven whole, and their policies."""
-    if holdings.unreadable:
-        raise NotRepackable(
-            f"recovery point {holdings.unreadable[0]} cannot be read; run `overland repair` first"
-        )
+    for point_id in holdings.unreadable:
+        if point_id not in holdings.travelling:
+            raise NotRepackable(
+                f"recovery point {point_id} cannot be read; run `overland repair` first"
+            )
+    for point_id in holdings.unreadable:
+        raise _on_its_way(point_id)
     names = {held.point_id: _policy(vault, keys, held) for held in holdings.points}
     chosen = [held for held in holdings.points if policy in {None, names[held.point_id]}]
     points = holdings.connected(chosen)
     for held in points:
         if held.travels:
-            raise NotRepackable(
-                f"the seed of recovery point {held.point_id} has not fully arrived; "
-                "run it again when the vault has adopted it"
-            )
+            raise _on_its_way(held.point_id)
         absent = sorted(held.needed - holdings.sizes.keys())
         if absent or not held.is_whole:
             raise NotRepackable(
@@ -237,6 +237,13 @@ def _chosen(
                 f"{f' ({absent[0]})' if absent else ''}; run `overland repair` first"
             )
     return points, frozenset(names[held.point_id] for held in points)
+
+
+def _on_its_way(point_id: PointId) -> NotRepackable:
+    return NotRepackable(
+        f"the seed of recovery point {point_id} has not fully arrived; "
+        "run it again when the vault has adopted it"
+    )
 
 
 def _policy(vault: LayeredObjects, keys: ReadKeys, held: Held) -> str:

@@ -9,8 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Final, NamedTuple, Protocol
 
 from overland.agent.points.chunks import Job
-from overland.agent.restore.batch import FileTask, Prepared
-from overland.agent.restore.processes import (
+from overland.agent.processes import (
     CarriedError,
     Team,
     can_fork,
@@ -18,6 +17,7 @@ from overland.agent.restore.processes import (
     original,
     processors,
 )
+from overland.agent.restore.batch import FileTask, Prepared
 from overland.agent.restore.report import Shortfall
 from overland.agent.restore.work import Writers
 from overland.agent.sources import Served

@@ -12,6 +12,7 @@ from overland.agent.restore.report import Recorder, RestoreOptions
 from overland.agent.restore.target import Access, Folder, free_name
 from overland.errors import RefusedError
 from overland.format.tree import KIND_FIFO, KIND_FILE, KIND_FOLDER, KIND_SYMLINK, Entry
+from overland.values import path_text
 
 __all__ = ["Names", "Placed", "Preview", "StripOutside", "chosen_paths"]
 
@@ -31,7 +32,10 @@ class StripOutside(RefusedError):
     code = "strip-outside"
 
     def __init__(self, path: bytes, *, strip: bytes) -> None:
-        super().__init__(f"{path!r} is not below {strip!r}; leave out less of the path, or nothing")
+        super().__init__(
+            f"'{path_text(path)}' is not below '{path_text(strip)}'; "
+            "leave out less of the path, or nothing"
+        )
         self.path, self.strip = path, strip
 
 

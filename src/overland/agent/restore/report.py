@@ -16,6 +16,7 @@ from overland.errors import (
 )
 from overland.format.tree import KIND_FIFO, KIND_FILE, KIND_SYMLINK, Entry
 from overland.packing.reader import ChunkAbsent
+from overland.values import path_text
 
 __all__ = [
     "Conflict",
@@ -132,11 +133,11 @@ class TargetOccupied(RefusedError):
     code = "target-occupied"
 
     def __init__(self, paths: list[bytes], *, count: int) -> None:
-        shown = ", ".join(repr(path) for path in paths[:_SHOWN])
+        shown = ", ".join(f"'{path_text(path)}'" for path in paths[:_SHOWN])
         more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
         super().__init__(
-            f"{count} entries exist in the target: {shown}{more}; nothing was restored. Choose "
-            "another folder, or say whether to overwrite, to keep both, or to skip them"
+            f"the target has these already ({count} in all): {shown}{more}; nothing was restored. "
+            "Choose another folder, or give --on-conflict overwrite, keep-both or skip"
         )
         self.paths, self.count = paths, count
 
@@ -147,14 +148,16 @@ class RestoreIncomplete(OverlandError):
     code = "restore-incomplete"
 
     def __init__(self, report: RestoreReport) -> None:
-        shown = "; ".join(f"{one.path!r}: {one.reason}" for one in report.problems[:_SHOWN])
+        shown = "; ".join(
+            f"'{path_text(one.path)}': {one.reason}" for one in report.problems[:_SHOWN]
+        )
         more = report.problem_count - len(report.problems[:_SHOWN])
         packs = ", ".join(sorted({*report.packs, *report.lost})[:_SHOWN])
         super().__init__(
-            f"{report.problem_count} entries were not restored: {shown}"
+            f"not restored ({report.problem_count} in all): {shown}"
             + (f"; and {more} more" if more else "")
             + (f". Needed and not readable anywhere: {packs}" if packs else "")
-            + ". All else is restored; connect another copy and run again with resume"
+            + ". All else is restored; connect another copy and run again with --resume"
         )
         self.report = report
 

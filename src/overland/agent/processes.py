@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
-from overland.agent.restore.target import proc_path
 from overland.errors import OverlandError, TransientError
 
 __all__ = ["CarriedError", "Team", "WorkerLost", "can_fork", "carried", "original", "processors"]
@@ -304,6 +303,6 @@ def _queue(jobs: int) -> int:
         numbers = memoryview(b"".join(map(_NUMBER.pack, range(jobs))))
         while numbers:
             numbers = numbers[os.write(made, numbers) :]
-        return os.open(proc_path(made), os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(b"/proc/self/fd/%d" % made, os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(made)
