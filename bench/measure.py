@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-__all__ = ["Command", "Cost", "ToolFailed", "folder_bytes", "run"]
+__all__ = ["Command", "Cost", "ToolFailed", "folder_bytes", "forget", "run"]
 
 _LOOK_S: Final = 0.2
 _ENVIRONMENT: Final = {
@@ -83,6 +83,17 @@ def folder_bytes(*folders: Path) -> int:
     """Return the lengths of all files below the folders."""
     found = (path for folder in folders for path in folder.rglob("*"))
     return sum(path.stat().st_size for path in found if path.is_file())
+
+
+def forget(*places: Path) -> None:
+    """Let the page cache go of files and of all below folders; what is not on the disk stays."""
+    for path in (each for place in places for each in (place, *place.rglob("*"))):
+        if path.is_file() and not path.is_symlink():
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(fd)
 
 
 class _MemoryWatch:

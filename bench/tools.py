@@ -201,6 +201,7 @@ class Tar:
     """`tar -x`, the floor of a restore of many small files: it knows neither keys nor chunks."""
 
     name = "tar"
+    archive = "source.tar"
     restores_under_source = False
     steps: Final[tuple[Step, ...]] = ("restore",)
 
@@ -215,7 +216,7 @@ class Tar:
 
     def pack(self, place: Place) -> Command:
         """Return what makes the archive; it is not measured."""
-        archive = str(place.home / "source.tar")
+        archive = str(place.home / self.archive)
         return Command(
             arguments=["tar", "--format=posix", "-cf", archive, "-C", str(place.source), "."],
             folder=place.home,
@@ -225,7 +226,7 @@ class Tar:
         """Unpack the archive."""
         assert step == "restore", "tar is measured for nothing else"
         place.restored.mkdir(exist_ok=True)
-        archive = str(place.home / "source.tar")
+        archive = str(place.home / self.archive)
         return Command(
             arguments=["tar", "-xf", archive, "-C", str(place.restored)], folder=place.home
         )
