@@ -2,6 +2,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tests.conformance.engine_contract import WAIT_S, Adder, EngineContract, register
@@ -85,6 +86,42 @@ class TestDbosEngine(EngineContract):
         assert engine.wait("a", timeout_s=WAIT_S).result == "6"
         assert done_before in (["1"], ["1", "2"])
         assert steps == ["1", "2"]
+
+    def test_interrupted_work_goes_on_while_a_slow_disk_keeps_the_next_life_opening(
+        self, open_engine: Callable[[], Engine], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from dbos import DBOS  # noqa: PLC0415 - costs more than a second
+
+        first, second, register_queue = Adder(), Adder(), DBOS.register_queue
+        started, resumed = threading.Event(), threading.Event()
+
+        def step_until_closing(argument: str) -> str:
+            started.set()
+            assert engine._stopping.wait(WAIT_S)
+            return first.step(argument)
+
+        def step_of_resumed_work(argument: str) -> str:
+            resumed.set()
+            return second.step(argument)
+
+        def register_slowly(*args: Any, **kwargs: Any) -> object:
+            resumed.wait(10)  # this write's turn comes after the resumed work's
+            return register_queue(*args, **kwargs)
+
+        engine = cast("DbosEngine", open_engine())
+        engine.register("add", plan=first.plan, step=step_until_closing, finish=first.finish)
+        engine.launch()
+        engine.start("add", key="a", argument="[1, 2]")
+        assert started.wait(WAIT_S)
+        engine.close()
+
+        monkeypatch.setattr(DBOS, "register_queue", register_slowly)
+        second.doubled.update(first.doubled)
+        engine = cast("DbosEngine", open_engine())
+        engine.register("add", plan=second.plan, step=step_of_resumed_work, finish=second.finish)
+        engine.launch()
+        assert engine.wait("a", timeout_s=WAIT_S).result == "6"
+        assert (first.calls, second.calls) == (["plan", "step 1"], ["step 2", "finish"])
 
     def test_one_engine_at_a_time_has_the_file(self, open_engine: Callable[[], Engine]) -> None:
         first, second = open_engine(), open_engine()

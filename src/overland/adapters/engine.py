@@ -8,6 +8,7 @@ What was found in DBOS 3.4, and shapes this module:
   constants: whoever opens the file next, after an update too, takes the work over.
 - It would store exceptions pickled, and most of ours cannot be built again from their text alone;
   so values are stored as `enginestore` says.
+- `launch` resumes interrupted works in the background, before it returns.
 - `destroy` does not wait for a step that runs.  An exception that is no `Exception` leaves a work
   pending; `close` uses that at the next border between two steps.
 - The import takes more than a second, so it happens in `launch`.
@@ -136,8 +137,9 @@ class DbosEngine:
                 serializer=JsonSerializer(),
                 enable_otlp=False,
                 log_level="ERROR",
-                # Nothing here waits for notifications, but `close` waits for their thread.
-                notification_listener_polling_interval_sec=0.2,
+                # Nothing here waits for notifications, so a look costs nothing, but `close` waits
+                # for the thread that looks.
+                notification_listener_polling_interval_sec=0.05,
             )
             DBOS(config=config)
 
@@ -146,7 +148,9 @@ class DbosEngine:
             def run(work: str, argument: str) -> str:
                 return self._work(work, argument)
 
-            self._run = run
+            # DBOS resumes interrupted works before its `launch` returns, and they need both.
+            undo.callback(self._stop)
+            self._dbos, self._run = DBOS, run
             DBOS.launch()
             DBOS.register_queue(
                 _QUEUE,
@@ -154,7 +158,6 @@ class DbosEngine:
                 polling_interval_sec=_POLL_S,
                 on_conflict="always_update",
             )
-            self._dbos = DBOS
             self._closing = undo.pop_all()
 
     def start(self, work: str, *, key: str, argument: str) -> None:
@@ -195,15 +198,16 @@ class DbosEngine:
 
     def close(self) -> None:
         """Stop; steps that run end first, and their works are resumed by the next `launch`."""
-        if self._dbos is None:
-            return
+        self._closing.pop_all().close()
+
+    def _stop(self) -> None:
+        """Let the steps that run end, and no other begin."""
         self._stopping.set()
         with self._idle:
             if not self._idle.wait_for(lambda: self._running == 0, timeout=_CLOSE_TIMEOUT_S):
                 # Its step will run again; steps are safe to run twice.
                 log.warning("engine.closed_in_a_step", works=self._running)
         self._dbos = self._run = None
-        self._closing.close()
 
     def _work(self, work: str, argument: str) -> str:
         """Run a whole work; what DBOS knows as the workflow."""
