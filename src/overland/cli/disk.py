@@ -7,6 +7,7 @@ import click
 
 from overland.adapters.volumes import create_folder_volume
 from overland.cli import diskairgap, diskcustody
+from overland.cli.completion import complete_path
 from overland.cli.copycomputer import CopyComputer, open_copy_computer
 from overland.cli.diskflow import (
     PrepareRequest,
@@ -36,9 +37,12 @@ _SETTINGS = click.option(
     envvar="OVERLAND_PUBLISH_SETTINGS",
     metavar="FILE",
     default="",
+    shell_complete=complete_path,
     help="Publish settings of the subscription; remembered for later commands.",
 )
-_STAGING = click.option("--staging", metavar="PATH", help="The staging location.")
+_STAGING = click.option(
+    "--staging", metavar="PATH", shell_complete=complete_path, help="The staging location."
+)
 _JOB = click.option("--job", "job_name", metavar="NAME", help="Of several seeds, that of this job.")
 _SEED = click.option("--seed", "seed_id", metavar="ID", help="Of several seeds, this one.")
 
@@ -64,7 +68,14 @@ def disk() -> None:
 @_SETTINGS
 @_JOB
 @_SEED
-@click.option("--drive", "drives", multiple=True, metavar="PATH", help="A drive to fill; repeat.")
+@click.option(
+    "--drive",
+    "drives",
+    multiple=True,
+    metavar="PATH",
+    shell_complete=complete_path,
+    help="A drive to fill; repeat.",
+)
 @click.option(
     "--erase",
     multiple=True,
@@ -98,6 +109,7 @@ def disk() -> None:
     "--offline-request",
     metavar="FILE",
     default="",
+    shell_complete=complete_path,
     help="Write the job request to FILE instead of asking the cloud, for `overland disk submit`.",
 )
 @click.option("--yes", is_flag=True, help="Fill blank drives without asking.")

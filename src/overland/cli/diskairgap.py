@@ -6,6 +6,7 @@ from typing import Final
 import click
 import msgspec
 
+from overland.cli.completion import complete_path
 from overland.cli.copycomputer import open_copy_computer
 from overland.cli.diskflow import connected, write_file
 from overland.cli.disklabels import write_labels
@@ -43,10 +44,14 @@ def request_result(path: str) -> tuple[dict[str, object], str]:
     envvar="OVERLAND_PUBLISH_SETTINGS",
     metavar="FILE",
     default="",
+    shell_complete=complete_path,
     help="Publish settings of the subscription; remembered for later commands.",
 )
 @click.option(
-    "--answer", metavar="FILE", help="Where the answer goes; else beside FILE, as FILE.answer."
+    "--answer",
+    metavar="FILE",
+    shell_complete=complete_path,
+    help="Where the answer goes; else beside FILE, as FILE.answer.",
 )
 @json_option
 def submit(

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from overland.cli.completion import complete_path
 from overland.cli.copycomputer import CopyComputer, open_copy_computer
 from overland.cli.diskflow import connected, one_of, write_file
 from overland.cli.diskquestions import TerminalQuestions
@@ -33,6 +34,7 @@ def custody() -> None:
     envvar="OVERLAND_PUBLISH_SETTINGS",
     metavar="FILE",
     default="",
+    shell_complete=complete_path,
     help="Publish settings of the subscription.",
 )
 @json_option

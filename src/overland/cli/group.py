@@ -24,6 +24,7 @@ from overland.agent.policy import Policy
 from overland.agent.seedrefusals import PointNotMade
 from overland.agent.sourcekinds import source_problems
 from overland.cli.backup import note_failed, outcome_text, staging_text
+from overland.cli.completion import complete_path
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import Commands, count_text, json_option, note, show
 from overland.cli.policy import create as create_policy
@@ -51,8 +52,20 @@ group.add_command(create_policy, "create")
 @group.command()
 @click.argument("name", metavar="GROUP")
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARGUMENT]...]")
-@click.option("--source", "sources", multiple=True, help="Folder or file; repeatable.")
-@click.option("--image", "images", multiple=True, help="Image file or block device; repeatable.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    shell_complete=complete_path,
+    help="Folder or file; repeatable.",
+)
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    shell_complete=complete_path,
+    help="Image file or block device; repeatable.",
+)
 @click.option("--command", metavar="NAME", help="Store what PROGRAM prints as the file NAME.")
 @click.option("--system-state", is_flag=True, help="Store what this system is made of.")
 @json_option

@@ -18,6 +18,7 @@ from overland.agent.policy import (
 )
 from overland.agent.sourcekinds import ALLOWABLE
 from overland.agent.stagingpath import staging_folder
+from overland.cli.completion import complete_path
 from overland.cli.outcome import SIZE, ask
 from overland.cli.policykeep import given_retention
 from overland.cli.policyrules import full_path, given_rules, rule_options
@@ -44,6 +45,7 @@ SIX: Final = {
 }
 """The six fields of the offline page, in its order."""
 
+_PATHS: Final = ("staging", "publish_settings")
 _STORED: Final = {"staging": "staging_location", "subscription": "subscription_id"}
 _DRIVE_BYTES: Final = 10 * 1000**4  # R23; `overland disk prepare` has the same default
 
@@ -53,15 +55,26 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])  # a command, of any 
 def source_options(function: _Function) -> _Function:
     """Add the options that say what is protected."""
     options = [
-        click.option("--source", "sources", multiple=True, help="Folder or file; repeatable."),
         click.option(
-            "--image", "images", multiple=True, help="Image file or block device; repeatable."
+            "--source",
+            "sources",
+            multiple=True,
+            shell_complete=complete_path,
+            help="Folder or file; repeatable.",
+        ),
+        click.option(
+            "--image",
+            "images",
+            multiple=True,
+            shell_complete=complete_path,
+            help="Image file or block device; repeatable.",
         ),
         click.option("--include", multiple=True, help="Pattern: only what matches is backed up."),
         click.option(
             "--include-from",
             multiple=True,
             metavar="FILE",
+            shell_complete=complete_path,
             help="File of such patterns, one a line.",
         ),
         rule_options,
@@ -81,7 +94,15 @@ def source_options(function: _Function) -> _Function:
 
 def offline_options(function: _Function) -> _Function:
     """Add the six fields of the offline page, and how its prerequisites are checked."""
-    six = [click.option("--" + key.replace("_", "-"), key, help=text) for key, text in SIX.items()]
+    six = [
+        click.option(
+            "--" + key.replace("_", "-"),
+            key,
+            shell_complete=complete_path if key in _PATHS else None,
+            help=text,
+        )
+        for key, text in SIX.items()
+    ]
     options = [
         *six,
         click.option(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from overland.agent.policy import Policy
+from overland.cli.completion import complete_path
 from overland.cli.outcome import SIZE, size_text
 from overland.source.snapshotview import DEFAULT_PERCENT
 
@@ -23,6 +24,7 @@ def rule_options(function: _Function) -> _Function:
             "--exclude-from",
             multiple=True,
             metavar="FILE",
+            shell_complete=complete_path,
             help="File of such patterns, one a line; read at every run.",
         ),
         click.option(

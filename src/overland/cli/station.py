@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from overland.cli.completion import complete_path
 from overland.cli.outcome import Commands, Exit, count_text, json_option, show, size_text
 from overland.cli.refusals import FileUnusable
 from overland.cli.stationcomputer import (
@@ -96,7 +97,13 @@ def init(
 @station.command()
 @click.option("--tracking-number", required=True, help="The number on the parcel.")
 @click.option("--carrier", required=True, help="Who brought it.")
-@click.option("--drive", "paths", multiple=True, help="Where a drive is attached; repeat.")
+@click.option(
+    "--drive",
+    "paths",
+    multiple=True,
+    shell_complete=complete_path,
+    help="Where a drive is attached; repeat.",
+)
 @click.option("--serial", "serials", multiple=True, help="A drive that cannot be opened; repeat.")
 @home_option
 @json_option
@@ -124,7 +131,13 @@ def receive(
 
 @station.command()
 @click.option("--job", help="Name or id of an import job.")
-@click.option("--drive", "paths", multiple=True, help="Where a drive is attached; repeat.")
+@click.option(
+    "--drive",
+    "paths",
+    multiple=True,
+    shell_complete=complete_path,
+    help="Where a drive is attached; repeat.",
+)
 @click.option("--all", "everything", is_flag=True, help="Every drive that waits here.")
 @home_option
 @json_option

@@ -5,6 +5,7 @@ from typing import Final
 
 import click
 
+from overland.cli.completion import complete_path
 from overland.cli.outcome import Exit, count_text, json_option, show, size_text
 from overland.cli.stationcomputer import home_option, open_station
 from overland.station.exporting import Exported
@@ -16,7 +17,14 @@ _SHOWN: Final = 20  # the list that is left with the customer names them all
 
 @click.command()
 @click.option("--job", required=True, help="Name or id of an export job.")
-@click.option("--drive", "paths", multiple=True, required=True, help="An empty drive; repeat.")
+@click.option(
+    "--drive",
+    "paths",
+    multiple=True,
+    required=True,
+    shell_complete=complete_path,
+    help="An empty drive; repeat.",
+)
 @home_option
 @json_option
 def export(*, job: str, paths: tuple[str, ...], home: str | None, as_json: bool) -> int:
