@@ -1,5 +1,6 @@
 """A real cloud, killed with SIGKILL in the middle of an object that a station brings."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -67,7 +68,11 @@ class _Station:
 def _unfinished(cloud: RunningCloud) -> dict[str, int]:
     """Return the length of each file that is being written."""
     found = (cloud.folder / "objects").glob(f"{TEMPORARY_PREFIX}*")
-    return {path.name: path.stat().st_size for path in found}
+    sizes = dict[str, int]()
+    for path in found:
+        with contextlib.suppress(FileNotFoundError):  # it was finished a moment ago
+            sizes[path.name] = path.stat().st_size
+    return sizes
 
 
 def _opened(pid: int, folder: Path) -> set[str]:

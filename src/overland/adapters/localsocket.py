@@ -7,7 +7,7 @@ somebody else could have put there (`docs/threat-model.md`).
 
 A request may bring an open file instead of a body (`server.attached` has the other end): its
 descriptor goes along with the head, and one end of a pair of sockets, on which a byte comes for
-each block that was read, and the end when the last one was.
+each block that was read, and with the last but one the last one's and the end.
 """
 
 import contextlib

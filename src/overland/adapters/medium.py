@@ -49,7 +49,7 @@ class Writer:
 
     While one is written the other is filled, so that neither the medium nor who fills it waits
     for the other.  Short files are written the usual way, through one buffer and without a
-    thread; from the first full buffer on the page cache is left out.
+    thread; from the first full buffer on the page cache is left out, but for an odd end.
     """
 
     def __init__(self, fd: int, pool: BufferPool) -> None:
@@ -59,7 +59,7 @@ class Writer:
         self._spare: mmap.mmap | None = None
         assert len(self._buffer) % _ALIGNMENT == 0, "the device takes whole blocks"
         self._filled = 0
-        self._may_be_direct = True
+        self._may_be_direct, self._is_long = True, False
         self._writing: threading.Thread | None = None
         self._failure: OSError | None = None
 
@@ -82,6 +82,7 @@ class Writer:
                 # Whole blocks in aligned memory need no copy on their way.
                 taken = len(rest) // _ALIGNMENT * _ALIGNMENT
                 self._wait()
+                self._is_long = True
                 self._write(rest[:taken], direct=True)
             else:
                 taken = min(len(self._buffer) - self._filled, len(rest))
@@ -98,7 +99,11 @@ class Writer:
             OSError: The device failed or is full, now or before.
         """
         self._wait()
-        self._write(memoryview(self._buffer)[: self._filled], direct=False)
+        rest = memoryview(self._buffer)[: self._filled]
+        # Megabytes that lie in memory when the file is synced hold up whoever writes beside it.
+        whole = self._filled // _ALIGNMENT * _ALIGNMENT if self._is_long else 0
+        self._write(rest[:whole], direct=True)
+        self._write(rest[whole:], direct=False)
         self._filled = 0
 
     def close(self) -> None:
@@ -112,6 +117,7 @@ class Writer:
     def _write_behind(self) -> None:
         """Have the full buffer written while the other one is filled."""
         self._wait()
+        self._is_long = True
         full, spare = self._buffer, self._spare or self._pool.take()
         self._buffer, self._spare, self._filled = spare, full, 0
         # No thread pool: that brings logging with it, which most commands do without.

@@ -2,8 +2,9 @@
 
 On the socket of this computer a request may bring two descriptors (`SCM_RIGHTS`, unix(7)): a file
 that its sender has opened for reading, and one end of a pair of sockets, on which the sender hears
-of each block that was read, and that it is closed when the last one was.  So a station's drive is
-read straight into the buffers that are hashed and written: no byte goes through the socket.
+of each block that was read, and that it is closed when the last one is being read.  So a station's
+drive is read straight into the buffers that are hashed and written: no byte goes through the
+socket, and while they are written the next file is made ready.
 
 Nothing is trusted for it.  The store hashes what it has read, and writes what it has hashed; who
 changes the file meanwhile changes its digest.  Read is with the rights of who opened the file, only
@@ -188,7 +189,7 @@ class AttachedFile:
     def _blocks(self, size_bytes: int, read: ReadFile) -> Generator[memoryview, None, None]:
         file, line = _looked_at(self._descriptors)
         self._descriptors = [file]
-        left_bytes = size_bytes
+        left_bytes, is_told = size_bytes, False
         with contextlib.closing(line), contextlib.closing(read(file)) as blocks:
             while left_bytes:
                 try:
@@ -199,22 +200,26 @@ class AttachedFile:
                     return
                 view = block[:left_bytes]
                 left_bytes -= len(view)
-                self._tell(line, is_last=not left_bytes)
+                if self._stopping.is_set():
+                    raise UploadInterrupted
+                if not is_told:
+                    # The last one is being read ahead, so the sender may begin with another file.
+                    is_told = left_bytes <= len(view)
+                    _tell(line, blocks=1 + (is_told and left_bytes > 0), are_last=is_told)
                 yield view
             with contextlib.suppress(OSError):  # behind the end, which is of no concern
                 next(blocks, None)  # so that it ends by itself, and its buffers are kept
 
-    def _tell(self, line: socket.socket, *, is_last: bool) -> None:
-        """Tell the sender of one more block, without waiting for one that does not listen."""
-        if self._stopping.is_set():
-            raise UploadInterrupted
-        try:
-            with contextlib.suppress(BlockingIOError):
-                line.send(b"+", socket.MSG_DONTWAIT)
-        except OSError:
-            raise UploadInterrupted from None
-        if is_last:
-            line.close()
+
+def _tell(line: socket.socket, *, blocks: int, are_last: bool) -> None:
+    """Tell the sender of more blocks, without waiting for one that does not listen."""
+    try:
+        with contextlib.suppress(BlockingIOError):
+            line.send(b"+" * blocks, socket.MSG_DONTWAIT)
+    except OSError:
+        raise UploadInterrupted from None
+    if are_last:
+        line.close()
 
 
 def _looked_at(descriptors: list[int]) -> tuple[int, socket.socket]:

@@ -93,7 +93,10 @@ class Body:
         assert self._buffer is not None, "begun above"
         view = memoryview(self._buffer)[: self._filled]
         self._buffer, self._filled = None, 0
-        return view if len(view) else None
+        if len(view):
+            return view
+        self.give(view)
+        return None
 
     def room(self) -> memoryview | None:
         """Return where the next bytes of the line belong; None as long as nobody wants them."""

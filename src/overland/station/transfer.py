@@ -229,11 +229,11 @@ class _Reading:
             if not left_bytes:  # the file is longer than what was signed
                 return
             view = block[:left_bytes]
-            yield view
-            self._tell(len(view))
             left_bytes -= len(view)
-            if not left_bytes:  # but the medium ends by itself, so that its buffers are kept
+            if not left_bytes:  # it was read: the next object is made ready while this one is sent
                 self.end_turn()
+            yield view  # the last one too: the medium ends by itself, so that its buffers are kept
+            self._tell(len(view))
         if left_bytes:
             self._refuse()
 

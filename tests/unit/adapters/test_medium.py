@@ -144,6 +144,36 @@ def test_what_is_written_behind_is_in_order(
     assert (tmp_path / "new").read_bytes() == content
 
 
+@pytest.mark.parametrize("head_bytes", [BUFFER_BYTES, BUFFER_BYTES + 7])
+def test_of_a_long_file_only_an_odd_end_goes_through_memory(
+    new: int, monkeypatch: pytest.MonkeyPatch, head_bytes: int
+) -> None:
+    write, direct, written = os.write, False, dict[bool, int]()
+
+    def set_direct(fd: int, *, on: bool) -> bool:
+        nonlocal direct
+        assert fd == new
+        direct = on
+        return True
+
+    def noted(fd: int, data: memoryview) -> int:
+        count = write(fd, data)
+        written[direct] = written.get(direct, 0) + count
+        return count
+
+    monkeypatch.setattr(medium, "set_direct", set_direct)
+    monkeypatch.setattr(os, "write", noted)
+    content = os.urandom(head_bytes + 1_000_000)
+    writer = Writer(new, BufferPool())
+    writer.append(memoryview(content)[:head_bytes])
+    writer.append(memoryview(content)[head_bytes:])
+    writer.flush()
+    writer.close()
+
+    assert written == {True: len(content) // 4096 * 4096, False: len(content) % 4096}
+    assert os.pread(new, len(content) + 1, 0) == content
+
+
 def test_one_buffer_is_filled_while_the_other_is_written(
     new: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -244,6 +244,32 @@ def test_a_sender_that_goes_away_ends_the_reading_and_leaves_nothing(
     assert spaces.disk.sweep() == 0
 
 
+def test_the_sender_hears_of_the_end_when_the_last_block_is_being_read(
+    tmp_path: Path, spaces: MemorySpaces, serve: Callable[[ReadFile | None], Path]
+) -> None:
+    content, heard = random.Random(4).randbytes(3 * BUFFER_BYTES), threading.Event()
+
+    def read(descriptor: int) -> Generator[memoryview, None, None]:
+        for number in range(3):
+            assert number < 2 or heard.wait(_PATIENCE_S), "it waits for what is behind the last"
+            yield memoryview(os.pread(descriptor, BUFFER_BYTES, number * BUFFER_BYTES))
+
+    path, file = serve(read), _file(tmp_path, content)
+    with _line(path) as line, file.opened() as descriptor:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(_PATIENCE_S)
+        with ours:
+            with theirs:
+                socket.send_fds(line, [_head(content)], [descriptor, theirs.fileno()])
+            told = b""
+            while came := ours.recv(16):
+                told += came
+        assert list(spaces.open(SPACE).names()) == [], "it is not stored yet"
+        heard.set()
+        assert line.recv(4096).startswith(b"HTTP/1.1 201")
+    assert told == b"+++", "each block once, the last with the one before"
+
+
 def _nothing(_files: list[int]) -> list[int]:
     return []
 

@@ -5,7 +5,9 @@ import hashlib
 import mmap
 import random
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,7 +18,9 @@ from tests.support.tls import Authority, authority
 from typing_extensions import override
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from overland.adapters.folderobjects import FolderObjects
 from overland.adapters.httpobjects import HttpObjects
+from overland.server import bulk
 from overland.server import objects_wire as wire
 from overland.server.bulk import BUFFER_BYTES, Body
 from overland.server.uploads import Limits, Upload
@@ -50,6 +54,61 @@ def _put_all(endpoint: str, ca_pem: str | None, spaces: MemorySpaces) -> None:
         spaces.disk.delete(info.name)
     with ThreadPoolExecutor(3) as pool:  # and side by side: buffers are not mixed up
         list(pool.map(put, range(len(SIZES))))
+
+
+class _Counted(bulk._Spare):
+    """Counts the buffers that are in use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.in_use, self.most = threading.Lock(), 0, 0
+
+    @override
+    def take(self) -> mmap.mmap:
+        with self.lock:
+            self.in_use += 1
+            self.most = max(self.most, self.in_use)
+        return super().take()
+
+    @override
+    def give(self, buffer: mmap.mmap) -> None:
+        with self.lock:
+            self.in_use -= 1
+        super().give(buffer)
+
+
+def test_an_upload_holds_three_buffers_however_long_the_store_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spare, spaces, began = _Counted(), MemorySpaces(), time.monotonic()
+    monkeypatch.setattr(bulk, "_spare", spare)
+    put = FolderObjects.put
+
+    def slow(
+        store: FolderObjects,
+        name: str,
+        content: Iterable[bytes | memoryview],
+        *,
+        size_bytes: int,
+        sha256: str,
+    ) -> None:
+        def blocks() -> Iterator[bytes | memoryview]:
+            for number, block in enumerate(content):
+                while number == 1 and spare.in_use < 3 and time.monotonic() < began + 60:
+                    time.sleep(0.01)
+                time.sleep(0.05)  # a fourth would be taken now
+                yield block
+
+        put(store, name, blocks(), size_bytes=size_bytes, sha256=sha256)
+
+    monkeypatch.setattr(FolderObjects, "put", slow)
+    content = random.Random(9).randbytes(8 * BUFFER_BYTES + 3)
+    with serving_app(objects_app(spaces), None) as endpoint:
+        store = HttpObjects(endpoint, SPACE, "seed-1/", grant_token(SPACE, "seed-1/"), None)
+        digest = hashlib.sha256(content).hexdigest()
+        store.put("a", [content], size_bytes=len(content), sha256=digest)
+    assert spaces.open(SPACE).read("seed-1/a") == content
+    assert (spare.most, spare.in_use) == (3, 0)
 
 
 def test_a_request_behind_a_body_is_answered_after_it() -> None:

@@ -240,6 +240,35 @@ def test_the_next_object_is_read_while_the_store_finishes_one_and_never_two_at_o
     assert not turn.locked()
 
 
+def test_the_turn_is_over_when_the_last_block_was_read_and_not_when_it_was_sent() -> None:
+    disk, turn, held = SimDisk(), threading.Lock(), list[bool]()
+    disk.write(NAME, b"o" * 21)
+
+    class Medium(FaultyFiles):
+        @override
+        def blocks(self, name: str, *, block_bytes: int = 4 << 20) -> Iterator[memoryview]:
+            return super().blocks(name, block_bytes=7)
+
+    class Store(FolderObjects):
+        @override
+        def put(
+            self,
+            name: str,
+            content: Iterable[bytes | memoryview],
+            *,
+            size_bytes: int,
+            sha256: str,
+        ) -> None:
+            held.extend(turn.locked() for _ in content)
+
+    item = an_item(b"o" * 21, [])
+    verdict = Transfer(NullProgress()).move(
+        item, medium=Medium(disk), name=NAME, container=Store(SimDisk()), turn=turn
+    )
+    assert verdict.landed
+    assert held == [True, True, False]
+
+
 def test_a_failing_store_gives_the_turn_back() -> None:
     disk, turn = SimDisk(), threading.Lock()
     disk.write(NAME, b"object")
