@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from overland.cloud.services import Services
 from overland.server import (
+    pages_docs,
     pages_signin,
     problems,
     routes_applications,
@@ -34,10 +35,11 @@ _SCHEME: Final = "token"
 
 def create_app(services: Services) -> FastAPI:
     """Return the control plane's API; its description is at `/docs` and `/openapi.json`."""
-    app = FastAPIOffline(  # the page's scripts come from here: many clouds reach no network
+    app = FastAPIOffline(  # the scripts of `/docs` come from here: many clouds reach no network
         title="Overland",
         description="Vaults, seeds and import jobs; see docs/reference/api.md.",
         version="1",
+        docs_url=None,  # `pages_docs` has it
         redoc_url=None,
         responses=FAILURES,
     )
@@ -56,6 +58,7 @@ def create_app(services: Services) -> FastAPI:
         routes_me,
         routes_oauth,
         pages_signin,
+        pages_docs,
     )
     for module in modules:
         app.include_router(module.router)

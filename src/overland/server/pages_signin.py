@@ -10,7 +10,6 @@ import hmac
 import html
 import secrets
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from string import Template
 from typing import Annotated, Final, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
@@ -27,6 +26,7 @@ from overland.cloud.refusals import Invalid
 from overland.cloud.services import Services
 from overland.server.answers import FORM_FAILURES
 from overland.server.caller import address_of
+from overland.server.pagefiles import page_text, style
 
 __all__ = ["router"]
 
@@ -42,7 +42,6 @@ _POLICY: Final = (
     "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; "
     "base-uri 'none'"
 )
-_FOLDER: Final = files("overland.server").joinpath("pages")
 
 
 class _FormRefused(Exception):
@@ -199,7 +198,7 @@ def _check_twice(new: str, again: str) -> None:
 @router.get("/pages.css", include_in_schema=False)
 def show_style() -> Response:
     """Return the stylesheet of the pages."""
-    return Response(_text("pages.css"), media_type="text/css")
+    return Response(style("pages.css"), media_type="text/css")
 
 
 def _page(
@@ -218,8 +217,8 @@ def _page(
     known = {"code": "", "name": "", "tenant": "", **shown, "form": form_secret}
     escaped = {key: html.escape(text) for key, text in known.items()}
     said = f'<p class="problem" role="alert">{html.escape(problem)}</p>' if problem else ""
-    body = Template(_text(f"{name}.html")).substitute(escaped, problem=said)
-    page = Template(_text("frame.html")).substitute(title=html.escape(title), body=body)
+    body = Template(page_text(f"{name}.html")).substitute(escaped, problem=said)
+    page = Template(page_text("frame.html")).substitute(title=html.escape(title), body=body)
     answer = HTMLResponse(page, status_code=status, headers=_HEADERS)
     answer.set_cookie(
         _COOKIE, form_secret, max_age=3600, secure=True, httponly=True, samesite="strict"
@@ -292,7 +291,3 @@ async def _fields(request: Request, rate: RateLimit) -> Mapping[str, str]:
     if len(form) != len(fields):
         raise _FormRefused
     return form
-
-
-def _text(name: str) -> str:
-    return _FOLDER.joinpath(name).read_text(encoding="utf-8")
