@@ -51,11 +51,12 @@ class Proof:
         self.gone -= held.keys()
         lacking = self._model.missing(held) - self.gone
         assert not lacking, f"needed and deleted: {sorted(lacking)}"
-        self._note_needed(held)
+        self.note_needed(held)
         if self._model.promised:
             self._prove(chance.choice(sorted(self._model.promised)), held)
 
-    def _note_needed(self, held: dict[str, bytes]) -> None:
+    def note_needed(self, held: dict[str, bytes]) -> None:
+        """Remember when each object was needed last, or seen first by who looks after actions."""
         now = self._world.clock.now()
         for name in held:
             self._needed_at.setdefault(name, now)

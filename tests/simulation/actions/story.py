@@ -291,6 +291,7 @@ class Story:
 
     def reclaim(self) -> str:
         held = self.world.held()
+        self.proof.note_needed(held)  # an action of several parts may have put objects just now
         report = self.world.cloud.run()
         self.proof.reclaimed(report)
         self.proof.waited_long(held)
