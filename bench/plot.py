@@ -22,7 +22,7 @@ _LEFT: Final = 48
 _TOP: Final = 34
 _BOTTOM: Final = 40
 _RIGHT: Final = 32
-_COLOURS: Final = ("#2563a8", "#b4531f")
+_COLOURS: Final = ("#2563a8", "#b4531f", "#7ba7d4", "#d99a72")
 _STEPS: Final = 4  # lines across a panel
 _FONT: Final = 'font-family="sans-serif" font-size="11" fill="#333"'
 
@@ -67,13 +67,19 @@ def drawn(found: dict[str, Rows]) -> str:
 def _panels(found: dict[str, Rows]) -> list[_Panel]:
     files, index = found.get("files", ()), found.get("index", ())
     runs = ("first", "unchanged")
+    times = [
+        *(_curve(files, run, "cpu_us_per_file", run) for run in runs),
+        _curve(files, "first", "user_us_per_file", "first: the program"),
+        _curve(files, "unchanged", "user_us_per_file", "unchanged: the program"),
+    ]
     return [
-        _Panel(title, "files", _count, [_curve(files, run, field) for run in runs])
-        for title, field in (
-            ("Processor time, microseconds a file", "cpu_us_per_file"),
-            ("Peak memory, MiB", "peak_mib"),
-        )
-    ] + [
+        _Panel("Processor time, microseconds a file", "files", _count, times),
+        _Panel(
+            "Peak memory, MiB",
+            "files",
+            _count,
+            [_curve(files, run, "peak_mib", run) for run in runs],
+        ),
         _Panel(
             "Look-up in the chunk index, microseconds a chunk",
             "unique data, TB",
@@ -92,8 +98,9 @@ def _panels(found: dict[str, Rows]) -> list[_Panel]:
     ]
 
 
-def _curve(files: Rows, run: str, field: str) -> _Curve:
-    return _Curve(run, [(row["files"], row[field]) for row in files if row["run"] == run])
+def _curve(files: Rows, run: str, field: str, label: str) -> _Curve:
+    rows = [row for row in files if row["run"] == run and field in row]
+    return _Curve(label, [(row["files"], row[field]) for row in rows])
 
 
 def _panel(panel: _Panel) -> list[str]:

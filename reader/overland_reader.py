@@ -1,11 +1,9 @@
-"""Lists, checks and restores what Overland backed up, and needs nothing of Overland.
-
-It follows `docs/format` alone; README.md says what it needs, and what the exit codes mean.
-"""
+"""Lists, checks and restores what Overland backed up, by `docs/format` alone; see README.md."""
 
 import argparse
 import base64
 import contextlib
+import functools
 import hashlib
 import hmac
 import json
@@ -22,67 +20,57 @@ from pathlib import Path
 from typing import Any, Final
 
 from blake3 import blake3
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 try:
     from compression import zstd  # type: ignore[import-not-found, unused-ignore] # Python 3.14
 except ImportError:
     from backports import zstd
 
-MIB, GIB, KEPT_SEGMENTS = 1 << 20, 1 << 30, 4
+MIB, GIB, KEPT_SEGMENTS, CODES = 1 << 20, 1 << 30, 4, [0]  # the codes of all that was complained of
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 CONSTANTS: Final = {n % 256: n for n in range(-32, 128)} | {0xC0: None, 0xC2: False, 0xC3: True}
 FIRST: Final = bytes.fromhex("c4c5c6 cccdcecf d0d1d2d3 d9dadb dcdd")  # of a MessagePack value
 TYPES: Final[list[type]] = [bytes] * 3 + [int] * 8 + [str] * 3 + [list] * 2
 SIZES: Final = [1, 2, 4, 1, 2, 4, 8, -1, -2, -4, -8, 1, 2, 4, 2, 4]  # of the number that follows
-UUID_: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+UUID_, HEX = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "[0-9a-f]{64}"
 NAME: Final = re.compile(  # repository-v1 §3
-    rf"packs/(?P<f>[0-9a-f]{{2}})/(?P=f)[0-9a-f]{{62}}\.pack|index/[0-9a-f]{{64}}\.index"
+    rf"packs/(..)/(?=\1){HEX}\.pack|index/{HEX}\.index|keychanges/[0-9]{{8}}-{HEX}\.change"
     rf"|points/{UUID_}\.point|keys/(?!0{{8}})[0-9]{{8}}\.keyring|replacements/{UUID_}\.replacement"
 )
-CODES: Final = [0]  # of all that was complained of
 Entry = namedtuple(  # noqa: PYI024 - its values may be anything until they are checked
     "Entry",
     "name kind mode uid gid user group mtime size ids levels extents target xattrs link changed",
 )
 
 
-class Problem(Exception):
-    """Something is missing, or is not what was written."""
-
-
 def need(holds: object, what: str) -> None:
-    """Raise `Problem` with `what` unless `holds` is true."""
+    """Raise `ValueError` with `what` unless it holds: missing, or not what was written."""
     if not holds:
-        raise Problem(what)
-
-
-def complain(code: int, line: str) -> None:
-    """Say what is wrong, and remember the worst."""
-    CODES.append(code)
-    sys.stderr.write(f"error: {line}\n")
+        raise ValueError(what)
 
 
 @contextlib.contextmanager
 def naming(name: object, *, go_on: bool = False) -> Iterator[None]:
-    """Put a name before what is wrong with what it names; with `go_on`, complain only."""
+    """Put a name, or a path in ASCII, before what is wrong with it; with `go_on`, complain only."""
+    name = ascii(os.fsdecode(b"/" + b"/".join(name))) if isinstance(name, list) else name
     try:
         yield
     except Exception as error:  # noqa: BLE001 - whatever damaged bytes lead to
         refused, text = isinstance(error, OSError), f"{name}: {str(error) or type(error).__name__}"
         if not go_on:
-            raise (OSError if refused else Problem)(text) from None
-        complain(3 if refused else 4, text)
+            raise (OSError if refused else ValueError)(text) from None
+        CODES.append(3 if refused else 4)
+        sys.stderr.write(f"error: {text}\n")
 
 
 def derive(key: bytes, label: str, salt: bytes = b"") -> bytes:
-    """Return a derived key (keys-v1 §3)."""
-    return HKDF(hashes.SHA256(), 32, salt, b"overland-v1/" + label.encode()).derive(key)
+    """Return a derived key (keys-v1 §3); the 32 bytes are the first block of HKDF."""
+    extracted = hmac.digest(salt or bytes(32), key, "sha256")
+    return hmac.digest(extracted, f"overland-v1/{label}\1".encode(), "sha256")
 
 
 def unseal(key: bytes, number: int, sealed: bytes, data: bytes, what: str) -> bytes:
@@ -90,18 +78,17 @@ def unseal(key: bytes, number: int, sealed: bytes, data: bytes, what: str) -> by
     try:
         return AESGCM(key).decrypt(struct.pack("<4xQ", number), sealed, data)
     except (InvalidTag, ValueError):
-        raise Problem(f"the seal of {what} does not hold") from None
+        raise ValueError(f"the seal of {what} does not hold") from None
 
 
 class Keys:
     """What an opened keyring gives (keys-v1)."""
 
-    def __init__(self, data: bytes, at: int, kind: str, secret: str) -> None:
-        ring = json.loads(data)
+    def __init__(self, path: Path, kind: str, secret: str, found: dict[str, list[Path]]) -> None:
+        ring, at = json.loads(data := path.read_bytes()), int(path.stem)
         same = ring["format"] == 1 and ring.get("generation", 1) == at and len(ring["slots"]) <= 16
         need(same and len(data) <= 64 << 10, "not this keyring of format 1")
         self.repository_id: str = ring["repository_id"]
-        self.signer = Ed25519PublicKey.from_public_bytes(bytes.fromhex(ring["signing_public_key"]))
         master = self._master_key(ring, kind, secret)
         signed = json.dumps(ring | {"mac": "0" * 64}, ensure_ascii=False, separators=(",", ":"))
         mac = hmac.digest(derive(master, "keyring-mac"), signed.encode(), "sha256").hex()
@@ -112,6 +99,9 @@ class Keys:
             data = f"overland-keyring-v1\0{self.repository_id}\0former-master/{n}".encode()
             self.masters[n:n] = [unseal(derive(wrap, "former-master", salt), 0, sealed, data, "it")]
         self.chunk_id = derive(self.masters[0], "chunk-id")
+        self.found, self.signers = found, {ring["signing_public_key"]: ""}
+        for n, each in enumerate(ring.get("former_signers", ()), 1):  # §2.9
+            self.signers[each["public_key"]] = f"keychanges/{n:08d}-{each['change_sha256']}.change"
 
     def sub(self, label: str, number: int) -> bytes:
         """Return a subkey of the master key that an object names."""
@@ -130,15 +120,31 @@ class Keys:
                 kdf = Argon2id(salt=salt, length=32, iterations=runs, lanes=lanes, memory_cost=kib)
                 wrapping = kdf.derive(unicodedata.normalize("NFKC", secret).encode())
             data = f"overland-keyring-v1\0{self.repository_id}\0{kind}{number}".encode()
-            with contextlib.suppress(Problem):
+            with contextlib.suppress(ValueError):
                 return unseal(wrapping, 0, bytes.fromhex(slot["wrapped_master_key"]), data, "it")
         raise PermissionError(f"the {kind} opens no slot of the keyring")
 
+    def prove(self, data: bytes, signed: bytes, signature: bytes) -> None:
+        """Return if a signing key that counts for the file signed it (§6.2)."""
+        for key, change in self.signers.items():
+            with contextlib.suppress(InvalidSignature):
+                Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, signed)
+                counts = not change or hashlib.sha256(data).hexdigest() in self._vouched(change)
+                return need(counts, "a signing key that was replaced before signed it")
+        raise ValueError("its signature does not hold")
+
+    @functools.cache  # noqa: B019 - there is one of these objects
+    def _vouched(self, change: str) -> set[str]:  # key-change-v1 §4
+        for data in map(Path.read_bytes, self.found.get(change, ())):
+            if hashlib.sha256(data).hexdigest() == change[-71:-7]:
+                return {each["sha256"] for each in json.loads(data.split(b"\n")[0])["vouched"]}
+        raise ValueError(f"{change}, which tells whether it counts, is missing or damaged")
+
     def replacement(self, path: Path) -> dict[str, Any]:
         """Return a replacement, verified (replacement-v1 §2)."""
-        body, line, _ = path.read_bytes().split(b"\n")
+        body, line, _ = (data := path.read_bytes()).split(b"\n")
         signature = bytes.fromhex(json.loads(line)["signature"])
-        self.signer.verify(signature, b"overland-replacement-v1\0" + body)
+        self.prove(data, b"overland-replacement-v1\0" + body, signature)
         found: dict[str, Any] = json.loads(body)
         same = found["replacement_id"] == path.stem and found["repository_id"] == self.repository_id
         need(same, "it has another's name or repository")
@@ -215,7 +221,7 @@ class Point:
         data = path.read_bytes()
         magic, version, cipher, number, size, sealed = struct.unpack_from("<8sIHHII", data)
         need((magic, version, cipher) == (b"OVLPOIN1", 1, 1), "not a point of version 1")
-        keys.signer.verify(data[-64:], b"overland-point-v1\0" + data[:-64])
+        keys.prove(data, b"overland-point-v1\0" + data[:-64], data[-64:])
         public, sealed_root = data[32 : 32 + size], data[32 + size :][:sealed]
         self.public = json.loads(public)
         self.id, self.kind, self.base = (self.public[n] for n in ("point_id", "kind", "base"))
@@ -268,8 +274,8 @@ class Store:
             table = [row[:4] for row in struct.iter_unpack("<QIIB7s", rows[8:middle])]
             need(all(row[2] <= 16 * MIB for row in table), "a segment is too long")
             found = struct.iter_unpack("<32sIII", rows[middle : middle + 44 * chunks])
-            pack = len(self.packs)
-            places = [(chunk, pack, of, *table[of], *place) for chunk, of, *place in found]
+            row = len(self.packs)
+            places = [(chunk, row, of, *table[of], *place) for chunk, of, *place in found]
             self.db.executemany("INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?)", places)
             self.packs.append((path, head, key))
         for place in places if whole else ():
@@ -278,12 +284,12 @@ class Store:
     def read(self, ids: bytes) -> Iterator[bytes]:
         """Yield chunks, each from the first of its places that is good."""
         for chunk in (ids[at : at + 32] for at in range(0, len(ids), 32)):
-            damage: Exception = Problem(f"chunk {chunk.hex()} is in no pack given here")
+            damage: Exception = ValueError(f"chunk {chunk.hex()} is in no pack given here")
             for place in self.db.execute("SELECT * FROM chunks WHERE id = ?", (chunk,)).fetchall():
                 try:
                     yield self.open(*place)
                     break
-                except (Problem, OSError) as problem:
+                except (ValueError, OSError) as problem:
                     damage = problem
             else:
                 raise damage
@@ -323,11 +329,6 @@ class Store:
         return to_entries(data)
 
 
-def shown(parts: list[bytes]) -> str:
-    """Return a path in one line of ASCII."""
-    return ascii(os.fsdecode(b"/" + b"/".join(parts)))
-
-
 class Restorer:
     """Creates below one new folder; names are looked up one by one, and links never followed."""
 
@@ -345,7 +346,7 @@ class Restorer:
         self.links = os.open(links, FOLDER, dir_fd=self.top)
         for path, entry in point.roots:
             parts, fd = [part for part in path.split(b"/") if part], self.top
-            with naming(shown(parts), go_on=True):
+            with naming(parts, go_on=True):
                 need(not {b".", b".."} & {*parts}, "a root's path is not allowed")
                 for name in parts[:-1]:
                     with contextlib.suppress(FileExistsError):
@@ -356,16 +357,16 @@ class Restorer:
         shutil.rmtree(links, dir_fd=self.top)
         os.utime(self.top, ns=(before.st_atime_ns, before.st_mtime_ns))
         for parts in self.missed:
-            complain(3, f"{shown(parts)}: not in this point")
+            with naming(parts, go_on=True):
+                raise FileNotFoundError("not in this point")
         print(f"{self.created} entries of point {point.id} restored")
 
     def _entry(self, fd: int, path: list[bytes], entry: Entry) -> None:
-        if self.wanted and not any(all(map(bytes.__eq__, want, path)) for want in self.wanted):
-            return
-        self.missed = [want for want in self.missed if want != path[: len(want)]]
-        with naming(shown(path), go_on=True):
-            self._create(fd, path[-1] if path else b".", path, entry)
-            self.created += 1
+        if not self.wanted or any(all(map(bytes.__eq__, want, path)) for want in self.wanted):
+            self.missed = [want for want in self.missed if want != path[: len(want)]]
+            with naming(path, go_on=True):
+                self._create(fd, path[-1] if path else b".", path, entry)
+                self.created += 1
 
     def _create(self, fd: int, name: bytes, path: list[bytes], entry: Entry) -> None:
         same = repr((entry.link, entry[8:12])).encode()  # tree-v1 §5: no other content
@@ -378,7 +379,7 @@ class Restorer:
             if path:
                 os.mkdir(name, 0o700, dir_fd=fd)
             below = os.open(name, FOLDER, dir_fd=fd)
-            with naming(shown(path), go_on=True):
+            with naming(path, go_on=True):
                 for child in self.store.node(entry):
                     self._entry(below, [*path, child.name], child)
             os.close(below)
@@ -413,15 +414,14 @@ class Restorer:
             raise
 
     def _settle(self, fd: int, name: bytes, entry: Entry) -> None:
-        """Set owner, attributes, mode and time, in the order in which none undoes another."""
         here: dict[str, Any] = {"dir_fd": fd, "follow_symlinks": False}
         steps: list[Any] = [(os.chown, (name, entry.uid, entry.gid), here)] * (not os.geteuid())
         path = b"/proc/self/fd/%d/%s" % (fd, name)
         steps += [(os.setxattr, (path, *x), {"follow_symlinks": False}) for x in entry.xattrs]
         steps += [(os.chmod, (name, entry.mode), {"dir_fd": fd})] * (entry.kind != "symlink")
         steps.append((os.utime, (name,), here | {"ns": (entry.mtime, entry.mtime)}))
-        for step, given, named in steps:
-            with naming(f"{shown([name])}: {step.__name__}", go_on=True):
+        for step, given, named in steps:  # in the order in which none undoes another
+            with naming([name], go_on=True), naming(step.__name__):
                 step(*given, **named)
 
 
@@ -429,8 +429,7 @@ def find(folders: list[Path]) -> dict[str, list[Path]]:
     """Return where each object lies (repository-v1 §3); files of other names are left alone."""
     found: dict[str, list[Path]] = {}
     for folder in folders:
-        seeds = (path for path in folder.iterdir() if re.fullmatch(f"seed-{UUID_}", path.name))
-        for top in (folder, *sorted(seeds)):
+        for top in (folder, *sorted(folder.glob(f"seed-{'?' * 36}"))):
             for path in (*top.glob("packs/*/*"), *top.glob("*/*")):
                 if NAME.fullmatch(name := path.relative_to(top).as_posix()):
                     found.setdefault(name, []).append(path)
@@ -440,12 +439,11 @@ def find(folders: list[Path]) -> dict[str, list[Path]]:
 def run(given: argparse.Namespace) -> None:
     """Do what was asked for."""
     found = find(given.folders)
-    rings = [name for name in found if name.startswith("keys/")]
-    need(rings, "no keys/*.keyring in the folders given")
+    need(rings := [n for n in found if n[:5] == "keys/"], "no keys/*.keyring in the folders given")
     kind = "passphrase" if given.passphrase_file else "recovery-kit"
     secret = (given.passphrase_file or given.recovery_kit).read_text("utf-8").rstrip("\r\n")
     with naming(ring := found[max(rings)][0]):
-        keys = Keys(ring.read_bytes(), int(ring.stem), kind, secret)
+        keys = Keys(ring, kind, secret, found)
     store, points, replacements = Store(keys), dict[str, Point](), list[dict[str, Any]]()
     for name, path in sorted((name, path) for name, paths in found.items() for path in paths):
         with naming(path, go_on=True):
@@ -456,7 +454,7 @@ def run(given: argparse.Namespace) -> None:
             elif given.check and not name.startswith("keys/"):
                 with path.open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
-                need(digest == path.stem, f"its SHA-256 is {digest}, not its name")
+                need(digest == path.stem[-64:], f"its SHA-256 is {digest}, not its name")
             if name.startswith("packs/") and (given.check or given.target):
                 store.add(path, whole=given.check)
     ordered = sorted(points.values(), key=lambda point: point.public["created_at"].rstrip("Z"))
@@ -465,9 +463,11 @@ def run(given: argparse.Namespace) -> None:
         roots = (ascii(os.fsdecode(path)) for path, _ in point.roots)
         print(point.id, *about, point.root[2][0], "files", point.root[2][3], "bytes", *roots)
     if given.check:
-        needed = {n: point.id for point in ordered for n in point.needed(points, replacements)}
+        needed = {n: f"point {p.id}" for p in ordered for n in p.needed(points, replacements)}
+        needed |= dict.fromkeys(filter(None, keys.signers.values()), "the keyring")
         for name in sorted(needed.keys() - found.keys()):
-            complain(4, f"{name}: missing; point {needed[name]} needs it")
+            with naming(name, go_on=True):
+                raise ValueError(f"missing; {needed[name]} needs it")
         print(f"{len(store.packs)} packs and {len(points)} points checked")
     if given.target:
         points |= {"newest": ordered[-1]} if ordered else {}

@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 __all__ = [
     "IntegrityError",
+    "KeyChangeMissing",
     "NotAuthorised",
     "ObjectAbsent",
     "ObjectCorrupt",
@@ -20,6 +21,7 @@ __all__ = [
     "OverlandError",
     "RefusedError",
     "SignatureInvalid",
+    "SigningKeyRetired",
     "TransientError",
     "Unreachable",
 ]
@@ -94,6 +96,37 @@ class SignatureInvalid(IntegrityError):
     def __init__(self, what: str) -> None:
         super().__init__(f"the signature of {what} does not hold; do not use it")
         self.what = what
+
+
+class SigningKeyRetired(IntegrityError):
+    """A former signing key signed it, and the key change that ended that key does not list it."""
+
+    code: ClassVar[str] = "signing-key-retired"
+
+    def __init__(self, what: str, *, change: int) -> None:
+        super().__init__(
+            f"{what} is signed with signing key {change} of this repository, which was replaced, "
+            "and was not there when that was done: whoever stole the old key may have made it; do "
+            "not use it"
+        )
+        self.what, self.change = what, change
+
+
+class KeyChangeMissing(RefusedError):
+    """A former signing key signed it, and the list that could vouch for it is not at hand.
+
+    Neither damage nor forgery is known: the place is incomplete, or something is withheld.
+    """
+
+    code: ClassVar[str] = "key-change-missing"
+
+    def __init__(self, what: str, *, change: str) -> None:
+        super().__init__(
+            f"{what} is signed with a former signing key, and {change}, which tells whether it "
+            "counts, is not here or is damaged; name another place that has it as well: the "
+            "vault, or a staging location or drive made since"
+        )
+        self.what, self.change = what, change
 
 
 class OutOfSpace(RefusedError):

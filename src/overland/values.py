@@ -29,6 +29,7 @@ __all__ = [
     "index_name",
     "is_job_or_top_up",
     "is_object_name",
+    "key_change_name",
     "keyring_name",
     "named_digest",
     "pack_name",
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 ObjectName = NewType("ObjectName", str)
-"""A name such as `packs/3f/3f…e1.pack`; only the five patterns of `is_object_name` exist."""
+"""A name such as `packs/3f/3f…e1.pack`; only the six patterns of `is_object_name` exist."""
 
 PackId = NewType("PackId", str)
 """SHA-256 of a pack's bytes, 64 lower-case hexadecimal digits."""
@@ -59,14 +60,17 @@ SeedId = NewType("SeedId", str)
 
 DIGEST_HEX_LENGTH: Final = 64
 
-_NAMED_BY_DIGEST: Final = re.compile(r"(?:packs/../|index/)([0-9a-f]{64})\.(?:pack|index)")
-_WHOSE: Final = re.compile(r".*?(?=packs/|index/)", re.DOTALL)
+_NAMED_BY_DIGEST: Final = re.compile(
+    r"(?:packs/../|index/|keychanges/[0-9]{8}-)([0-9a-f]{64})\.(?:pack|index|change)"
+)
+_WHOSE: Final = re.compile(r".*?(?=packs/|index/|keychanges/)", re.DOTALL)
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _OBJECT: Final = re.compile(
     r"packs/(?P<fan>[0-9a-f]{2})/(?P=fan)[0-9a-f]{62}\.pack"
     r"|index/[0-9a-f]{64}\.index"
     rf"|points/{_UUID}\.point"
     r"|keys/[0-9]{8}\.keyring"
+    r"|keychanges/[0-9]{8}-[0-9a-f]{64}\.change"
     rf"|replacements/{_UUID}\.replacement"
 )
 
@@ -95,7 +99,7 @@ TOP_UP_NAME: Final = re.compile(r".*-topup-(?P<number>[1-9][0-9]{0,2})", re.IGNO
 
 
 def is_object_name(name: str) -> bool:
-    """Return whether `name` is one of the five forms that a repository may hold.
+    """Return whether `name` is one of the six forms that a repository may hold.
 
     Names from outside pass through here before they come near a path; nothing that leaves its
     folder can match.
@@ -104,7 +108,7 @@ def is_object_name(name: str) -> bool:
 
 
 def named_digest(name: str) -> str | None:
-    """Return the SHA-256 that an object's name promises; only packs and index files have one."""
+    """Return the SHA-256 that the name of a pack, an index file or a key change promises."""
     match = _NAMED_BY_DIGEST.fullmatch(name)
     return match[1] if match else None
 
@@ -133,6 +137,12 @@ def keyring_name(generation: int) -> ObjectName:
     """Return the object name of the keyring's `generation`, counted from 1; the highest counts."""
     assert 1 <= generation <= 99_999_999, "eight digits hold the generation"
     return ObjectName(f"keys/{generation:08d}.keyring")
+
+
+def key_change_name(number: int, digest: str) -> ObjectName:
+    """Return the object name of the key change with a number, whose bytes have this SHA-256."""
+    assert 1 <= number <= 99_999_999, "eight digits hold the number"
+    return ObjectName(f"keychanges/{number:08d}-{digest}.change")
 
 
 def replacement_name(replacement_id: ReplacementId) -> ObjectName:

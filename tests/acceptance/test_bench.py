@@ -58,6 +58,27 @@ def test_every_step_is_measured_and_its_folder_removed(tmp_path: Path) -> None:
     assert "incremental" in done.stdout
 
 
+@pytest.mark.slow
+def test_backups_beside_a_large_index_find_what_is_in_it() -> None:
+    with fast_folder() as folder:
+        what = ("--files", "", "--tb", "0.05", "--beside-tb", "0,0.05")
+        size = ("--beside-files", "300", "--beside-mib", "3", "--folder", str(folder))
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.scale", *what, *size],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert list(folder.iterdir()) == []
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert [row["chunks"] for row in found["index"]] == [int(0.05e12 / (256 << 10)) + (1 << 18)]
+    rows = {(row["terabytes"], row["run"]): row["new_chunks"] for row in found["beside"]}
+    for terabytes in (0.0, 0.05):
+        assert rows[terabytes, "known"] == rows[terabytes, "unchanged"] == 0
+        assert rows[terabytes, "new"] > 300, "every file of the second source"
+
+
 @pytest.mark.root
 @pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/dev/loop-control").exists(),

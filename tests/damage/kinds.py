@@ -83,6 +83,7 @@ def vault_kinds(mine: Owned, theirs: Owned) -> list[Kind]:
         "recovery point": (_point_fields, _read_point),
         "keyring": (members, _read_keyring),
         "replacement": (members, _read_replacement),
+        "key change": (members, _read_keyring),  # which makes the older points count
     }
     made = []
     for kind, (fields, read) in readers.items():
@@ -223,9 +224,8 @@ def _read_keyring(owned: Owned, _: str, __: bytes) -> object:
 
 def _read_replacement(owned: Owned, name: str, data: bytes) -> object:
     keys = owned.vaulted.keys
-    return proven_replacement(
-        data, name=name, repository_id=keys.repository_id, public_key=keys.signing_public_key
-    )
+    vault = owned.vaulted.vault
+    return proven_replacement(data, name=name, place=vault, signatures=keys.signatures)
 
 
 # -- files beside the objects -------------------------------------------------------------------

@@ -10,10 +10,13 @@ from unittest.mock import patch
 from tests.support.backed_up import PASSPHRASE
 from tests.support.format_samples import CHEAP
 from tests.support.landed import put
+from tests.support.signing_rotation import VAULT_ID, key_change, vouch
 from tests.support.vaulted import Vaulted
 
 from overland.crypto.keyring import KeyringDocument, encode_keyring
-from overland.crypto.keys import MasterKey, new_keyring, with_master
+from overland.crypto.keys import MasterKey, new_keyring, signing_key, with_signing_key
+from overland.crypto.sign import generate_signing_key, public_key
+from overland.format.key_change import KeyChange, name_of
 from overland.values import RepositoryId, keyring_name, point_name, replacement_name
 
 __all__ = ["NEW_PASSPHRASE", "Fields", "Owned", "back_to_back", "damaged", "members"]
@@ -27,7 +30,7 @@ Fields = dict[str, tuple[int, int]]
 
 
 class Owned:
-    """A vault with two chains, a replacement and two keyrings.
+    """A vault with two chains, a replacement, two keyrings and the key change between them.
 
     `names` has one object of each kind; the point, the pack and the index file are those of a
     chain of its own, so that the other chain needs none of them.  `older` has what was written
@@ -53,7 +56,7 @@ class Owned:
         (source / "later").write_bytes(self._content("later"))
         last = vaulted.back_up("other")
         self.last = last
-        self._put_newer_keyring()
+        change = self._put_newer_keyring()
         self.names = {
             "pack": self._biggest(packs),
             "index file": self._only("index/", index_files),
@@ -61,6 +64,7 @@ class Owned:
             "recovery point": point_name(last),
             "keyring": keyring_name(2),
             "replacement": replacement_name(replacement_id),
+            "key change": change,
         }
         self.older = {
             "pack": old_pack,
@@ -87,15 +91,35 @@ class Owned:
         self._document, self._master, _ = made
         return made
 
-    def _put_newer_keyring(self) -> None:
-        newer, _, _ = with_master(
+    def _put_newer_keyring(self) -> str:
+        """Replace the signing and the master key; return the name of the key change."""
+        vault = self.vaulted.vault
+        new = generate_signing_key(lambda size: bytes([self._seed]) * size)
+        listed = vouch((each.name, vault.read(each.name)) for each in list(vault.names()))
+        change = KeyChange(
+            repository_id=self._document.repository_id,
+            vault_id=VAULT_ID,
+            number=1,
+            old_public_key=self._document.signing_public_key,
+            new_public_key=public_key(new).hex(),
+            chain_version=4,
+            token_sha256="ab" * 32,
+            vouched=listed,
+        )
+        data = key_change(change, old=signing_key(self._document, self._master), new=new)
+        name = name_of(data, 1)
+        put(vault, name, data)
+        newer, _, _ = with_signing_key(
             self._document,
             self._master,
             NEW_PASSPHRASE,
+            private=new,
+            change_sha256=hashlib.sha256(data).hexdigest(),
             random=lambda size: b"n" * size,
             cost=CHEAP,
         )
-        put(self.vaulted.vault, keyring_name(2), encode_keyring(newer))
+        put(vault, keyring_name(2), encode_keyring(newer))
+        return name
 
     def _names(self, prefix: str) -> set[str]:
         return {info.name for info in self.vaulted.vault.names(prefix)}

@@ -21,4 +21,4 @@ class Row(TypedDict):
 
 
 TABLE: Final[dict[str, Row]] = json.loads(Path(__file__).with_name("table.json").read_text("utf-8"))
-OBJECTS: Final = ("pack", "index file", "recovery point", "keyring", "replacement")
+OBJECTS: Final = ("pack", "index file", "recovery point", "keyring", "replacement", "key change")

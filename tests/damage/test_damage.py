@@ -107,7 +107,7 @@ def _else_restores(owned: Owned, kind: Kind, data: bytes | None) -> None:
         vaulted.assert_all_restorable(but=[owned.last] if needs_it else [])
     finally:
         vaulted.disk.write(name, kind.data)
-    if kind.name in {"pack", "index file"} and data is not None:
+    if kind.name in {"pack", "index file", "key change"} and data is not None:
         _heals(owned, kind, data)
 
 
@@ -118,7 +118,7 @@ def _check_names(owned: Owned, name: str, *, is_there: bool) -> None:
             vaulted.vault,
             progress=NullProgress(),
             keys=keys,
-            signing_public_key=vaulted.keys.signing_public_key,
+            signatures=vaulted.keys.signatures,
             reclaimed=vaulted.keeper.deleted,
             workers=1,
         )
@@ -138,7 +138,7 @@ def _heals(owned: Owned, kind: Kind, data: bytes) -> None:
     """The vault takes the right bytes in the place of the wrong ones."""
     vaulted, name = owned.vaulted, owned.names[kind.name]
     vaulted.disk.write(name, data)
-    digest = name.rpartition("/")[2].partition(".")[0]
+    digest = name.rpartition("/")[2].partition(".")[0][-64:]
     store = FolderObjects(vaulted.disk)
     store.put(name, [kind.data], size_bytes=len(kind.data), sha256=digest)
     assert vaulted.disk.read(name) == kind.data

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from tests.support import format_samples as sample
+from tests.support import key_change_samples
 from tests.support.format_texts import drive_xml_vectors, keyring_vectors, log_vectors
 
 from overland.crypto.keyring import encode_keyring, former_of
@@ -83,6 +84,20 @@ def second_keyrings() -> Iterator[Vector]:
     moved = msgspec.structs.replace(former, salt="5a" * 32)
     forged = proven(msgspec.structs.replace(document, former=[moved]), master)
     yield bad("former master key 0 does not open", "keyring", encode_keyring(forged))
+
+
+def key_changes() -> Iterator[Vector]:
+    """Yield the vectors of `key-change-v1.md`."""
+    yield "good.change", key_change_samples.change_file()
+    for check, data in key_change_samples.damaged_changes():
+        yield bad(check, "change", data)
+
+
+def signer_keyrings() -> Iterator[Vector]:
+    """Yield a keyring with a former signing key, and ways to be damaged that only it has."""
+    yield "good-second-signer.keyring", encode_keyring(key_change_samples.next_keyring()[0])
+    for check, document in key_change_samples.damaged_keyrings():
+        yield bad(check, "keyring", encode_keyring(document))
 
 
 def packs() -> Iterator[Vector]:
@@ -391,13 +406,18 @@ def signed_body(body: bytes, *, purpose: str = seed_manifest.SEED_MANIFEST_PURPO
 def vectors() -> Iterator[Vector]:
     """Yield every vector with its path."""
     kinds = {
-        "keys-v1": [*keyring_vectors(encode_keyring(sample.keys()[0])), *second_keyrings()],
+        "keys-v1": [
+            *keyring_vectors(encode_keyring(sample.keys()[0])),
+            *second_keyrings(),
+            *signer_keyrings(),
+        ],
         "pack-v1": packs(),
         "index-v1": indexes(),
         "tree-v1": trees(),
         "point-v1": [*points(), *roots()],
         "seed-manifest-v1": seed_manifests(),
         "replacement-v1": replacements(),
+        "key-change-v1": key_changes(),
         "drive-manifest-v1": [*drive_xml_vectors(), *log_vectors()],
     }
     yield "values.json", values()

@@ -130,6 +130,25 @@ def test_the_point_opens_and_its_root_is_read() -> None:
     assert values[1][0][0] == b"/srv/harbour"
 
 
+def test_the_key_change_leads_from_one_key_to_the_next() -> None:
+    ring = json.loads((VECTORS / "keys-v1/good-second-signer.keyring").read_text())
+    data = (VECTORS / "key-change-v1/good.change").read_bytes()
+    body, first, second, end = data.split(b"\n")
+    change, [former] = json.loads(body), ring["former_signers"]
+    assert (end, former["change_sha256"]) == (b"", hashlib.sha256(data).hexdigest())
+    old, new = change["old_public_key"], change["new_public_key"]
+    assert (former["public_key"], ring["signing_public_key"]) == (old, new)
+    for key, line, purpose, signed in (
+        (old, first, b"overland-key-change-v1", body),
+        (new, second, b"overland-key-change-new-v1", body + b"\n" + first + b"\n"),
+    ):
+        signature = bytes.fromhex(json.loads(line)["signature"])
+        signer = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
+        signer.verify(signature, purpose + b"\0" + signed)
+    point = hashlib.sha256((VECTORS / "point-v1/good-seed.point").read_bytes()).hexdigest()
+    assert point in [each["sha256"] for each in change["vouched"]]
+
+
 def test_every_entry_of_a_node_is_read() -> None:
     data = (VECTORS / "tree-v1/good-every-kind.node").read_bytes()
     (version, entries), length = unpack(data)

@@ -456,7 +456,7 @@ def test_a_name_that_is_none_is_not_restored(
 
     with monkeypatch.context() as patched:
         patched.setattr(entries.Entries, "make", make)
-        patched.setattr(tree, "_check_node", lambda *_, **__: None)
+        patched.setattr(tree, "_check_nodes", lambda *_, **__: None)
         kept.made.back_up()
     before = sorted(kept.folder.iterdir())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.support import format_samples as sample
+from tests.support import key_change_samples
 from tests.support.format_texts import SERIAL, TIDE, worked_example
 
 from overland.crypto.aead import POINT_ROOT, SealBroken, open_once
@@ -22,8 +23,18 @@ from overland.crypto.keys import (
 from overland.crypto.masterkey import MasterKeyUnknown
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import verify
+from overland.crypto.signers import Signers
 from overland.errors import IntegrityError, SignatureInvalid
-from overland.format import index, pack, point, replacement, seed_manifest, signed, tree
+from overland.format import (
+    index,
+    key_change,
+    pack,
+    point,
+    replacement,
+    seed_manifest,
+    signed,
+    tree,
+)
 from overland.format.drive_xml import read_manifest
 from overland.sealing import indexfile
 from overland.values import replacement_name
@@ -234,6 +245,24 @@ def test_a_replacement_is_read_as_it_was_written() -> None:
 @damaged("replacement-v1", "replacement")
 def test_every_damaged_replacement_is_refused(path: Path) -> None:
     refuses(path, open_replacement)
+
+
+def open_change(data: bytes) -> key_change.KeyChange:
+    return key_change.verify_key_change(data, name=key_change.name_of(data, 1), verify=verify)
+
+
+def test_a_key_change_is_read_as_it_was_written() -> None:
+    data = (VECTORS / "key-change-v1/good.change").read_bytes()
+    assert open_change(data) == key_change_samples.change()
+    keyring = (VECTORS / "keys-v1/good-second-signer.keyring").read_bytes()
+    signers = Signers.of(decode_keyring(keyring, name="k"))
+    assert signers.change_name(1) == key_change.name_of(data, 1)
+    assert (signers.former[0].public_key, signers.successor(1)) == (SIGNER.hex(), signers.newest)
+
+
+@damaged("key-change-v1", "change")
+def test_every_damaged_key_change_is_refused(path: Path) -> None:
+    refuses(path, open_change)
 
 
 def test_the_worked_example_is_written_byte_for_byte() -> None:

@@ -12,6 +12,7 @@ from tests.fuzz.oracle import Target
 from tests.support import format_samples as sample
 from tests.support.documentdrives import make_drive
 from tests.support.format_texts import Written, worked_example
+from tests.support.landed import VAULT, MemorySpaces
 
 from overland.cloud.grants import is_safe_name, is_space
 from overland.crypto.keyring import decode_keyring, encode_keyring
@@ -53,6 +54,9 @@ from overland.station.placing import target_problem
 from overland.vault.owner import Owner, open_manifest
 
 __all__ = ["FORMATS"]
+
+
+_NO_LISTS: Final = MemorySpaces().open(VAULT)
 
 
 @cache
@@ -180,7 +184,7 @@ def _kit(data: bytes) -> bool:
 
 
 def _seed_manifest(data: bytes) -> bool:
-    open_manifest(data, owner=_owner(), seed_id=sample.SEED)
+    open_manifest(data, owner=_owner(), seed_id=sample.SEED, store=_NO_LISTS)
     return True
 
 

@@ -1,4 +1,4 @@
-"""Targets: index files and replacements, sealed or signed as they are, and as an insider's.
+"""Targets: index files, replacements and key changes, as they are signed, and as an insider's.
 
 The second kind has no seal: a key may be stolen, and a writer may have a fault.
 """
@@ -7,18 +7,26 @@ import struct
 from functools import cache
 from typing import Final
 
+import msgspec
 from tests.fuzz.oracle import Target
 from tests.support import format_samples as sample
+from tests.support import key_change_samples
 
 from overland.crypto.keys import Purpose
 from overland.crypto.sign import public_key, sign, verify
 from overland.format import index
+from overland.format.key_change import (
+    KEY_CHANGE_NEW_PURPOSE,
+    KEY_CHANGE_PURPOSE,
+    name_of,
+    verify_key_change,
+)
 from overland.format.replacement import (
     REPLACEMENT_PURPOSE,
     decode_replacement,
     encode_replacement,
 )
-from overland.format.signed import decode_signed, encode_signed
+from overland.format.signed import countersigned, decode_signed, encode_signed
 from overland.sealing.indexfile import open_index
 from overland.values import replacement_name
 
@@ -74,6 +82,34 @@ def _replacement_body(data: bytes) -> bool:
     return True
 
 
+def _key_change(data: bytes) -> bool:
+    name = name_of(data, 1)  # whoever changes one gives it a fitting name
+    found = verify_key_change(data, name=name, verify=verify)
+    # Who enters one looks whether the keys are the present one and the one that is to come.
+    keys = sample.signer(), key_change_samples.new_signer()
+    named = found.old_public_key, found.new_public_key
+    return named == tuple(public_key(key).hex() for key in keys)
+
+
+def _key_change_body(data: bytes) -> bool:
+    old, new = sample.signer(), key_change_samples.new_signer()
+    made = encode_signed(
+        KEY_CHANGE_PURPOSE,
+        data.replace(b"\n", b" "),
+        public_key=public_key(old),
+        sign=lambda text: sign(old, KEY_CHANGE_PURPOSE, text),
+    )
+    whole = countersigned(
+        made,
+        KEY_CHANGE_NEW_PURPOSE,
+        public_key=public_key(new),
+        sign=lambda text: sign(new, KEY_CHANGE_NEW_PURPOSE, text),
+    )
+    found = verify_key_change(whole, name=name_of(whole, 1), verify=verify)
+    assert msgspec.json.encode(found) == data, "a key change has one encoding"
+    return True
+
+
 INDEXES: Final = (
     Target(
         name="index",
@@ -101,5 +137,18 @@ INDEXES: Final = (
         make_seeds=lambda: [encode_replacement(sample.replacement())],
         attempt=_replacement_body,
     ),
+    Target(
+        name="key-change",
+        kind="json",
+        make_seeds=lambda: [key_change_samples.change_file()],
+        attempt=_key_change,
+        is_sealed=True,
+    ),
+    Target(
+        name="key-change-body",
+        kind="json",
+        make_seeds=lambda: [msgspec.json.encode(key_change_samples.change())],
+        attempt=_key_change_body,
+    ),
 )
-"""The targets of index files and replacements."""
+"""The targets of index files, replacements and key changes."""

@@ -202,21 +202,25 @@ def test_an_older_point_under_a_newer_ones_name_is_refused(mine: BackedUp) -> No
     with pytest.raises(IntegrityError, match="name of another"):
         open_point(objects, keys, mine.results[1].point_id)
     with pytest.raises(IntegrityError, match="name of another"):
-        mine.repository.verified_point(newer.read_bytes(), name=f"points/{newer.name}")
+        mine.repository.verified_point(
+            newer.read_bytes(), name=f"points/{newer.name}", place=mine.place(0)
+        )
 
 
 def test_a_points_root_opens_with_its_own_public_part_only(mine: BackedUp) -> None:
     """Somebody with the signing key alone cannot put one point's tree into another's place."""
     older, newer = (_named(mine.folder(number), "points/*.point")[0] for number in (0, 1))
     first, second = (
-        mine.repository.verified_point(path.read_bytes(), name=f"points/{path.name}")
+        mine.repository.verified_point(
+            path.read_bytes(), name=f"points/{path.name}", place=mine.place(0)
+        )
         for path in (older, newer)
     )
     forged = point_format.assemble(
         second.public, first.sealed_root, master_number=0, sign=mine.repository._sign_point
     )
     with pytest.raises(SealBroken):
-        mine.repository.open_point(forged, name=f"points/{newer.name}")
+        mine.repository.open_point(forged, name=f"points/{newer.name}", place=mine.place(0))
 
 
 # Keyrings.

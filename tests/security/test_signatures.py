@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 from tests.support import format_samples as sample
-from tests.support.landed import Computer, Seed
+from tests.support.landed import VAULT, Computer, MemorySpaces, Seed
 
 from overland.cloud import grants
 from overland.crypto import registration, sign
@@ -17,6 +17,8 @@ from overland.format.seed_manifest import DRIVE_MANIFEST_PURPOSE, SEED_MANIFEST_
 from overland.format.signed import decode_signed, encode_signed
 from overland.values import SeedId
 from overland.vault.owner import Foreign, open_manifest, open_point
+
+NOTHING = MemorySpaces().open(VAULT)  # no former key, no list to read
 
 PURPOSES = (
     point.SIGNATURE_PURPOSE,
@@ -56,43 +58,48 @@ def test_a_manifest_of_another_purpose_is_no_seed_manifest() -> None:
         sign=lambda text: sign.sign(key, DRIVE_MANIFEST_PURPOSE, text),
     )
     with pytest.raises(SignatureInvalid):
-        open_manifest(relabelled, owner=seed.computer.owner, seed_id=seed.seed_id)
+        open_manifest(relabelled, owner=seed.computer.owner, seed_id=seed.seed_id, store=NOTHING)
 
 
 def test_the_manifest_of_an_older_seed_is_not_that_of_a_newer() -> None:
     seed = Seed()
     other = SeedId("99999999-9999-4999-8999-999999999999")
     with pytest.raises(Foreign, match="seed id"):
-        open_manifest(seed.document, owner=seed.computer.owner, seed_id=other)
+        open_manifest(seed.document, owner=seed.computer.owner, seed_id=other, store=NOTHING)
 
 
 def test_a_manifest_that_brings_its_own_key_is_not_the_owners() -> None:
     seed, thief = Seed(), Computer(number=2)
     body = decode_signed(seed.document, SEED_MANIFEST_PURPOSE, name="m").body
     with pytest.raises(SignatureInvalid):
-        open_manifest(seed.signed(body, by=thief), owner=seed.computer.owner, seed_id=seed.seed_id)
+        open_manifest(
+            seed.signed(body, by=thief),
+            owner=seed.computer.owner,
+            seed_id=seed.seed_id,
+            store=NOTHING,
+        )
 
 
 def test_a_manifest_of_another_repository_of_the_same_signer_is_foreign() -> None:
     seed = Seed()
     owner = replace(seed.computer.owner, repository_id=sample.REPOSITORY)
     with pytest.raises(Foreign, match="repository id"):
-        open_manifest(seed.document, owner=owner, seed_id=seed.seed_id)
+        open_manifest(seed.document, owner=owner, seed_id=seed.seed_id, store=NOTHING)
 
 
 def test_a_recorded_point_is_the_owners_of_this_repository_and_this_id() -> None:
     mine, thief = Computer(number=1), Computer(number=2)
     point_id, data = mine.point(5, [])
-    assert open_point(data, owner=mine.owner, point_id=point_id).point_id == point_id
+    assert open_point(data, owner=mine.owner, point_id=point_id, store=NOTHING).point_id == point_id
     _, forged = thief.point(5, [])
     with pytest.raises(SignatureInvalid):
-        open_point(forged, owner=mine.owner, point_id=point_id)
+        open_point(forged, owner=mine.owner, point_id=point_id, store=NOTHING)
     other_id, _ = mine.point(6, [])
     with pytest.raises(Foreign, match="point id"):
-        open_point(data, owner=mine.owner, point_id=other_id)
+        open_point(data, owner=mine.owner, point_id=other_id, store=NOTHING)
     elsewhere = replace(mine.owner, repository_id=sample.REPOSITORY)
     with pytest.raises(Foreign, match="repository id"):
-        open_point(data, owner=elsewhere, point_id=point_id)
+        open_point(data, owner=elsewhere, point_id=point_id, store=NOTHING)
 
 
 def test_no_byte_of_a_signed_document_can_be_changed() -> None:
@@ -100,12 +107,17 @@ def test_no_byte_of_a_signed_document_can_be_changed() -> None:
     for data, read in (
         (
             seed.document,
-            lambda found: open_manifest(found, owner=seed.computer.owner, seed_id=seed.seed_id),
+            lambda found: open_manifest(
+                found, owner=seed.computer.owner, seed_id=seed.seed_id, store=NOTHING
+            ),
         ),
         (
             Computer().point(5, [])[1],
             lambda found: open_point(
-                found, owner=Computer().owner, point_id=Computer().point(5, [])[0]
+                found,
+                owner=Computer().owner,
+                point_id=Computer().point(5, [])[0],
+                store=NOTHING,
             ),
         ),
     ):

@@ -1,17 +1,21 @@
 """A small repository of real parts: back up a tree, several times, and open it for a restore."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from uuid import UUID
 
 from msgspec.structs import replace
+from tests.support.signing_rotation import rotate_signing, vouch
+from tests.support.simdisk import SimDisk
 
 from overland.adapters.posix import PosixFiles
 from overland.agent.backup.run import BackupPlan, BackupResult, back_up
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import Point, ReadKeys, open_keys, open_point
+from overland.agent.points.signatures import Signatures
 from overland.agent.repository import Repository
 from overland.agent.restore.run import RestoreOptions, RestoreReport, restore
 from overland.agent.sources import LayeredObjects, SeedFolderObjects
@@ -71,6 +75,9 @@ class BackedUp:
             made.mkdir(parents=True)
         self.document, master_key, self.recovery_kit = sample_keyring()
         self._state = PosixFiles(state)
+        self.home = SimDisk()  # for key changes
+        self.thief = signing_key(self.document, master_key)
+        self._vouched = 0
         self._open(master_key)
         self._sizes, self._pack_bytes = sizes, pack_bytes
         self.files = PosixFiles(self.staging)
@@ -85,6 +92,25 @@ class BackedUp:
         self._open(master)
         return kit
 
+    def rotate_signing(self, passphrase: str, *, without: Sequence[PointId] = ()) -> str:
+        """Take a new signing and master key for the points to come; return the new recovery kit.
+
+        Vouched for is every point that the present key signed, but those `without`.
+        """
+        self.thief, self.stolen = signing_key(self.document, self._master), self.repository
+        files = [
+            (info.name, place.read(info.name))
+            for place in map(self.place, range(self._vouched, len(self.results)))
+            for info in place.names("points/")
+        ]
+        listed = [each for each in vouch(files) if each.id not in without]
+        made = rotate_signing(self.document, self._master, listed, passphrase)
+        self._vouched = len(self.results)
+        self.document = made.document
+        self.home.write(made.name, made.data)
+        self._open(made.master)
+        return made.kit
+
     def _open(self, master: MasterKey) -> None:
         self._master = master
         self.repository = Repository(
@@ -93,12 +119,15 @@ class BackedUp:
             signing_key=signing_key(self.document, master),
             state=self._state,
             state_folder=None,
+            signatures=lambda: Signatures.of(self.document, at_hand=[self.home]),
         )
 
     def back_up(self, *roots: Path, **changes: object) -> BackupResult:
         """Make the next recovery point in a place of its own; `changes` are fields of the plan."""
         number = len(self.results)
         place = Subfolder(self.files, f"seed-{self.place_id(number)}")
+        for name in self.repository.signatures.change_names:
+            place.write(name, self.home.read(name))
         place.write(keyring_name(generation_of(self.document)), encode_keyring(self.document))
         plan = BackupPlan(
             point_id=PointId(str(UUID(int=0x1000 + number))),
@@ -145,10 +174,10 @@ class BackedUp:
             [(f"place {number}", self.place(number)) for number in range(len(self.results))]
         )
 
-    def open(self, number: int = -1) -> tuple[Point, ChunkStore]:
+    def open(self, number: int = -1, *, passphrase: str = PASSPHRASE) -> tuple[Point, ChunkStore]:
         """Open a recovery point with nothing but the places and the passphrase."""
         objects = self.objects()
-        keys: ReadKeys = open_keys(objects, passphrase=PASSPHRASE)
+        keys: ReadKeys = open_keys(objects, passphrase=passphrase)
         store = ChunkStore(objects, keys)
         store.load_index()
         return open_point(objects, keys, self.results[number].point_id), store

@@ -115,7 +115,7 @@ class Tree:
     def __init__(self, objects: ObjectReader, repository: Repository, point: PointId) -> None:
         self._objects, self._repository = objects, repository
         name = f"points/{point}.point"
-        self.parsed, self.root = repository.open_point(objects.read(name), name=name)
+        self.parsed, self.root = repository.open_point(objects.read(name), name=name, place=objects)
         index = rebuild_index(repository, [objects], tip=point)
         self._reader = repository.reader(objects, index, workers=1)
         self.entries: dict[bytes, Entry] = {}

@@ -93,6 +93,7 @@ class LocalCloud:
 
     def __init__(self, folder: Path, clock: ManualClock | None = None) -> None:
         self.clock = clock or ManualClock()
+        self.folder = folder
         (folder / "objects").mkdir(parents=True, exist_ok=True)
         self.database = _database(folder / "cloud.db")
         self.spaces = FolderSpaces(folder / "objects")

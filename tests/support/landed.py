@@ -24,7 +24,16 @@ from overland.format.seed_manifest import (
 )
 from overland.format.signed import encode_signed
 from overland.ports.objects import Objects
-from overland.values import PackId, PointId, RepositoryId, SeedId, index_name, pack_name, point_name
+from overland.values import (
+    PackId,
+    PointId,
+    RepositoryId,
+    SeedId,
+    index_name,
+    key_change_name,
+    pack_name,
+    point_name,
+)
 from overland.vault import tables
 from overland.vault.adoption import Adoption
 from overland.vault.attempts import AttemptState
@@ -140,6 +149,7 @@ class Seed:
     computer: Computer = field(default_factory=Computer)
     number: int = 1
     packs: int = 3
+    key_change: bytes = b""
 
     @property
     def seed_id(self) -> SeedId:
@@ -163,7 +173,10 @@ class Seed:
         point_id, point = self.computer.point(
             self.number, self.payload.items(), seed_id=self.seed_id
         )
-        keyring = {"keys/00000001.keyring": b"wrapped keys"}
+        keyring: dict[str, bytes] = {"keys/00000001.keyring": b"wrapped keys"}
+        if self.key_change:
+            digest = hashlib.sha256(self.key_change).hexdigest()
+            keyring[key_change_name(1, digest)] = self.key_change
         return dict(sorted((self.payload | keyring | {point_name(point_id): point}).items()))
 
     @cached_property

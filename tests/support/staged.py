@@ -16,7 +16,15 @@ from overland.ports.volume import FOLDER, Attachment, Content
 from overland.seeding.drive import MANIFEST_XML
 from overland.seeding.seedrecord import SeedRecord
 from overland.seeding.staging import SeedDraft, StagingLocation
-from overland.values import PackId, PointId, RepositoryId, SeedId, keyring_name, pack_name
+from overland.values import (
+    PackId,
+    PointId,
+    RepositoryId,
+    SeedId,
+    key_change_name,
+    keyring_name,
+    pack_name,
+)
 
 SEED_ID = SeedId("11111111-aaaa-4bbb-8ccc-222222222222")
 OTHER_SEED_ID = SeedId("99999999-aaaa-4bbb-8ccc-222222222222")
@@ -46,11 +54,15 @@ def record(seed_id: SeedId = SEED_ID, *, job_name: str = "harbour-import-07") ->
     )
 
 
-def objects(*, packs: Sequence[int] = (4096, 8192, 512), seed: int = 0) -> dict[str, bytes]:
-    """A seed's objects: packs of these sizes, a recovery point, a keyring."""
+def objects(
+    *, packs: Sequence[int] = (4096, 8192, 512), seed: int = 0, key_change: bytes = b""
+) -> dict[str, bytes]:
+    """A seed's objects: packs of these sizes, a recovery point, a keyring; and a key change."""
     source = random.Random(seed)
     made = {f"points/{POINT_ID}.point": source.randbytes(1024)}
     made[keyring_name(1)] = b'{"format":1}'
+    if key_change:
+        made[key_change_name(1, hashlib.sha256(key_change).hexdigest())] = key_change
     for size_bytes in packs:
         content = source.randbytes(size_bytes)
         made[pack_name(PackId(hashlib.sha256(content).hexdigest()))] = content

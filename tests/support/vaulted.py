@@ -11,16 +11,19 @@ from pathlib import Path
 from uuid import UUID
 
 from tests.support.backed_up import PASSPHRASE, SMALL_CHUNKS, SettledClock, sample_keyring
+from tests.support.signing_rotation import rotate_signing, vouch
 from tests.support.simdisk import SimDisk
 
 from overland.adapters.folderobjects import FolderObjects
 from overland.agent.backup.run import BackupPlan, back_up
 from overland.agent.backup.upload import Uploader
-from overland.agent.check.run import CheckReport, check
+from overland.agent.check.findings import CheckReport
+from overland.agent.check.run import check
 from overland.agent.connection import Chains, VaultPoint
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import ReadKeys, open_keys, open_point
 from overland.agent.points.replacements import proven_replacement
+from overland.agent.points.signatures import Signatures
 from overland.agent.points.tree import PointTree
 from overland.agent.repack.run import RepackReport, Workshop, repack
 from overland.agent.repair.run import RepairReport, repair
@@ -31,6 +34,7 @@ from overland.crypto.keys import signing_key, with_master
 from overland.errors import RefusedError
 from overland.format.point import PointPublic, parse
 from overland.format.replacement import Replacement
+from overland.format.tree import Entry
 from overland.ports.objects import Objects
 from overland.ports.progress import NullProgress
 from overland.values import PointId, keyring_name, point_name, replacement_name
@@ -119,7 +123,7 @@ class ModelKeeper:
 
     def reclaim(self) -> int:
         """Delete everything that no living point needs; return how many bytes that were."""
-        kept = {info.name for info in self.vault.names("keys/")}
+        kept = {info.name for info in self.vault.names("key")}  # key changes, too
         kept |= {replacement_name(each.replacement_id) for each in self.documents()}
         for point_id in self.living():
             kept |= self.needed(point_id)
@@ -143,8 +147,8 @@ class ModelKeeper:
         return proven_replacement(
             self.vault.read(name),
             name=name,
-            repository_id=keys.repository_id,
-            public_key=keys.signing_public_key,
+            place=self.vault,
+            signatures=keys.signatures,
         )
 
 
@@ -156,6 +160,9 @@ class Vaulted:
         self.source.mkdir()
         self.disk, self.state, self.spool = SimDisk(), SimDisk(), SimDisk()
         self.document, self._master, _ = sample_keyring()
+        self.home = SimDisk()  # for key changes
+        self.thief = signing_key(self.document, self._master)
+        self._vouched: set[str] = set()
         self.pack_bytes = pack_bytes
         self.clock = SettledClock()
         self.made = 0
@@ -175,6 +182,7 @@ class Vaulted:
             signing_key=signing_key(self.document, self._master),
             state=self.state,
             state_folder=None,
+            signatures=lambda: Signatures.of(self.document, at_hand=[self.home]),
         )
         if hasattr(self, "keeper"):
             self.keeper.vault = self.vault
@@ -193,6 +201,30 @@ class Vaulted:
         self.restart()
         self.keys = open_keys(self.objects(), passphrase=passphrase)
 
+    def rotate_signing(self, passphrase: str, *, without: Sequence[PointId] = ()) -> str:
+        """Take a new signing and master key; return the key change's name.
+
+        Vouched for is every point and replacement in the vault that the present key signed, but
+        those `without`.
+        """
+        self.thief = signing_key(self.document, self._master)
+        documents = {
+            info.name: self.vault.read(info.name)
+            for folder in ("points/", "replacements/")
+            for info in self.vault.names(folder)
+            if info.name not in self._vouched
+        }
+        listed = [each for each in vouch(documents.items()) if each.id not in without]
+        made = rotate_signing(self.document, self._master, listed, passphrase)
+        self._vouched |= documents.keys()
+        self.document, self._master = made.document, made.master
+        for place in (self.home, self.disk):
+            place.write(made.name, made.data)
+        self.disk.write(keyring_name(generation_of(made.document)), encode_keyring(made.document))
+        self.restart()
+        self.keys = ReadKeys.of(made.document, made.master, at_hand=[self.home])
+        return made.name
+
     def objects(self) -> LayeredObjects:
         return LayeredObjects([("vault", self.vault)])
 
@@ -207,6 +239,7 @@ class Vaulted:
             clock=self.clock,
             progress=NullProgress(),
             pack_bytes=self.pack_bytes,
+            chunk_sizes=[SMALL_CHUNKS],
         )
 
     def back_up(self, policy: str = "documents", *, full: bool = False) -> PointId:
@@ -267,7 +300,7 @@ class Vaulted:
         for step in tree.walk():
             if step.action == "entry" and step.entry is not None and step.entry.kind == "file":
                 parts = [part for ids in tree.content_ids(step.entry) for part in store.read(ids)]
-                found[step.path.removeprefix(root)] = b"".join(parts)
+                found[step.path.removeprefix(root)] = with_holes(step.entry, b"".join(parts))
         return found
 
     def check(self) -> CheckReport:
@@ -286,6 +319,17 @@ class Vaulted:
 
     def packs(self) -> set[str]:
         return {info.name for info in self.vault.names("packs/")}
+
+
+def with_holes(entry: Entry, data: bytes) -> bytes:
+    """Return a file's content, with zeros where it has no data."""
+    if entry.extents is None:
+        return data
+    whole, at = bytearray(entry.size_bytes), 0
+    for start, length in entry.extents:
+        whole[start : start + length] = data[at : at + length]
+        at += length
+    return bytes(whole)
 
 
 def content(source: Path) -> dict[bytes, bytes]:

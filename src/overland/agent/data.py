@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -11,22 +11,24 @@ from uuid import uuid4
 import msgspec
 from msgspec.structs import replace
 
+from overland.agent.backup.plan import FULL_PACK_BYTES
 from overland.agent.backup.roots import checked_sources
 from overland.agent.backup.run import BackupPlan, back_up
 from overland.agent.backup.upload import Uploader
 from overland.agent.datapath import Made, Staged
 from overland.agent.home import AgentHome
 from overland.agent.keys import ready_to_seal
-from overland.agent.policy import Policy, stream_path
+from overland.agent.policy import Policies, Policy, PolicyInvalid, stream_path
 from overland.agent.repository import ObjectReader, Repository
 from overland.agent.setup import Keys
 from overland.agent.sources import SeedFolderObjects
+from overland.format.stored import RecordDamaged
 from overland.ports.clock import Clock
 from overland.ports.files import Files
 from overland.ports.objects import Objects
 from overland.ports.programs import Programs
 from overland.ports.progress import Progress
-from overland.source.chunker import Sizes
+from overland.source.chunker import DEFAULT_SIZES, IMAGE_SIZES, Sizes
 from overland.source.marks import Marks
 from overland.source.patternfile import read_patterns
 from overland.source.snapshotview import SnapshotView
@@ -36,10 +38,12 @@ from overland.values import PointId, RepositoryId, SeedId
 if TYPE_CHECKING:
     from overland.agent.backup.estimate import Estimate
     from overland.agent.firstcopy import FirstCopy
+    from overland.agent.points.signatures import Signatures
 
-__all__ = ["LocalDataPath"]
+__all__ = ["LocalDataPath", "chunk_sizes"]
 
-_SPREAD: Final = 4  # the smallest chunk is a quarter of the mean, the largest four times it
+_FIRST_SENT_BYTES: Final = 16 << 20
+"""Of a pack that is sent while the run goes on: early enough, and not too small to store well."""
 
 
 class LocalDataPath:
@@ -75,6 +79,7 @@ class LocalDataPath:
             signing_key=keys.signing,
             state=files_of(str(state_folder)),
             state_folder=state_folder,
+            signatures=self._signatures,
         )
 
     def estimate(self, policy: Policy) -> "Estimate":
@@ -84,6 +89,11 @@ class LocalDataPath:
         anyhow = PointId(str(uuid4()))
         plan = self._plan(policy, kind="full", point_id=anyhow, base=None, seed_id=None)
         return selected_bytes(plan)
+
+    def _signatures(self) -> "Signatures":
+        from overland.agent.points.signatures import Signatures  # noqa: PLC0415 - where needed
+
+        return Signatures.of(self._keys.document, at_hand=[self._home.files])
 
     # -- the first copy -------------------------------------------------------------------------
 
@@ -203,9 +213,10 @@ class LocalDataPath:
             host=self._identity.computer_name,
             images=tuple(Path(image) for image in policy.images),
             streams=self._streams(policy),
-            sizes=_sizes(policy.mean_chunk_kib),
-            image_sizes=_sizes(policy.image_chunk_kib),
+            sizes=Sizes.around(policy.mean_chunk_kib << 10),
+            image_sizes=Sizes.around(policy.image_chunk_kib << 10),
             reads_all=self._reads_all,
+            first_pack_bytes=FULL_PACK_BYTES if kind == "seed" else _FIRST_SENT_BYTES,
         )
 
     def _streams(self, policy: Policy) -> tuple[StreamSource, ...]:
@@ -247,11 +258,18 @@ class LocalDataPath:
             yield replace(plan, elsewhere=elsewhere, never_enter=ours, confirm=confirm), view
 
 
-def _sizes(mean_kib: int) -> Sizes:
-    mean_bytes = mean_kib << 10
-    return Sizes(
-        min_bytes=mean_bytes // _SPREAD, mean_bytes=mean_bytes, max_bytes=mean_bytes * _SPREAD
-    )
+def chunk_sizes(policies: Policies) -> list[Sizes]:
+    """Return by what sizes this computer's backups cut files, without doubles.
+
+    A policy that cannot be read is left out; what every policy has by default is there always.
+    """
+    found: dict[Sizes, None] = {}
+    for name in policies.names():
+        with suppress(RecordDamaged, PolicyInvalid):
+            policy = policies.load(name)
+            for mean_kib in (policy.mean_chunk_kib, policy.image_chunk_kib):
+                found[Sizes.around(mean_kib << 10)] = None
+    return list(found | {DEFAULT_SIZES: None, IMAGE_SIZES: None})
 
 
 def _roots(policy: Policy) -> tuple[Path, ...]:

@@ -15,8 +15,9 @@ from overland.agent.datapath import Made, Staged
 from overland.agent.home import AgentHome
 from overland.agent.policy import Policy
 from overland.agent.repository import Repository
-from overland.agent.setup import Keys
+from overland.agent.setup import Keys, newest_keyring
 from overland.crypto.sign import public_key, sign
+from overland.crypto.signers import KeyChangeMissing
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError
 from overland.format.seed_manifest import ManifestObject, SeedManifest
 from overland.ports.clock import Clock
@@ -163,15 +164,23 @@ class FirstCopy:
     def _copy_keyrings(self, draft: SeedDraft) -> list[ManifestObject]:
         """Put the keyring beside the packs: drives and passphrase suffice for a restore.
 
-        The newest alone: a replaced passphrase has no business on a new drive.
+        The newest alone: a replaced passphrase has no business on a new drive.  With it go the
+        key changes that it names, so that whoever adds older recovery points has what proves them.
+
+        Raises:
+            KeyChangeMissing: The home folder has lost one.
         """
+        newest, _ = newest_keyring(self._home)
         copied = []
-        for info in list(self._home.files.names("keys/"))[-1:]:
-            data = self._home.files.read(info.name)
-            draft.files.write(info.name, data)
+        for name in (*self._repository.signatures.change_names, newest):
+            try:
+                data = self._home.files.read(name)
+            except ObjectAbsent:
+                raise KeyChangeMissing(newest, change=name) from None
+            draft.files.write(name, data)
             copied.append(
                 ManifestObject(
-                    name=info.name,
+                    name=name,
                     size_bytes=len(data),
                     sha256=hashlib.sha256(data).hexdigest(),
                 )
@@ -200,7 +209,7 @@ class FirstCopy:
 
     def _staged(self, seed: StagedSeed, folder: str) -> Staged:
         name = point_name(seed.manifest.point_id)
-        _, root = self._repository.open_point(seed.files.read(name), name=name)
+        _, root = self._repository.open_point(seed.files.read(name), name=name, place=seed.files)
         return Staged(
             made=Made(
                 point_id=seed.manifest.point_id,

@@ -15,6 +15,7 @@ from overland.format.stored import decode_stored
 from overland.ports.files import Files
 
 __all__ = [
+    "SIGNING_CHANGE",
     "AgentHome",
     "AgentNotInitialised",
     "AgentNotRegistered",
@@ -22,6 +23,9 @@ __all__ = [
     "Registration",
     "VaultCredentials",
 ]
+
+SIGNING_CHANGE: Final = "signing-change"
+"""A change of the signing key that was begun and is not finished (`agent.signingchange`)."""
 
 _IDENTITY: Final = "agent.json"
 _REGISTRATION: Final = "registration.json"
@@ -106,6 +110,10 @@ class AgentHome:
     def is_registered(self) -> bool:
         """Return whether the computer belongs to a vault."""
         return self._has(_REGISTRATION)
+
+    def is_signing_key_changing(self) -> bool:
+        """Return whether a change of the signing key was begun and is not finished."""
+        return self._has(SIGNING_CHANGE)
 
     def identity(self) -> Identity:
         """Return who this computer is.

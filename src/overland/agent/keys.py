@@ -24,6 +24,7 @@ from collections.abc import Callable
 import msgspec
 
 from overland.agent.home import AgentHome
+from overland.agent.refusals import SigningChangeUnderWay
 from overland.agent.setup import load_keys, master_key_name, newest_keyring
 from overland.agent.vaultkeyrings import Maker, VaultKeyrings, look
 from overland.crypto.keyring import (
@@ -48,9 +49,11 @@ from overland.values import keyring_name
 
 __all__ = [
     "Generations",
+    "Keep",
     "KeyringBehind",
     "KeyringTaken",
     "KeyringUnpublished",
+    "Random",
     "change_passphrase",
     "generations",
     "new_recovery_kit",
@@ -155,11 +158,12 @@ def generations(home: AgentHome, vault: Objects | None) -> Generations:
     )
 
 
-def publish(home: AgentHome, vault: Objects | None) -> int:
+def publish(home: AgentHome, vault: Objects | None, *, disown: bool = False) -> int:
     """Put the newest keyring into the vault and remove older ones here; return its generation.
 
     Doing it again changes nothing.  Without a vault it stays here, until there is one.  Older
-    generations stay in the vault, which never loses an object, and on drives.
+    generations stay in the vault, which never loses an object, and on drives.  `disown` is as in
+    `reissue`.
 
     Raises:
         KeyringBehind: The vault has a newer one of the owner's, or another one; nothing was
@@ -172,12 +176,14 @@ def publish(home: AgentHome, vault: Objects | None) -> int:
     here = generation_of(document)
     if vault is not None:
         found = look(home, vault)
-        _refuse_others(found)
+        _refuse_others(found, disown=disown)
         if found.under_our_number is not None:
             raise KeyringTaken(here, maker=found.under_our_number)
         if not found.has_ours:
             _put(home, vault, here)
     kept = {name, master_key_name(master_number(document))}
+    if home.is_signing_key_changing():
+        kept.add(master_key_name(master_number(document) + 1))
     for info in [*home.files.names("keys/"), *home.files.names("master")]:
         if info.name not in kept:
             home.files.delete(info.name)
@@ -369,6 +375,8 @@ def _change(
     vault: Objects | None,
     make: Callable[[KeyringDocument, MasterKey], _Made],
 ) -> int:
+    if home.is_signing_key_changing():
+        raise SigningChangeUnderWay
     before = publish(home, vault)  # the vault answers, and no change is under way
     # The number is chosen first: of two changes at once one finds its number taken.
     number = before + 1 if vault is None else look(home, vault).next_number()

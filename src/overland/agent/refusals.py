@@ -17,6 +17,7 @@ __all__ = [
     "SeedStillNeeded",
     "SeedUnderWay",
     "SeedUnknown",
+    "SigningChangeUnderWay",
     "VaultCredentialsExpired",
     "VaultCredentialsInvalid",
 ]
@@ -81,6 +82,19 @@ class VaultCredentialsInvalid(RefusedError):
     def __init__(self) -> None:
         super().__init__(
             "this is no vault credentials file; get one with `overland cloud vault-credentials`"
+        )
+
+
+class SigningChangeUnderWay(RefusedError):
+    """A change of the signing key was begun, and the cloud has not entered it yet."""
+
+    code = "signing-change-under-way"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the signing key is being replaced, with the master key, the passphrase and the "
+            "recovery kit; nothing was changed: finish that first, with `overland keys rotate "
+            "--signing --vault-credentials FILE`"
         )
 
 

@@ -12,7 +12,7 @@ claim too little and never too much; losing them costs time and no data.
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Set as AbstractSet
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, final
 
@@ -20,29 +20,20 @@ from overland.crypto.aead import POINT_ROOT, open_once, seal_once
 from overland.crypto.ids import chunk_id
 from overland.crypto.keys import MasterKey, Purpose
 from overland.crypto.secrets import Secret
-from overland.crypto.sign import public_key, sign, verify
+from overland.crypto.sign import public_key, sign
 from overland.errors import ObjectAbsent, ObjectCorrupt
 from overland.events import Log
 from overland.format import point as point_format
 from overland.format.point import ParsedPoint, PointPublic, PointRoot
 from overland.packing.chainindex import ChainIndex
-from overland.packing.head import (
-    IndexHintDamaged,
-    read_head,
-    read_pack_ids,
-)
+from overland.packing.head import IndexHintDamaged, SavedPacks, read_head, read_packs
 from overland.ports.files import Files
 from overland.source.changes import ChangeCache
 from overland.source.chunker import Chunker, Sizes
-from overland.values import (
-    ObjectInfo,
-    PackId,
-    PointId,
-    RepositoryId,
-    point_name,
-)
+from overland.values import ObjectInfo, PackId, PointId, RepositoryId, point_name
 
 if TYPE_CHECKING:
+    from overland.agent.points.signatures import KeyChangePlace, Signatures
     from overland.format.index import IndexTables, PackDirectory
     from overland.format.replacement import Replacement
     from overland.packing.hints import IndexHint
@@ -100,7 +91,7 @@ class SavedChain(NamedTuple):
     """The index that a policy's last run saved: its newest point, its packs, and the rest."""
 
     tip: PointId | None
-    pack_ids: AbstractSet[PackId]
+    packs: SavedPacks
     chain: ChainIndex
 
 
@@ -116,6 +107,7 @@ class Repository:
         signing_key: Secret,
         state: Files,
         state_folder: Path | None,
+        signatures: "Callable[[], Signatures] | None" = None,
         random: Random = os.urandom,
     ) -> None:
         """Open the repository; a hint that is damaged is left aside.
@@ -127,6 +119,7 @@ class Repository:
             state: The local folder of this repository's hints.
             state_folder: The path of that folder, for hints larger than memory; None reads all
                 hints into memory.
+            signatures: Gives what the keyring says of signing keys; None where there is only one.
             random: Gives cryptographically random bytes.
         """
         self.repository_id = repository_id
@@ -134,12 +127,22 @@ class Repository:
         self.random = random
         self.scratch = state_folder  # for what a run has no room for in memory; None has room
         self.signing_public_key = public_key(signing_key)
+        self._given_signatures = signatures
         self._signing_key = signing_key
         self._ids = master_key.subkey(Purpose.CHUNK_ID)
         self._segments = master_key.subkeys(Purpose.SEGMENT)
         self._indexes = master_key.subkeys(Purpose.INDEX)
         self._points = master_key.subkeys(Purpose.POINT)
         self._cuts = master_key.subkey(Purpose.CHUNKER)
+
+    @cached_property
+    def signatures(self) -> "Signatures":
+        """Whose signatures prove points and replacements; runs that change nothing need none."""
+        if self._given_signatures is not None:
+            return self._given_signatures()
+        from overland.agent.points.signatures import Signatures, Signers
+
+        return Signatures(self.repository_id, Signers(self.signing_public_key))
 
     # -- chunks, packs, indexes, points ---------------------------------------------------------
 
@@ -218,13 +221,15 @@ class Repository:
             public, sealed, master_number=self._points.number, sign=self._sign_point
         )
 
-    def open_point(self, data: bytes, *, name: str) -> tuple[ParsedPoint, PointRoot]:
+    def open_point(
+        self, data: bytes, *, name: str, place: "KeyChangePlace"
+    ) -> tuple[ParsedPoint, PointRoot]:
         """Return a recovery point's parts and its root.
 
         Raises:
-            IntegrityError: It is damaged, or was not signed by this repository's owner.
+            IntegrityError, KeyChangeMissing: As `verified_point`.
         """
-        parsed = self.verified_point(data, name=name)
+        parsed = self.verified_point(data, name=name, place=place)
         plain = open_once(
             self._points.of(parsed.master_number, name=name),
             POINT_ROOT,
@@ -235,18 +240,21 @@ class Repository:
         )
         return parsed, point_format.decode_root(plain, name=name)
 
-    def verified_point(self, data: bytes, *, name: str) -> ParsedPoint:
-        """Return a recovery point's parts, without opening its root.
+    def verified_point(self, data: bytes, *, name: str, place: "KeyChangePlace") -> ParsedPoint:
+        """Return a recovery point's parts, without opening its root; `place` is where it is from.
 
         Raises:
             IntegrityError: It is damaged, or was not signed by this repository's owner.
+            KeyChangeMissing: A former signing key signed it, and the key change is not here.
         """
         parsed = point_format.parse(data, name=name)
-        verify(
-            self.signing_public_key,
+        self.signatures.prove(
+            place,
             point_format.SIGNATURE_PURPOSE,
             parsed.signed_bytes,
             parsed.signature,
+            file=data,
+            name=name,
         )
         if parsed.public.repository_id != self.repository_id:
             raise ObjectCorrupt(name, check="another repository's")
@@ -330,7 +338,7 @@ class Repository:
         name = index_hint_name(policy)
         try:
             head = read_head(self.state, name, repository_id=self.repository_id)
-            pack_ids = read_pack_ids(self.state, name, head)
+            packs = read_packs(self.state, name, head)
         except ObjectAbsent:
             return None
         except IndexHintDamaged as error:
@@ -339,7 +347,7 @@ class Repository:
         chain = ChainIndex(
             lambda: self.index_hint(policy).load(self.repository_id), epoch=head.epoch
         )
-        return SavedChain(head.tip, pack_ids, chain)
+        return SavedChain(head.tip, packs, chain)
 
     def saved_index(self, policy: str) -> "ChunkIndex | None":
         """Return the index that the policy's last run saved, if there is one and it is whole."""

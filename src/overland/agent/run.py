@@ -61,7 +61,8 @@ _LARGE: Final = ("The next run sends every change since that snapshot; it may be
 _ADOPTED: Final = frozenset({"Adopting", "Online"})  # in the cloud; somebody else began it
 
 _TRIES: Final = 3  # a reclaim takes objects away from one run, not from the next
-_REPACKED: Final = "chain-repacked"
+_GIVEN_UP: Final = frozenset({"chain-repacked", "signing-key-retired"})
+"""Why the cloud does not enter a point that is made anew then."""
 
 Trigger = Literal["manual", "schedule"]
 
@@ -344,8 +345,9 @@ class PolicyRun:
     def _publish(self, name: str) -> bool:
         """Tell the cloud of the newest point, if it does not know it yet; return if it took it.
 
-        A point that lacks objects, or may rely on some that go, is given up: the next one is
-        based on what it was based on, and stores again what it needs.
+        A point that lacks objects, or may rely on some that go, is given up, and so is one that was
+        signed with a key that was replaced before the cloud knew of it: the next one is based on
+        what it was based on, and stores again what it needs.
         """
         progress = self._policies.progress(name)
         if progress.unpublished_point_id is None:
@@ -358,7 +360,7 @@ class PolicyRun:
                 policy_id=progress.policy_id,
             )
         except RefusedByCloud as refused:
-            if refused.reason != _REPACKED:
+            if refused.reason not in _GIVEN_UP:
                 raise
             log.info("point.refused", policy=name, point=point_id)
             self._record(name, last_point_id=progress.unpublished_base, unpublished_point_id=None)

@@ -30,6 +30,7 @@ from overland.crypto.keyring import (
 from overland.crypto.keyringproof import opened
 from overland.crypto.keys import MasterKey, new_keyring, signing_key
 from overland.crypto.secrets import Secret
+from overland.crypto.sign import public_key
 from overland.errors import ObjectAbsent
 from overland.format.stored import UNREADABLE
 from overland.ports.http import Http
@@ -144,11 +145,13 @@ def parse_vault_credentials(data: bytes, *, now: datetime) -> VaultCredentials:
     return credentials
 
 
-def register(home: AgentHome, credentials: VaultCredentials, *, http: Http) -> Registration:
+def register(
+    home: AgentHome, credentials: VaultCredentials, *, http: Http, signing: Secret | None = None
+) -> Registration:
     """Register this computer with the vault that `credentials` name.
 
-    `http` carries the credentials' token; the signing key proves whose request it is.
-    Doing it again replaces the agent's token.
+    `http` carries the credentials' token; the signing key proves whose request it is: `signing`, or
+    the one that counts here.  Doing it again replaces the agent's token.
 
     Raises:
         RefusedError: The computer belongs to another vault, or the vault refuses it.
@@ -156,18 +159,19 @@ def register(home: AgentHome, credentials: VaultCredentials, *, http: Http) -> R
     identity = home.identity()
     if home.is_registered() and home.registration().vault_id != credentials.vault_id:
         raise OtherVault(home.registration().vault_name)
+    key = signing or load_keys(home).signing
     claim = registration.Claim(
         vault_id=credentials.vault_id,
         name=identity.computer_name,
         repository_id=identity.repository_id,
-        signing_public_key=identity.signing_public_key,
+        signing_public_key=public_key(key).hex(),
         token_sha256=hashlib.sha256(credentials.registration_token.encode()).hexdigest(),
     )
     answer = Connection(http).register(
         name=claim.name,
         repository_id=claim.repository_id,
         signing_public_key=claim.signing_public_key,
-        proof=registration.prove(claim, load_keys(home).signing),
+        proof=registration.prove(claim, key),
     )
     made = Registration(
         url=credentials.url,

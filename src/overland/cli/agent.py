@@ -9,7 +9,8 @@ import click
 from overland.agent.home import AgentNotRegistered, Identity
 from overland.agent.keys import publish
 from overland.agent.refusals import ComputerHasKeys
-from overland.agent.setup import initialise, parse_vault_credentials, register
+from overland.agent.setup import initialise, parse_vault_credentials
+from overland.agent.signing import register_again
 from overland.cli.agentconfig import config
 from overland.cli.machine import AgentMachine, http_to, open_agent
 from overland.cli.outcome import Commands, is_interactive, json_option, show, show_once
@@ -102,7 +103,8 @@ def register_command(*, file: Path, as_json: bool) -> None:
         http = http_to(
             credentials.url, token=credentials.registration_token, ca_pem=credentials.ca_pem
         )
-        registration = register(machine.home, credentials, http=http)
+        registration = register_again(machine.home, credentials, http=http)
+        machine.go_on_with_keys()
         publish(machine.home, machine.vault())
         name = machine.home.identity().computer_name
     show(

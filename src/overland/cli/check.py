@@ -7,7 +7,8 @@ from typing import Any, Final
 import click
 
 from overland.agent.check.places import PlacedFinding, PlacesReport, check_places
-from overland.agent.points.reading import newest_public_key
+from overland.agent.points.reading import newest_signatures
+from overland.agent.points.signatures import Signatures
 from overland.agent.setup import newest_keyring
 from overland.agent.sources import LayeredObjects
 from overland.cli.machine import AgentMachine, open_agent
@@ -76,7 +77,7 @@ def check(*, keyless: bool, digests: bool, as_json: bool, **fields: Any) -> int:
             layers,
             progress=machine.meter,
             keys=keys,
-            signing_public_key=_public_key(machine, objects) if keyless else None,
+            signatures=_signatures(machine, objects) if keyless else None,
             reclaimed=_reclaimed(machine, fields["folders"]),
             digests=digests,
         )
@@ -101,14 +102,14 @@ def _reclaimed(machine: AgentMachine, folders: Sequence[Path]) -> set[str]:
     return {point.point_id for point in points if point.state == "reclaimed"}
 
 
-def _public_key(machine: AgentMachine, objects: LayeredObjects) -> bytes:
+def _signatures(machine: AgentMachine, objects: LayeredObjects) -> Signatures:
     if machine.home.is_initialised():
-        return bytes.fromhex(newest_keyring(machine.home)[1].signing_public_key)
+        return Signatures.of(newest_keyring(machine.home)[1], at_hand=[machine.home.files])
     note(
         "warning: signatures are compared with the key in the keyring beside them, "
         "for which nothing but the passphrase or the recovery kit vouches"
     )
-    return newest_public_key(objects)
+    return newest_signatures(objects)
 
 
 def _value(report: PlacesReport) -> dict[str, object]:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -15,6 +16,8 @@ from overland.cli.secrets import read_passphrase, write_private
 from overland.ports.objects import Objects
 
 __all__ = ["keys"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])  # Any: click looks at the rest
 
 _passphrase_option = click.option(
     "--new-passphrase-file",
@@ -33,6 +36,47 @@ _OLD_COPIES = (
     "Drives and staging locations made before still open with what opened them then: see "
     "docs/how-to/change-the-passphrase.md"
 )
+
+
+_SIGNING = (
+    click.option(
+        "--signing",
+        is_flag=True,
+        help="Replace the signing key as well, and with it the master key: after this computer's "
+        "home folder was stolen. Needs --vault-credentials.",
+    ),
+    click.option(
+        "--vault-credentials",
+        "credentials_file",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="With --signing: the file that the vault's owner downloaded; valid for ten days.",
+    ),
+    click.option(
+        "--without",
+        metavar="POINT",
+        multiple=True,
+        help="With --signing: a recovery point that shall not count any more, because it is not "
+        "yours; may be repeated.",
+    ),
+    click.option(
+        "--accept-unknown",
+        is_flag=True,
+        help="With --signing: have recovery points count that this computer's records do not "
+        "lead to.",
+    ),
+    click.option(
+        "--disown",
+        is_flag=True,
+        help="With --signing: go on although the vault has a newer keyring that was made with the "
+        "key that is replaced. Only when no other copy of this home folder made it.",
+    ),
+)
+
+
+def _signing_options(function: _Function) -> _Function:
+    for option in reversed(_SIGNING):
+        function = option(function)
+    return function
 
 
 @click.group(cls=Commands)
@@ -76,16 +120,33 @@ def recovery_kit(*, kit_file: Path | None, as_json: bool) -> None:
     is_flag=True,
     help="Replace the master key too: what is stored from now on opens with the new one only.",
 )
+@_signing_options
 @json_option
 def rotate(
-    *, passphrase_file: Path | None, kit_file: Path | None, master: bool, as_json: bool
+    *,
+    passphrase_file: Path | None,
+    kit_file: Path | None,
+    master: bool,
+    as_json: bool,
+    **fields: Any,
 ) -> None:
     """Replace passphrase and recovery kit in one step, and with --master the master key.
 
     Nothing is uploaded again.  Without --master, the key that seals the data stays, and whoever
     had it keeps it.  With it, the old key still opens what was stored before, and nothing that is
     stored from now on.
+
+    With --signing, whoever has an old copy of this computer's home folder can add nothing to the
+    backups any more either: what the old signing key signed counts where it is listed now, and
+    what it signs later does not.  When it was interrupted, run it again: it goes on.
     """
+    if fields.pop("signing"):
+        _rotate_signing(fields, passphrase_file, kit_file, as_json=as_json)
+        return
+    if any(fields.values()):
+        raise click.UsageError(
+            "--vault-credentials, --without, --accept-unknown and --disown go with --signing"
+        )
     _check_kit_file(kit_file)
     replace = change.rotate_master if master else change.rotate
     with _machine() as (machine, vault):
@@ -98,6 +159,30 @@ def rotate(
         )
     what = "master key, passphrase and recovery kit" if master else "passphrase and recovery kit"
     _show(generation, f"{what} were replaced", vault=vault, as_json=as_json)
+
+
+def _rotate_signing(
+    fields: dict[str, Any], passphrase_file: Path | None, kit_file: Path | None, *, as_json: bool
+) -> None:
+    if fields["credentials_file"] is None:
+        raise click.UsageError("--signing needs --vault-credentials FILE")
+    # Few rotate it, and the other commands do without what does.
+    from overland.agent.signing import NewKeys  # noqa: PLC0415 - as said above
+    from overland.cli.keyssigning import rotate_signing  # noqa: PLC0415 - as said above
+
+    rotate_signing(
+        credentials_file=fields["credentials_file"],
+        without=fields["without"],
+        accept_unknown=fields["accept_unknown"],
+        new=NewKeys(
+            passphrase=lambda: _new_passphrase(passphrase_file),
+            random=secrets.token_bytes,
+            keep=_keeper(kit_file),
+            disown=fields["disown"],
+        ),
+        check_kit_file=lambda: _check_kit_file(kit_file),
+        as_json=as_json,
+    )
 
 
 @keys.command()
@@ -122,7 +207,7 @@ def reissue(*, disown: bool, as_json: bool) -> None:
 
     Passphrase and recovery kit stay as they are.
     """
-    with _machine() as (machine, vault):
+    with _machine(disown=disown) as (machine, vault):
         generation = change.reissue(machine.home, vault, disown=disown)
     _show(generation, "this computer's keyring was kept", vault=vault, as_json=as_json)
 
@@ -133,10 +218,13 @@ def status(*, as_json: bool) -> None:
     """Show which keyring counts here, and which in the vault."""
     with _machine(exclusive=False) as (machine, vault):
         found = change.generations(machine.home, vault)
+        is_changing = machine.home.is_signing_key_changing()
     in_vault = "no vault" if found.vault is None else str(found.vault)
     unusable = "".join(f"\ndamaged or not yours  {name}" for name in found.unusable)
     then = ""
-    if found.is_reissue_due:
+    if is_changing:
+        then = "\nNext: overland keys rotate --signing --vault-credentials FILE"
+    elif found.is_reissue_due:
         then = "\nNext: overland keys reissue"
     elif not found.is_published:
         then = "\nNext: overland keys publish"
@@ -146,6 +234,7 @@ def status(*, as_json: bool) -> None:
             "vault": found.vault,
             "is_published": found.is_published,
             "unusable": list(found.unusable),
+            "is_signing_key_changing": is_changing,
         },
         f"keyring here      {found.here}\nkeyring in vault  {in_vault}{unusable}{then}",
         as_json=as_json,
@@ -153,9 +242,13 @@ def status(*, as_json: bool) -> None:
 
 
 @contextmanager
-def _machine(*, exclusive: bool = True) -> Iterator[tuple[AgentMachine, Objects | None]]:
+def _machine(
+    *, exclusive: bool = True, disown: bool = False
+) -> Iterator[tuple[AgentMachine, Objects | None]]:
     with open_agent(exclusive=exclusive) as machine:
         machine.home.identity()
+        if exclusive:
+            machine.go_on_with_keys(disown=disown)
         yield machine, machine.vault() if machine.home.is_registered() else None
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from overland.agent.repack.run import Workshop
     from overland.agent.run import PolicyRun
     from overland.agent.settings import AgentSettings
+    from overland.agent.signingcloud import SigningCloud
 
 __all__ = ["AgentMachine", "Busy", "folder_objects", "http_to", "open_agent", "overland_home"]
 
@@ -115,6 +116,28 @@ class AgentMachine:
 
         return AgentSettings(self.home, scratch=str(self.folder))
 
+    def signing_cloud(self) -> "SigningCloud":
+        """Return what a change of the signing key asks the cloud, with this computer's token."""
+        from overland.agent.signingcloud import SigningCloud
+
+        registered = self.registration()
+        http = http_to(registered.url, token=registered.token, ca_pem=registered.ca_pem)
+        return SigningCloud(http, source_computer_id=registered.source_computer_id)
+
+    def go_on_with_keys(self, *, disown: bool = False) -> None:
+        """Go on with a change of the signing key that was interrupted, as far as it can go.
+
+        To be called before the keys are opened.
+
+        Raises:
+            SigningKeyBehind, KeyringBehind, KeyringTaken, TransientError: As `signing.go_on`.
+        """
+        if not self.home.is_signing_key_changing():
+            return
+        from overland.agent.signing import go_on
+
+        go_on(self.home, self.vault(), self.signing_cloud(), disown=disown)
+
     def keys(self) -> Keys:
         """Return this computer's keys, opened."""
         return load_keys(self.home)
@@ -158,28 +181,32 @@ class AgentMachine:
 
     def workshop(self) -> "Workshop":
         """Return what repack and repair work with; both need the vault and the cloud."""
+        from overland.agent.data import chunk_sizes
         from overland.agent.keys import ready_to_seal
         from overland.agent.points.reading import ReadKeys
         from overland.agent.repack.run import Workshop
 
+        self.go_on_with_keys()
         keys, vault = self.keys(), self.vault()
         ready_to_seal(self.home, vault)
         state = private_folder(self.folder / "repository")
         return Workshop(
             repository=self.data_path().repository,
-            keys=ReadKeys.of(keys.document, keys.master),
+            keys=ReadKeys.of(keys.document, keys.master, at_hand=[self.home.files]),
             vault=vault,
             keeper=self.connection(),
             spool=PosixFiles(private_folder(state / "rewriting")),
             scratch=state,
             clock=self.clock,
             progress=self.meter,
+            chunk_sizes=chunk_sizes(self.policies),
         )
 
     def runner(self, *, given: StreamSource | None = None, reads_all: bool = False) -> "PolicyRun":
         """Return what runs policies; see `LocalDataPath` for the options."""
         from overland.agent.run import PolicyRun
 
+        self.go_on_with_keys()
         connection = self.connection()
         return PolicyRun(
             policies=self.policies,

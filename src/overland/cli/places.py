@@ -111,7 +111,7 @@ def read_keys(
         return open_keys(objects, recovery_kit=recovery_kit.read_text(encoding="utf-8").strip())
     if passphrase_file is None and machine.home.is_initialised():
         keys = machine.keys()
-        return ReadKeys.of(keys.document, keys.master)
+        return ReadKeys.of(keys.document, keys.master, at_hand=[objects, machine.home.files])
     return open_keys(objects, passphrase=read_passphrase(passphrase_file, twice=False))
 
 

@@ -15,6 +15,7 @@ from overland.agent.points.reading import Point, list_points, open_point
 from overland.agent.points.tree import PointTree
 from overland.agent.restore.report import RestoreOptions, RestoreReport
 from overland.agent.restore.run import restore as restore_point
+from overland.cli.completion import complete_path
 from overland.cli.listing import show_rows
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import Commands, count_text, json_option, note, show, size_text
@@ -66,6 +67,11 @@ def list_command(*, as_json: bool, **fields: Any) -> None:
         known = {} if fields["folders"] else known_points(machine)
     for name in listing.damaged:
         note(f"warning: {name} is damaged and left out")
+    for name in listing.unproven:
+        note(
+            f"warning: {name} is left out: the key change that tells whether it counts is not "
+            "here; name another place too, such as the vault"
+        )
     rows = [
         {
             "point_id": public.point_id,
@@ -219,6 +225,7 @@ def _point_id(store: ChunkStore, text: str) -> PointId:
 @click.option(
     "--target-device",
     metavar="DEVICE",
+    shell_complete=complete_path,
     help="Block device to write one image to, in place of everything on it.",
 )
 @click.option("--yes", is_flag=True, help="Overwrite the device without asking.")

@@ -71,7 +71,7 @@ def vault_grant(call: Call, *, policy_id: str | None = None) -> IssuedGrant:
     """
     call.require(Route.GET_GRANTS)
     computer = computers.own_computer(call)
-    owner = computers.owner_of(computer)
+    owner = computers.owner_of(call, computer)
     policy = None if policy_id is None else names.check_uuid(policy_id, what="policy_id")
     chains.note_grant(call.connection, owner, at=call.at, policy_id=policy)
     prefix = owner.prefix

@@ -23,8 +23,9 @@ from overland.cloud.identity import (
 from overland.cloud.refusals import Conflict, Forbidden, RegistrationUnproven, ResourceAbsent
 from overland.cloud.services import Call
 from overland.crypto import registration
-from overland.errors import SignatureInvalid
+from overland.errors import SignatureInvalid, SigningKeyRetired
 from overland.values import RepositoryId
+from overland.vault import signers
 from overland.vault.owner import Owner
 
 __all__ = [
@@ -107,6 +108,7 @@ def register(
     Raises:
         RegistrationUnproven: The proof is not one of the signing key's owner.
         Conflict: The name, or the repository, belongs to another registration.
+        SigningKeyRetired: The signing key was replaced.
     """
     call.require(Permission.REGISTER_COMPUTERS)
     names.check_label(name, what="name", longest=255)
@@ -130,6 +132,10 @@ def register(
         signing_public_key=key,
         created_at=call.at,
     )
+    former = owner_of(call, computer).former
+    for number, each in enumerate(former, start=1):
+        if each.public_key == key:
+            raise SigningKeyRetired("the registration", change=number)
     if computer.signing_public_key != key:
         raise Conflict("signing_public_key", f"{name} is registered with another signing key")
     if existing is None:
@@ -190,13 +196,14 @@ def own_computer(call: Call) -> SourceComputer:
     return load(call, own)
 
 
-def owner_of(computer: SourceComputer) -> Owner:
-    """Return the computer as the vault knows it: whose signature counts for its objects."""
-    return Owner(
+def owner_of(call: Call, computer: SourceComputer) -> Owner:
+    """Return the computer as the vault knows it now: whose signatures count for its objects."""
+    owner = Owner(
         source_computer_id=computer.source_computer_id,
         repository_id=computer.repository_id,
         public_key=bytes.fromhex(computer.signing_public_key),
     )
+    return signers.present(call.connection, owner)
 
 
 def load(call: Call, source_computer_id: str) -> SourceComputer:

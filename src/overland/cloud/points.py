@@ -71,7 +71,7 @@ def record_point(services: Services, principal: Principal, request: PointRequest
         names.check_uuid(request.policy_id, what="policy_id")
     with services.call(principal) as call:
         computer = computers.own_computer(call)
-    owner, store = computers.owner_of(computer), _store(services, computer)
+        owner, store = computers.owner_of(call, computer), _store(services, computer)
     recorded = look_again(lambda: _record(services, principal, request, wanted, owner, store))
     if recorded is None:
         raise ChainRepacked(wanted)
@@ -150,7 +150,7 @@ def list_chains(call: Call, *, source_computer_id: str | None) -> Chains:
         ResourceAbsent: The caller may see no such computer.
     """
     call.require(Permission.READ_POINTS)
-    owner = computers.owner_of(_computer(call, source_computer_id, Permission.READ_POINTS))
+    owner = computers.owner_of(call, _computer(call, source_computer_id, Permission.READ_POINTS))
     fence = chains.read_fence(call.connection, owner)
     listed = catalog.list_points(call.connection, source_computer_id=owner.source_computer_id)
     return Chains(version=fence.version, points=listed, replacements=fence.accepted)
@@ -206,7 +206,7 @@ def put_retention(call: Call, policy_id: str, retention: Retention) -> None:
         RetentionInvalid: It keeps too little, or too much.
     """
     call.require(Permission.WRITE_POINTS)
-    owner = computers.owner_of(computers.own_computer(call))
+    owner = computers.owner_of(call, computers.own_computer(call))
     policy = names.check_uuid(policy_id, what="policy_id")
     actor = call.principal.name
     marks.set_retention(call.connection, owner, policy, retention, at=call.at, actor=actor)
@@ -218,7 +218,7 @@ def _own_point(
     call: Call, point_id: str, source_computer_id: str | None
 ) -> tuple[Owner, CatalogPoint]:
     wanted = PointId(names.check_uuid(point_id, what="point_id"))
-    owner = computers.owner_of(_computer(call, source_computer_id, Permission.DELETE_POINTS))
+    owner = computers.owner_of(call, _computer(call, source_computer_id, Permission.DELETE_POINTS))
     found = _find(call, owner, wanted)
     if found is None:
         raise ResourceAbsent(f"recovery point {point_id}")

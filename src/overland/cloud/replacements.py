@@ -32,7 +32,7 @@ def accept_replacement(
     wanted = ReplacementId(names.check_uuid(replacement_id, what="replacement_id"))
     with services.call(principal) as call:
         computer = computers.own_computer(call)
-    owner = computers.owner_of(computer)
+        owner = computers.owner_of(call, computer)
     store = services.spaces.open(f"vaults/{computer.vault_id}")
     version = chains.look_again(
         lambda: _accept(services, principal, wanted, owner, store, chain_version)

@@ -50,12 +50,12 @@ def find_missing(services: Services, principal: Principal, seed_id: str) -> Miss
         seed = adoptions.settled(call, seedwork.get_seed(call, seed_id))
         if seed.state not in _TRAVELS or seed.manifest_sha256 is None:
             raise Conflict("state", f"the seed is {seed.state}; nothing of it is on its way")
-        owner = owner_of(load_computer(call, seed.source_computer_id))
+        owner = owner_of(call, load_computer(call, seed.source_computer_id))
     vault = services.spaces.open(f"vaults/{seed.vault_id}")
     document = vault.read(seedwork.manifest_name(seed, seed.manifest_sha256))
     if hashlib.sha256(document).hexdigest() != seed.manifest_sha256:
         raise ManifestChanged(seed.seed_id)
-    manifest = open_manifest(document, owner=owner, seed_id=seed.seed_id)
+    manifest = open_manifest(document, owner=owner, seed_id=seed.seed_id, store=vault)
     sizes = {each.name: each.size_bytes for each in manifest.objects}
     container = services.spaces.open(seed.space)
     absent = presence.absent(container, prefix=seed.prefix, wanted=sizes)

@@ -18,12 +18,15 @@ from overland.cloud.computers import load as load_computer
 from overland.cloud.identity import Permission, Principal, Role
 from overland.cloud.refusals import Conflict, Forbidden, Invalid, ResourceAbsent
 from overland.cloud.services import Call, Services
+from overland.format.seed_manifest import SEED_MANIFEST_PURPOSE
+from overland.format.signed import decode_signed
 from overland.jobs import records
 from overland.jobs.importjob import ImportJob
 from overland.jobs.seeds import Seed, apply_to_seed, find_seed, insert_seed, list_seeds, save_seed
 from overland.jobs.states import JobState, SeedEvent, SeedState
 from overland.values import SeedId
-from overland.vault import catalog
+from overland.vault import catalog, chains
+from overland.vault.chains import VaultChanged
 from overland.vault.owner import open_manifest
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "abandon_seed",
     "announce_seed",
     "editable_seed",
+    "get_manifest",
     "get_seed",
     "is_leftover",
     "manifest_name",
@@ -76,6 +80,7 @@ def announce_seed(call: Call, request: SeedRequest) -> Seed:
             changed_at=seed.changed_at,
             state=seed.state,
             manifest_sha256=None,
+            manifest_public_key=None,
             warnings=(),
             is_relinked=False,
         )
@@ -132,6 +137,7 @@ def put_manifest(services: Services, principal: Principal, seed_id: str, documen
         Foreign: It is that of another seed or repository.
         IntegrityError: It is not a seed manifest.
         Conflict: Adoption has begun.
+        VaultChanged: The signing key was replaced meanwhile; try again.
     """
     principal.require(Permission.WRITE_SEEDS)
     digest = hashlib.sha256(document).hexdigest()
@@ -140,19 +146,39 @@ def put_manifest(services: Services, principal: Principal, seed_id: str, documen
         if seed.manifest_sha256 == digest:
             return seed
         _allow_manifest(seed)
-        owner = owner_of(load_computer(call, seed.source_computer_id))
-    manifest = open_manifest(document, owner=owner, seed_id=seed.seed_id)
+        owner = owner_of(call, load_computer(call, seed.source_computer_id))
     store = services.spaces.open(f"vaults/{seed.vault_id}")
+    manifest = open_manifest(document, owner=owner, seed_id=seed.seed_id, store=store)
     store.put(manifest_name(seed, digest), [document], size_bytes=len(document), sha256=digest)
     with services.call(principal) as call:
         seed = get_seed(call, seed_id)
         _allow_manifest(seed)
+        if chains.read_fence(call.connection, owner).owner != owner:
+            raise VaultChanged  # and the key that signed it may have ended
         if seed.state is not SeedState.AWAITING_IMPORT:
             seed = apply_to_seed(seed, SeedEvent.STAGED, at=call.at)
-        seed = replace(seed, manifest_sha256=digest, changed_at=call.at)
+        key = decode_signed(document, SEED_MANIFEST_PURPOSE, name="the manifest").public_key
+        seed = replace(
+            seed, manifest_sha256=digest, manifest_public_key=key.hex(), changed_at=call.at
+        )
         save_seed(call.connection, seed)
         catalog.announce_seed(call.connection, manifest, owner=owner)
     return seed
+
+
+def get_manifest(services: Services, principal: Principal, seed_id: str) -> bytes:
+    """Return to its source computer the signed manifest that counts, as it was sent.
+
+    Raises:
+        ResourceAbsent: The caller has no such seed, or it has no manifest yet.
+    """
+    principal.require(Permission.WRITE_SEEDS)
+    with services.call(principal) as call:
+        seed = get_seed(call, seed_id)
+    if seed.manifest_sha256 is None:
+        raise ResourceAbsent(f"manifest of seed {seed_id} yet")
+    store = services.spaces.open(f"vaults/{seed.vault_id}")
+    return store.read(manifest_name(seed, seed.manifest_sha256))
 
 
 def _allow_manifest(seed: Seed) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from overland.cloud import jobreach, names, seedlinks, stationcontainers
 from overland.cloud.computers import load as load_computer
+from overland.cloud.computers import owner_of
 from overland.cloud.identity import Permission
 from overland.cloud.refusals import Conflict, Invalid, ResourceAbsent
 from overland.cloud.services import Call
@@ -63,12 +64,15 @@ _RETURNABLE: Final = frozenset({DriveState.COMPLETED, DriveState.COMPLETED_MORE_
 class StationJob:
     """A job with what the station needs to work on it.  Holds unlock keys.
 
-    `containers` are those of the storage account, for an export job.
+    `signing_public_key` signed the seed's manifest.  Where the source computer has another key by
+    now, `manifest_sha256` says which one manifest of the former still counts.  `containers` are
+    those of the storage account, for an export job.
     """
 
     job: ImportJob
     seed: Seed | None
     signing_public_key: str | None
+    manifest_sha256: str | None = None
     containers: tuple[str, ...] = ()
 
 
@@ -106,11 +110,20 @@ def station_job(call: Call, job_id: str) -> StationJob:
     call.require(Permission.WORK_AT_STATION)
     job = _load(call, job_id)
     seed = seedlinks.seed_of(call, job)
-    key = None
+    key = manifest = None
     if seed is not None:
-        key = load_computer(call, seed.source_computer_id).signing_public_key
+        owner = owner_of(call, load_computer(call, seed.source_computer_id))
+        first = owner.former[0].public_key if owner.former else owner.public_key.hex()
+        key = seed.manifest_public_key or first
+        manifest = None if key == owner.public_key.hex() else seed.manifest_sha256
     containers = stationcontainers.containers_of(call, job.storage_account) if job.is_export else []
-    return StationJob(job=job, seed=seed, signing_public_key=key, containers=tuple(containers))
+    return StationJob(
+        job=job,
+        seed=seed,
+        signing_public_key=key,
+        manifest_sha256=manifest,
+        containers=tuple(containers),
+    )
 
 
 def report_drive(

@@ -21,12 +21,14 @@ __all__ = [
     "NO_MAC",
     "Argon2Parameters",
     "Former",
+    "FormerSigner",
     "KeyringCorrupt",
     "KeyringDocument",
     "Slot",
     "decode_keyring",
     "encode_keyring",
     "former_of",
+    "former_signers_of",
     "generation_of",
     "master_number",
     "with_checksum",
@@ -76,13 +78,20 @@ class Former(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mac: _Hex32
 
 
+class FormerSigner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A former signing key, and the SHA-256 of the key change that ended it."""
+
+    public_key: _Hex32
+    change_sha256: _Hex32
+
+
 class KeyringDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A keyring's content; every hexadecimal text is lower case.
 
     `generation` is absent in the first one.  It is under the MAC, so that an older keyring cannot
     take the name of a newer one.  `former` has the master keys before the newest, the first first,
-    and is absent where there are none.  `sha256` tells damage from a wrong passphrase; the oldest
-    keyrings are without it.
+    and is absent where there are none; `former_signers` is the same of signing keys.  `sha256`
+    tells damage from a wrong passphrase; the oldest keyrings are without it.
     """
 
     format: Literal[1]
@@ -94,6 +103,10 @@ class KeyringDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     sealed_signing_key: _Hex48
     former: Annotated[list[Former], msgspec.Meta(min_length=1, max_length=MAX_FORMER)] | (
         msgspec.UnsetType
+    ) = msgspec.UNSET
+    former_signers: (
+        Annotated[list[FormerSigner], msgspec.Meta(min_length=1, max_length=MAX_FORMER)]
+        | msgspec.UnsetType
     ) = msgspec.UNSET
     sha256: _Hex32 | msgspec.UnsetType = msgspec.UNSET
     mac: _Hex32
@@ -136,6 +149,11 @@ def former_of(document: KeyringDocument) -> list[Former]:
     return [] if document.former is msgspec.UNSET else document.former
 
 
+def former_signers_of(document: KeyringDocument) -> list[FormerSigner]:
+    """Return the former signing keys of a keyring, the first first."""
+    return [] if document.former_signers is msgspec.UNSET else document.former_signers
+
+
 def master_number(document: KeyringDocument) -> int:
     """Return the number of a keyring's newest master key, counted from 0."""
     return len(former_of(document))
@@ -168,6 +186,12 @@ def _check(document: KeyringDocument, *, name: str) -> None:
     for slot in document.slots:
         if (slot.kind == KIND_PASSPHRASE) != (slot.argon2id is not None):
             raise KeyringCorrupt(name, check="Argon2id belongs to passphrase slots, and only there")
+
+    signers = [each.public_key for each in former_signers_of(document)]
+    if len(signers) > master_number(document):
+        raise KeyringCorrupt(name, check="a signing key was changed and the master key was not")
+    if len({*signers, document.signing_public_key}) <= len(signers):
+        raise KeyringCorrupt(name, check="a signing key is there twice")
 
 
 def _is_canonical(text: str) -> bool:

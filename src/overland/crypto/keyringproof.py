@@ -16,6 +16,7 @@ from overland.crypto.keyring import (
     KeyringCorrupt,
     KeyringDocument,
     former_of,
+    former_signers_of,
     master_number,
     with_checksum,
     without_macs,
@@ -25,7 +26,16 @@ from overland.crypto.secrets import Secret
 from overland.crypto.slots import Random, additional_data
 from overland.values import RepositoryId
 
-__all__ = ["holds", "is_genuine", "is_own", "opened", "proven", "renumbered", "wrapped"]
+__all__ = [
+    "holds",
+    "is_genuine",
+    "is_own",
+    "opened",
+    "proven",
+    "renumbered",
+    "revouched",
+    "wrapped",
+]
 
 _SALT_BYTES: Final = 32
 _FORMER_MASTER: Final = "former-master"
@@ -49,6 +59,19 @@ def renumbered(document: KeyringDocument, master: MasterKey, *, generation: int)
     """Return the same keyring as another generation: a number is under the MACs, all else stays."""
     assert generation > 1, "only the first keyring is the first"
     return proven(msgspec.structs.replace(document, generation=generation), master)
+
+
+def revouched(
+    document: KeyringDocument, master: MasterKey, *, change_sha256: str
+) -> KeyringDocument:
+    """Return the same keyring with another key change at its end, whose list was made anew.
+
+    Only for a keyring that is nowhere yet but in the home folder that makes it.
+    """
+    signers = former_signers_of(document)
+    assert signers, "only a change that was made can be made again"
+    last = msgspec.structs.replace(signers[-1], change_sha256=change_sha256)
+    return proven(msgspec.structs.replace(document, former_signers=[*signers[:-1], last]), master)
 
 
 def is_own(document: KeyringDocument, master: MasterKey) -> bool:

@@ -5,16 +5,17 @@ from typing import Final
 
 import msgspec
 
-from overland.crypto.aead import SealBroken, derive, open_once, seal_once
+from overland.crypto.aead import derive
 from overland.crypto.keyring import (
     KIND_PASSPHRASE,
     KIND_RECOVERY_KIT,
     MAX_FORMER,
-    NO_MAC,
     Argon2Parameters,
+    FormerSigner,
     KeyringCorrupt,
     KeyringDocument,
     Slot,
+    former_signers_of,
     generation_of,
     master_number,
 )
@@ -22,10 +23,10 @@ from overland.crypto.keyringproof import is_genuine, is_own, opened, proven, wra
 from overland.crypto.masterkey import MasterKey, Purpose
 from overland.crypto.recovery_kit import KIT_KEY_BYTES, format_kit, parse_kit
 from overland.crypto.secrets import Secret
-from overland.crypto.sign import generate_signing_key, public_key
+from overland.crypto.sign import generate_signing_key
+from overland.crypto.signingkey import sealed_keyring, signing_key
 from overland.crypto.slots import (
     Random,
-    additional_data,
     check_length,
     kit_slot,
     passphrase_slot,
@@ -52,11 +53,10 @@ __all__ = [
     "with_master",
     "with_passphrase",
     "with_recovery_kit",
+    "with_signing_key",
 ]
 
 _KEY_BYTES: Final = 32
-_SALT_BYTES: Final = 32
-_SIGNING_WRAP: Final = "signing-key"
 
 
 class PassphraseWrong(RefusedError):
@@ -148,7 +148,7 @@ def new_keyring(
     kit_key = Secret(random(KIT_KEY_BYTES))
     private = generate_signing_key(random)
     slots = _both_slots(passphrase, kit_key, repository_id, master, random, cost)
-    document = _sealed(slots, private, master, repository_id, random)
+    document = sealed_keyring(slots, private, master, repository_id, random)
     return proven(document, master), master, format_kit(repository_id, kit_key)
 
 
@@ -227,21 +227,40 @@ def with_master(
         PassphraseKept: The passphrase is the one before; nothing was made.
         TooManyMasterKeys: Nothing was made.
     """
-    if master.number == MAX_FORMER:
-        raise TooManyMasterKeys
-    check_length(passphrase)
-    if _passphrase_secret(document, passphrase) is not None:
-        raise PassphraseKept
+    _check_newer(document, master, passphrase)
     private = signing_key(document, master)
-    newer = MasterKey(Secret(random(_KEY_BYTES)), (*master.former, master.secret))
-    repository_id, kit_key = document.repository_id, Secret(random(KIT_KEY_BYTES))
-    slots = _both_slots(passphrase, kit_key, repository_id, newer, random, cost)
-    made = msgspec.structs.replace(
-        _sealed(slots, private, newer, repository_id, random),
-        generation=generation_of(document) + 1,
-        former=wrapped(newer, repository_id, random),
-    )
-    return proven(made, newer), newer, format_kit(repository_id, kit_key)
+    return _with_newer(document, master, passphrase, private, random, cost)
+
+
+def with_signing_key(
+    document: KeyringDocument,
+    master: MasterKey,
+    passphrase: str,
+    *,
+    private: Secret,
+    change_sha256: str,
+    random: Random,
+    cost: Argon2Parameters | None = None,
+) -> tuple[KeyringDocument, MasterKey, str]:
+    """Return what `with_master` does, with a new signing key as well (§2.9).
+
+    Args:
+        document: Of the present keys.
+        master: Its master key.
+        passphrase: The new one.
+        private: The new signing key.
+        change_sha256: Of the key change that ends the present one.
+        random: Returns so many cryptographically random bytes.
+        cost: Argon2id's cost; None for the default.
+
+    Raises:
+        PassphraseTooShort, PassphraseKept, TooManyMasterKeys: Nothing was made.
+    """
+    _check_newer(document, master, passphrase)
+    made, newer, kit = _with_newer(document, master, passphrase, private, random, cost)
+    ended = FormerSigner(public_key=document.signing_public_key, change_sha256=change_sha256)
+    signers = [*former_signers_of(document), ended]
+    return proven(msgspec.structs.replace(made, former_signers=signers), newer), newer, kit
 
 
 def open_newest(
@@ -329,55 +348,6 @@ def _passphrase_secret(document: KeyringDocument, passphrase: str) -> Secret | N
     return None
 
 
-def signing_key(document: KeyringDocument, master: MasterKey) -> Secret:
-    """Return the private signing key that the keyring holds sealed.
-
-    Raises:
-        KeyringCorrupt: It does not open, or is not the one of the public key beside it.
-    """
-    try:
-        seed = open_once(
-            master.subkey(Purpose.SIGNING_WRAP),
-            _SIGNING_WRAP,
-            salt=bytes.fromhex(document.signing_salt),
-            sealed=bytes.fromhex(document.sealed_signing_key),
-            aad=additional_data(document.repository_id, _SIGNING_WRAP),
-            name="the keyring",
-        )
-    except SealBroken:
-        raise KeyringCorrupt("the keyring", check="the signing key does not open") from None
-    private = Secret(seed)
-    if public_key(private).hex() != document.signing_public_key:
-        raise KeyringCorrupt("the keyring", check="the signing keys are not a pair")
-    return private
-
-
-def _sealed(
-    slots: list[Slot],
-    private: Secret,
-    master: MasterKey,
-    repository_id: RepositoryId,
-    random: Random,
-) -> KeyringDocument:
-    salt = random(_SALT_BYTES)
-    sealed = seal_once(
-        master.subkey(Purpose.SIGNING_WRAP),
-        _SIGNING_WRAP,
-        salt=salt,
-        plaintext=private.reveal(),
-        aad=additional_data(repository_id, _SIGNING_WRAP),
-    )
-    return KeyringDocument(
-        format=1,
-        repository_id=repository_id,
-        slots=slots,
-        signing_public_key=public_key(private).hex(),
-        signing_salt=salt.hex(),
-        sealed_signing_key=sealed.hex(),
-        mac=NO_MAC,
-    )
-
-
 def _both_slots(
     passphrase: str,
     kit_key: Secret,
@@ -390,6 +360,34 @@ def _both_slots(
         passphrase_slot(passphrase, master, repository_id, random, cost or Argon2Parameters()),
         kit_slot(kit_key, master, repository_id, random),
     ]
+
+
+def _check_newer(document: KeyringDocument, master: MasterKey, passphrase: str) -> None:
+    if master.number == MAX_FORMER:
+        raise TooManyMasterKeys
+    check_length(passphrase)
+    if _passphrase_secret(document, passphrase) is not None:
+        raise PassphraseKept
+
+
+def _with_newer(
+    document: KeyringDocument,
+    master: MasterKey,
+    passphrase: str,
+    private: Secret,
+    random: Random,
+    cost: Argon2Parameters | None,
+) -> tuple[KeyringDocument, MasterKey, str]:
+    newer = MasterKey(Secret(random(_KEY_BYTES)), (*master.former, master.secret))
+    repository_id, kit_key = document.repository_id, Secret(random(KIT_KEY_BYTES))
+    slots = _both_slots(passphrase, kit_key, repository_id, newer, random, cost)
+    made = msgspec.structs.replace(
+        sealed_keyring(slots, private, newer, repository_id, random),
+        generation=generation_of(document) + 1,
+        former=wrapped(newer, repository_id, random),
+        former_signers=document.former_signers,
+    )
+    return proven(made, newer), newer, format_kit(repository_id, kit_key)
 
 
 def _next(document: KeyringDocument, slots: list[Slot], master: MasterKey) -> KeyringDocument:

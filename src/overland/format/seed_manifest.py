@@ -188,7 +188,7 @@ def _check_objects(objects: list[ManifestObject], *, name: str) -> None:
             raise ManifestInvalid(name, check="objects are not sorted by name, or not unique")
         if found.name.endswith(_ALIGNED) and found.size_bytes % _ALIGNMENT:
             raise ManifestInvalid(name, check="an object's size is not a multiple of 512")
-        named_by_digest = found.name.endswith((".pack", ".index"))
+        named_by_digest = found.name.endswith((".pack", ".index", ".change"))
         if named_by_digest and found.sha256 not in found.name:
             raise ManifestInvalid(name, check="an object's name is not its SHA-256")
         before = found.name

@@ -15,6 +15,8 @@ __all__ = [
     "MAX_DOCUMENT_BYTES",
     "SignedDocument",
     "SignedDocumentInvalid",
+    "countersigned",
+    "decode_countersigned",
     "decode_signed",
     "encode_signed",
 ]
@@ -61,15 +63,23 @@ def encode_signed(
         sign: Returns the Ed25519 signature of its argument, the body, for `purpose`.
     """
     assert b"\n" not in body, "a body is one line"
-    line = _SignatureLine(
-        algorithm="ed25519",
-        purpose=purpose,
-        public_key=public_key.hex(),
-        signature=sign(body).hex(),
-    )
-    document = b"".join((body, b"\n", msgspec.json.encode(line), b"\n"))
+    document = b"".join((body, b"\n", _line(purpose, body, public_key, sign)))
     assert len(document) <= MAX_DOCUMENT_BYTES, "a seed has fewer objects (§5)"
     return document
+
+
+def countersigned(
+    document: bytes, purpose: str, *, public_key: bytes, sign: Callable[[bytes], bytes]
+) -> bytes:
+    """Return a signed document with one line more, by which another key signs all of it.
+
+    Args:
+        document: What `encode_signed` made; the second signature is of these bytes.
+        purpose: What the second signature is for.
+        public_key: The 32-byte key that verifies it.
+        sign: Returns the Ed25519 signature of its argument for `purpose`.
+    """
+    return document + _line(purpose, document, public_key, sign)
 
 
 def decode_signed(document: bytes, purpose: str, *, name: str) -> SignedDocument:
@@ -81,7 +91,36 @@ def decode_signed(document: bytes, purpose: str, *, name: str) -> SignedDocument
     if len(document) > MAX_DOCUMENT_BYTES:
         raise SignedDocumentInvalid(name, check="it is too long")
     body, found, line = document.partition(b"\n")
-    if not found or len(line) > _MAX_SIGNATURE_LINE_BYTES:
+    if not found:
+        raise SignedDocumentInvalid(name, check="it has no signature line")
+    return _decode(body, line, purpose, name=name)
+
+
+def decode_countersigned(
+    document: bytes, first: str, second: str, *, name: str
+) -> tuple[SignedDocument, SignedDocument]:
+    """Return both signatures of what `countersigned` made; the second one's body is the first all.
+
+    Raises:
+        SignedDocumentInvalid: It is cut, too long, or its lines say other purposes.
+    """
+    cut = document.rfind(b"\n", 0, -1) + 1
+    inner = decode_signed(document[:cut], first, name=name)
+    return inner, _decode(document[:cut], document[cut:], second, name=name)
+
+
+def _line(purpose: str, signed: bytes, public_key: bytes, sign: Callable[[bytes], bytes]) -> bytes:
+    line = _SignatureLine(
+        algorithm="ed25519",
+        purpose=purpose,
+        public_key=public_key.hex(),
+        signature=sign(signed).hex(),
+    )
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _decode(body: bytes, line: bytes, purpose: str, *, name: str) -> SignedDocument:
+    if len(line) > _MAX_SIGNATURE_LINE_BYTES:
         raise SignedDocumentInvalid(name, check="it has no signature line")
     try:
         signature = msgspec.json.decode(line, type=_SignatureLine)

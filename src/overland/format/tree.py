@@ -7,7 +7,7 @@ source, so decoding and checking are done by `msgspec` and one pass.
 import operator
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -28,6 +28,7 @@ __all__ = [
     "TreeCorrupt",
     "check_entry",
     "decode_node",
+    "decode_nodes",
     "decode_own_node",
     "encode_node",
     "joined_node",
@@ -105,7 +106,7 @@ def encode_node(entries: Iterable[Entry]) -> bytes:
         TreeCorrupt: An entry breaks a rule of `docs/format/tree-v1.md` §4.
     """
     node = _Node(version=_VERSION, entries=list(entries))
-    _check_node(node, name="the new node")
+    _check_nodes([node], name="the new node")
     data = _encoder.encode(node)
     if len(data) > MAX_NODE_BYTES:
         raise TreeCorrupt("the new node", check="the node is too long")
@@ -122,13 +123,22 @@ def decode_node(data: bytes, *, name: str) -> list[Entry]:
     Raises:
         TreeCorrupt: A rule of `docs/format/tree-v1.md` §4 is broken; `check` says which.
     """
-    if len(data) > MAX_NODE_BYTES:
+    return decode_nodes([data], name=name)[0]
+
+
+def decode_nodes(encoded: Sequence[bytes], *, name: str) -> list[list[Entry]]:
+    """Return the entries of several nodes, as `decode_node` does of one: faster, if there are many.
+
+    Raises:
+        TreeCorrupt: A rule is broken in one of them, as in `decode_node`.
+    """
+    if any(len(data) > MAX_NODE_BYTES for data in encoded):
         raise TreeCorrupt(name, check="the node is too long")
-    node = _decoded(data, name=name)
-    _check_node(node, name=name)
-    if _encoder.encode(node) != data:
+    nodes = [_decoded(data, name=name) for data in encoded]
+    _check_nodes(nodes, name=name)
+    if any(map(operator.ne, map(_encoder.encode, nodes), encoded)):
         raise TreeCorrupt(name, check="the node is not in canonical form")
-    return node.entries
+    return [node.entries for node in nodes]
 
 
 def decode_own_node(data: bytes, *, name: str) -> list[Entry]:
@@ -222,26 +232,26 @@ def _check_file(entry: Entry, *, name: str) -> None:
         raise TreeCorrupt(name, check="a file's content does not match its size")
 
 
-def _check_node(node: _Node, *, name: str) -> None:
-    names = [entry.name for entry in node.entries]
-    if not all(map(operator.lt, names, names[1:])):
+def _check_nodes(nodes: Sequence[_Node], *, name: str) -> None:
+    entries = [entry for node in nodes for entry in node.entries]
+    names = [entry.name for entry in entries]
+    ascends = list(map(operator.lt, names, names[1:]))
+    for end in accumulate(len(node.entries) for node in nodes):
+        if 0 < end < len(names):
+            ascends[end - 1] = True  # what follows is in another node
+    if not all(ascends):
         raise TreeCorrupt(name, check="names are not sorted, or not unique")
     joined = b"\0".join(names)
     is_plain = joined.count(b"\0") == max(len(names) - 1, 0) and b"/" not in joined
     if not is_plain or not _NO_NAMES.isdisjoint(names):
         raise TreeCorrupt(name, check="a name is not allowed")
-    for entry in node.entries:
-        if not _is_plain_file(entry):
+    for entry in entries:
+        if not (  # a file as nearly all are, of which nothing would be said
+            entry.kind == KIND_FILE
+            and len(entry.content) == CHUNK_ID_BYTES
+            and entry.size_bytes > 0
+            and 0 <= entry.mode <= _MAX_MODE
+            and entry.extents is None
+            and not (entry.levels or entry.link or entry.target or entry.xattrs)
+        ):
             check_entry(entry, name=name)
-
-
-def _is_plain_file(entry: Entry) -> bool:
-    """Whether it is a file as nearly all are, of which `check_entry` would say nothing."""
-    return (
-        entry.kind == KIND_FILE
-        and len(entry.content) == CHUNK_ID_BYTES
-        and entry.size_bytes > 0
-        and 0 <= entry.mode <= _MAX_MODE
-        and entry.extents is None
-        and not (entry.levels or entry.link or entry.target or entry.xattrs)
-    )

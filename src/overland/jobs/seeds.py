@@ -29,6 +29,7 @@ class Seed:
     changed_at: datetime
     state: SeedState = SeedState.CONFIGURED
     manifest_sha256: str | None = None
+    manifest_public_key: str | None = None  # that signed it; None: the computer's first
     warnings: tuple[str, ...] = ()
     is_relinked: bool = False  # then no job of another name carries it, whatever its tags say
 

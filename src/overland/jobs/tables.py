@@ -133,6 +133,7 @@ seeds: Final = Table(
     Column("policy", String(256), nullable=False),
     Column("state", String(16), nullable=False),
     Column("manifest_sha256", String(64)),
+    Column("manifest_public_key", String(64)),
     Column("warnings", JSON, nullable=False),
     Column("is_relinked", Boolean, nullable=False),
     Column("created_at", Instant, nullable=False),

@@ -133,6 +133,8 @@ class IndexHint:
         spans = spans_of(stated.counts)
         if len(data) != spans[-1].digests_end:
             raise IndexHintDamaged(check="wrong length")
+        if mapping is not None:
+            mapping.will_need(spans[0].digests_start, len(data))
         if blake3(data[spans[0].digests_start :]).digest() != stated.digest:
             raise IndexHintDamaged(check="checksum")
         pieces: list[Piece] = []

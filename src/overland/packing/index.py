@@ -4,12 +4,14 @@ The index is rebuilt from index files and pack directories at any time, so that 
 time and no data; `hints` saves it.  Sorted runs of 8-byte prefixes are searched; the full 32-byte
 id confirms a hit.
 
-With a scratch folder, its memory does not grow with the chunks, but for 300 bytes a pack.  At most
-100 MiB are private: short runs, the ends of tables that have not grown out of memory yet, a slice
-that is being merged.  All else is mapped: parts that were saved, and new rows, which lie in
-scratch files (56 bytes a chunk).  On Linux, mapped pages are let go when more than
-`RESIDENT_BYTES` of the whole process's mapped files are resident, which is looked at for every
-`_LOOKED_UP` chunks; each touches a few times 64 KiB in each table and run it looks into.
+With a scratch folder, its memory does not grow with the chunks, but for 300 bytes for each pack
+that is added and 13 for each that was saved before.  At most 100 MiB are private: short runs, the
+ends of tables that have not grown out of memory yet, a slice that is being merged.  All else is
+mapped: parts that were saved, and new rows, which lie in scratch files (56 bytes a chunk).
+
+On Linux, mapped pages are let go when more than `RESIDENT_BYTES` of the whole process's mapped
+files are resident, which is looked at for every `_LOOKED_UP` chunks; each touches a few times 64
+KiB in each table and run it looks into.
 """
 
 import uuid
@@ -22,9 +24,10 @@ from numpy.typing import NDArray
 
 from overland.format.index import IndexTables, PackDirectory, chunk_keys, id_keys
 from overland.packing.head import IndexHintDamaged
+from overland.packing.packs import Packs
 from overland.packing.parts import CHUNK_ROW, PACK_ROW, SEGMENT_ROW, IndexPart
 from overland.packing.runs import NewRuns, Run, sorted_run
-from overland.packing.scratch import RESIDENT_BYTES, is_too_much_resident
+from overland.packing.scratch import RESIDENT_BYTES, blocks_read, is_too_much_resident
 from overland.packing.tables import Piece, Records, Table
 from overland.values import PackId, PointId, RepositoryId
 
@@ -53,6 +56,7 @@ PLACE_DTYPE: Final = np.dtype(
 
 _LOOKED_UP: Final = 256  # chunks; as many as a batch of small files asks for
 _APPENDED: Final = 1 << 16  # rows that are copied at a time
+_MANY_BLOCKS: Final = 128  # of 512 bytes, read in a look-up of `_LOOKED_UP` chunks or fewer
 _CHUNK_BYTES: Final = np.dtype((np.void, CHUNK_ROW.itemsize))  # copied five times as fast
 
 
@@ -87,10 +91,9 @@ class ChunkIndex:
         self.parts: tuple[IndexPart, ...] = ()  # what of it was loaded
         self._chunks = Table(CHUNK_ROW, scratch=scratch)
         self._segments = Table(SEGMENT_ROW, scratch=scratch)
-        self._packs = Table(PACK_ROW, scratch=None)
-        self._pack_rows: dict[PackId, int] = {}
-        self._any_lost = False
+        self._packs = Packs((), lost=np.empty(0, np.uint32))
         self._is_large = False  # more than may be resident
+        self._is_cold = True  # look-ups of parts read much of them from a disk
         self._old_runs: list[Run] = []  # of the parts, which stay as they are
         self._runs = NewRuns(scratch=scratch)
 
@@ -105,13 +108,12 @@ class ChunkIndex:
         Raises:
             OutOfSpace: The scratch folder's disk is full; the index is not to be used any more.
         """
-        if self._revive(pack.pack_id):
+        if self.has_pack(pack.pack_id):
             return
         entry = np.zeros(1, PACK_ROW)
         entry["id"] = as_ids(bytes.fromhex(pack.pack_id))
         entry["size_bytes"] = pack.pack_bytes
         pack_row = self._packs.append(entry)
-        self._pack_rows[pack.pack_id] = pack_row
         segments, chunks = pack.directory.segments, pack.directory.chunks
         first = self._append(segments, np.uint32(pack_row), np.arange(len(segments)), chunks)
         self._runs.add(sorted_run(chunk_keys(chunks), first_row=first))
@@ -125,7 +127,7 @@ class ChunkIndex:
         Raises:
             OutOfSpace: As `add`.
         """
-        is_new = [wanted(pack_id) and not self._revive(pack_id) for pack_id in tables.pack_ids()]
+        is_new = [wanted(pack_id) and not self.has_pack(pack_id) for pack_id in tables.pack_ids()]
         rows = np.flatnonzero(is_new)
         if not len(rows):
             return
@@ -133,8 +135,6 @@ class ChunkIndex:
         entries["id"] = tables.packs["id"][rows]
         entries["size_bytes"] = tables.packs["pack_bytes"][rows]
         first_pack = self._packs.append(entries)
-        for row, pack_id in enumerate(_pack_ids(entries), first_pack):
-            self._pack_rows[pack_id] = row
         counts = tables.packs["segments"].astype(np.int64)
         numbers = np.arange(len(tables.segments)) - np.repeat(np.cumsum(counts) - counts, counts)
         segments, chunks = tables.segments, tables.chunks
@@ -216,28 +216,24 @@ class ChunkIndex:
 
     def pack_id(self, row: int) -> PackId:
         """Return the id of the pack in a place's `pack` field."""
-        found = self._packs.take(np.array([row], np.int64))
-        return PackId(found["id"][0].tobytes().hex())
+        return self._packs.pack_id(row)
 
     def pack_ids(self) -> Iterator[PackId]:
         """Yield the packs that are known and not lost."""
-        packs = self._packs.new_rows()
-        yield from _pack_ids(packs[packs["lost"] == 0])
+        return self._packs.pack_ids()
 
     def has_pack(self, pack_id: PackId) -> bool:
         """Return whether the pack is known and not lost."""
-        row = self._pack_rows.get(pack_id)
-        return row is not None and not self._is_lost(row)
+        return self._packs.row_of(pack_id) is not None
 
     def forget_packs(self, pack_ids: Iterable[PackId]) -> int:
         """Take the chunks of lost packs for not stored; return how many packs were known.
 
         The next backup stores again what it needs of them.  The epoch changes.
         """
-        rows = [row for pack_id in pack_ids if (row := self._pack_rows.get(pack_id)) is not None]
-        rows = [row for row in rows if not self._is_lost(row)]
+        rows = {row for pack_id in pack_ids if (row := self._packs.row_of(pack_id)) is not None}
         for row in rows:
-            self._set_lost(row, lost=True)
+            self._packs.lose(row)
         if rows:
             self.epoch = uuid.uuid4().bytes
             self.is_changed = True
@@ -262,13 +258,7 @@ class ChunkIndex:
         """
         index = cls(repository_id, scratch=scratch)
         index.parts = tuple(parts)
-        for part in parts:
-            index._packs.append(part.packs.rows)
-        packs = index._packs.new_rows()
-        packs["lost"] = 0
-        packs["lost"][lost] = 1
-        index._pack_rows = {pack_id: row for row, pack_id in enumerate(_pack_ids(packs))}
-        index._any_lost = bool(len(lost))
+        index._packs = Packs([part.packs for part in parts], lost=lost)
         index._segments = Table(SEGMENT_ROW, scratch=scratch, old=[p.segments for p in parts])
         index._chunks = Table(CHUNK_ROW, scratch=scratch, old=[part.chunks for part in parts])
         index._old_runs = [Run(part.keys, part.rows) for part in parts]
@@ -278,37 +268,19 @@ class ChunkIndex:
     def new_part(self) -> IndexPart:
         """Return what was added since the index was made or loaded."""
         run = self._runs.merged()
-        old = sum(len(part.packs) for part in self.parts)
         return IndexPart(
             name="",
             digest=b"",
             keys=run.keys,
             rows=run.rows,
-            packs=Piece(self._packs.new_rows()[old:], digests=None),
+            packs=self._packs.new_piece(),
             segments=self._segments.new_piece(),
             chunks=self._chunks.new_piece(),
         )
 
     def lost_rows(self) -> NDArray[np.uint32]:
         """Return the rows of the packs that are lost."""
-        return np.flatnonzero(self._packs.new_rows()["lost"]).astype(np.uint32)
-
-    def _revive(self, pack_id: PackId) -> bool:
-        row = self._pack_rows.get(pack_id)
-        if row is None:
-            return False
-        if self._is_lost(row):
-            # Forget that it was known, so that it is added anew.
-            del self._pack_rows[pack_id]
-            return False
-        return True
-
-    def _is_lost(self, row: int) -> bool:
-        return bool(self._packs.take(np.array([row], np.int64))["lost"][0])
-
-    def _set_lost(self, row: int, *, lost: bool) -> None:
-        self._packs.new_rows()["lost"][row] = lost
-        self._any_lost = True
+        return self._packs.lost_rows()
 
     def _steps(self, count: int) -> Iterator[slice]:
         """Yield slices of so many, between which too much resident memory is let go."""
@@ -332,9 +304,12 @@ class ChunkIndex:
         for run in reversed(self._runs.runs):
             self._search(run, keys, ids, open_, rows)
             open_ = open_[rows[open_] < 0]
-        for run in reversed(self._old_runs):
-            open_ = np.flatnonzero(rows < 0)
-            self._search(run, keys, ids, open_, rows)
+        if self._old_runs:
+            before = blocks_read()
+            for run in reversed(self._old_runs):
+                open_ = np.flatnonzero(rows < 0)
+                self._search(run, keys, ids, open_, rows, is_cold=self._is_cold)
+            self._is_cold = blocks_read() - before >= _MANY_BLOCKS
 
     def _search(
         self,
@@ -343,10 +318,12 @@ class ChunkIndex:
         ids: Ids,
         open_: NDArray[np.int64],
         rows: NDArray[np.int64],
+        *,
+        is_cold: bool = False,
     ) -> None:
         """Set `rows` for the `open_` positions that the run knows."""
         sorted_keys, all_rows = run.keys.rows, run.rows.rows
-        at = run.positions(keys[open_])
+        at = run.positions(keys[open_], is_cold=is_cold)
         while len(open_):
             # Different chunks may share a prefix, and a lost chunk may have been stored again:
             # look at each neighbour with the same prefix.
@@ -354,6 +331,8 @@ class ChunkIndex:
             open_, at = open_[inside], at[inside]
             same = sorted_keys[at] == keys[open_]
             open_, at = open_[same], at[same]
+            if is_cold:
+                run.rows.will_need(at, count=1)
             found = all_rows[at].astype(np.int64)
             hit = self._confirm(found, ids[open_])
             rows[open_[hit]] = found[hit]
@@ -363,7 +342,7 @@ class ChunkIndex:
         hit = self._sound(self._chunks, rows)
         chunks = self._chunks.take(rows[hit])
         hit[hit] = (chunks["id"] == ids[hit]).all(axis=1)
-        if self._any_lost and hit.any():
+        if self._packs.any_lost and hit.any():
             at = self._chunks.take(rows[hit])["segment"].astype(np.int64)
             hit[hit] = self._are_kept(at)
         return hit
@@ -372,7 +351,7 @@ class ChunkIndex:
         """Return for segments whether their packs are known and not lost."""
         kept = self._sound(self._segments, at)
         packs = self._segments.take(at[kept])["pack"].astype(np.int64)
-        kept[kept] = self._packs.take(packs)["lost"] == 0
+        kept[kept] = self._packs.are_kept(packs)
         return kept
 
     def _sound(self, table: Table, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -383,8 +362,3 @@ class ChunkIndex:
     def _note_size(self) -> None:
         mapped_bytes = sum(each.mapped_bytes for each in self._all_mapped())
         self._is_large = mapped_bytes > RESIDENT_BYTES
-
-
-def _pack_ids(packs: Records) -> Iterator[PackId]:
-    joined = packs["id"].tobytes().hex()
-    return (PackId(joined[at : at + 64]) for at in range(0, len(joined), 64))

@@ -15,7 +15,6 @@ __all__ = ["NewRuns", "Run", "merged_slices", "sorted_run"]
 
 _LONG: Final = 1 << 20  # keys; below, halving is as fast, for the processor's cache has all of them
 _WINDOW: Final = 64  # keys; five times as far as two guesses are off, in a run of 2**32
-_GUESSES: Final = 2
 _IN_MEMORY: Final = 1 << 20  # keys of a run, 12 bytes each; a longer one goes to a file
 _MERGED_AT_ONCE: Final = 1 << 18  # keys of the longest run
 _FILTERED: Final = 1 << 18  # keys from which on there is a filter
@@ -28,8 +27,10 @@ class Run(NamedTuple):
     keys: Piece
     rows: Piece
 
-    def positions(self, wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def positions(self, wanted: NDArray[np.uint64], *, is_cold: bool) -> NDArray[np.int64]:
         """Return for each key the position of the first in the run that is not smaller.
+
+        Of a run that `is_cold`, all that lies on a disk is asked for before it is waited for.
 
         Keys are even as chunk ids are, so that in a long run it is guessed where one lies: the
         time, and the memory that is touched, are the same in a run of any length.  Keys that are
@@ -38,7 +39,7 @@ class Run(NamedTuple):
         keys = self.keys.rows
         if len(keys) < _LONG:
             return np.searchsorted(keys, wanted)
-        start = _guessed(keys, wanted)
+        start = _guessed(self.keys, wanted, is_cold=is_cold)
         near = sliding_window_view(keys, _WINDOW)[start]
         smaller = np.count_nonzero(near < wanted[:, None], axis=1)
         at: NDArray[np.int64] = start + smaller
@@ -121,6 +122,9 @@ def merged_slices(
         ends = [len(run.keys) for run in runs]
         if at < len(longest):
             ends = [int(np.searchsorted(run.keys.rows, longest[at])) for run in runs]
+        for run, start, end in zip(runs, starts, ends, strict=True):
+            run.keys.will_need_slice(start, end - start)
+            run.rows.will_need_slice(start, end - start)
         yield _merged([(run, slice(*span)) for run, *span in zip(runs, starts, ends, strict=True)])
         starts = ends
         for run in runs:
@@ -140,12 +144,15 @@ def _merged(parts: list[tuple[Run, slice]]) -> tuple[NDArray[np.uint64], NDArray
     return joined[order], np.concatenate(rows)[order]
 
 
-def _guessed(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _guessed(piece: Piece, wanted: NDArray[np.uint64], *, is_cold: bool) -> NDArray[np.int64]:
     """Return where windows begin that supposedly hold the places of the keys."""
+    keys = piece.rows
     per_key, last = len(keys) / 2.0**64, len(keys) - 1
     values = wanted.astype(np.float64)
     guess = np.minimum((values * per_key).astype(np.int64), last)
-    for _ in range(_GUESSES):
+    for near in (1, 4 * _WINDOW):  # what the last guess, and the window, are within
+        if is_cold:
+            piece.will_need(guess - near // 2, count=near)
         # How far a key is off tells how far its place is: about the root of the distance is left.
         guess += ((values - keys[guess]) * per_key).astype(np.int64)
         np.clip(guess, 0, last, out=guess)

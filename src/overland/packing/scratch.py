@@ -10,16 +10,28 @@ tmpfs all of it stays memory.
 import errno
 import mmap
 import os
+import resource
+import sys
 import weakref
 from pathlib import Path
 from typing import Final, final
 
 from overland.errors import OutOfSpace
 
-__all__ = ["RESIDENT_BYTES", "Mapping", "ScratchFile", "is_too_much_resident"]
+__all__ = [
+    "LARGE_BYTES",
+    "RESIDENT_BYTES",
+    "Mapping",
+    "ScratchFile",
+    "blocks_read",
+    "is_too_much_resident",
+]
 
 RESIDENT_BYTES: Final = 192 << 20
 """How much of all mapped files, libraries among them, may be resident before pages are let go."""
+
+LARGE_BYTES: Final = 2 << 30
+"""Of a larger file nothing is read ahead but what is asked for."""
 
 _STATM: Final = "/proc/self/statm"
 _SHARED: Final = 2  # which of its numbers, in pages: what is resident of files and shared memory
@@ -35,6 +47,20 @@ class Mapping:
         # Shared with the file: pages that are let go are found there again.
         self._mapped = mmap.mmap(descriptor, size_bytes, access=mmap.ACCESS_READ)
         self.data = memoryview(self._mapped)
+        self.is_read_singly = len(self._mapped) > LARGE_BYTES and hasattr(mmap, "MADV_RANDOM")
+        if self.is_read_singly:
+            # Else each page that is asked for brings those around it, as far as the device is set
+            # to read ahead, which may be MiB.  Of smaller files most is asked for sooner or later.
+            self._mapped.madvise(mmap.MADV_RANDOM)
+
+    def will_need(self, start: int, end: int) -> None:
+        """Have the system begin to read these bytes, if they are not in memory; returns at once.
+
+        Whoever needs several parts says so of all before it reads the first: they come together.
+        """
+        if hasattr(mmap, "MADV_WILLNEED"):
+            start -= start % mmap.PAGESIZE
+            self._mapped.madvise(mmap.MADV_WILLNEED, start, end - start)
 
     def let_go(self) -> None:
         """Give the pages back; they come again, from the page cache as a rule, when they are read.
@@ -95,6 +121,11 @@ class ScratchFile:
         assert room_bytes >= self.size_bytes, "there is room for what is there"
         os.ftruncate(self._descriptor, room_bytes)  # longer, without taking room on the disk
         return Mapping(self._descriptor, size_bytes=room_bytes)
+
+
+def blocks_read() -> int:
+    """Return how many blocks this thread has had read from disks; 0 where nobody tells."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_inblock if sys.platform == "linux" else 0
 
 
 def is_too_much_resident() -> bool:

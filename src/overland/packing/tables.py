@@ -48,6 +48,8 @@ class Piece:
         self.rows = rows
         self._mapping = mapping
         self._digests = digests
+        # Where in the mapping the rows begin.
+        self._start = _address(rows) - _address(mapping.data) if mapping and len(rows) else 0
         self._per_block = rows_per_block(rows.dtype.itemsize)
         state = _SOUND if digests is None else _UNKNOWN
         self._states = np.full(blocks_of(len(rows), rows.dtype.itemsize), state, np.uint8)
@@ -59,7 +61,10 @@ class Piece:
         """Return for each of these rows whether its block is as it was written."""
         blocks = numbers // self._per_block
         # Not `np.unique`, which loads all of numpy's masked arrays to ask whether this is one.
-        for block in sorted(set(blocks[self._states[blocks] == _UNKNOWN].tolist())):
+        unknown = sorted(set(blocks[self._states[blocks] == _UNKNOWN].tolist()))
+        for block in unknown:
+            self.will_need_slice(block * self._per_block, self._per_block)
+        for block in unknown:
             self._verify(block)
         found: NDArray[np.bool_] = self._states[blocks] == _SOUND
         return found
@@ -68,18 +73,39 @@ class Piece:
         """Return whether all rows are as they were written."""
         blocks_at_once = _SLICE_BYTES // (self._per_block * self.rows.dtype.itemsize)
         unknown = np.flatnonzero(self._states == _UNKNOWN).tolist()
-        for number, block in enumerate(unknown, 1):
-            self._verify(block)
-            if number % blocks_at_once == 0:
-                self.let_go()
+        for at in range(0, len(unknown), blocks_at_once):
+            some = unknown[at : at + blocks_at_once]
+            for block in some:
+                self.will_need_slice(block * self._per_block, self._per_block)
+            for block in some:
+                self._verify(block)
+            self.let_go()
         return bool((self._states == _SOUND).all())
 
     def slices(self) -> Iterator[Records]:
         """Yield all rows in order, a few MiB at a time, and let them go behind."""
         step = _SLICE_BYTES // self.rows.dtype.itemsize
         for first in range(0, len(self.rows), step):
+            self.will_need_slice(first, step)
             yield self.rows[first : first + step]
             self.let_go()
+
+    def will_need_slice(self, first: int, count: int) -> None:
+        """Have the system begin to read rows, if they lie in a file; there may be fewer of them."""
+        size, end = self.rows.dtype.itemsize, min(first + count, len(self.rows))
+        if self._mapping is not None and first < end:
+            self._mapping.will_need(self._start + first * size, self._start + end * size)
+
+    def will_need(self, numbers: NDArray[np.int64], *, count: int) -> None:
+        """Have the system begin to read so many rows from each of these on.
+
+        Only of what was saved, and is so large that nothing else is read ahead of it: what was
+        made in this process is in memory as a rule.
+        """
+        is_saved = self._digests is not None
+        if self._mapping is not None and is_saved and self._mapping.is_read_singly:
+            for first in np.clip(numbers, 0, len(self.rows) - 1).tolist():
+                self.will_need_slice(first, count)
 
     @property
     def mapped_bytes(self) -> int:
@@ -215,3 +241,9 @@ class Table:
         self._mapping = file.mapped(capacity_bytes)
         self._new = np.frombuffer(self._mapping.data, self._dtype)
         self._file = file
+
+
+def _address(data: Records | memoryview) -> int:
+    rows = np.frombuffer(data, np.uint8, 1) if isinstance(data, memoryview) else data
+    address: int = rows.__array_interface__["data"][0]
+    return address

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from starlette.responses import Response
 
 from overland.jobs.states import DriveState, JobState
 
@@ -16,6 +17,7 @@ __all__ = [
     "FAILURES",
     "FORM_FAILURES",
     "MADE",
+    "SIGNED",
     "BitLockerKeys",
     "ErrorResponse",
     "Job",
@@ -24,6 +26,7 @@ __all__ = [
     "LocationPage",
     "OperationPage",
     "Responses",
+    "SignedDocument",
 ]
 
 Percent = Annotated[int, Field(ge=0, le=100)]
@@ -32,6 +35,12 @@ _ShownState = Annotated[
 ]
 _DriveState = Annotated[str, Field(json_schema_extra={"enum": list(DriveState)})]
 _Members = dict[str, Any]  # Any: what the customer sent, in the request body's own shape
+
+
+class SignedDocument(Response):
+    """A signed document; its bytes are what is signed, so nothing is made of them."""
+
+    media_type = "application/octet-stream"
 
 
 class _Document(BaseModel):
@@ -74,6 +83,12 @@ MADE: Final[Responses] = {201: {"description": "Made; 200 says that it was there
 FAILURES: Final[Responses] = {
     "4XX": {"model": ErrorResponse, "description": "Refused; docs/reference/errors.md."},
     "5XX": {"model": ErrorResponse, "description": "Not now, or a defect of ours."},
+}
+SIGNED: Final[Responses] = {
+    200: {
+        "description": "The document, byte for byte.",
+        "content": {"application/octet-stream": {}},
+    }
 }
 FORM_FAILURES: Final[Responses] = {"4XX": {"model": OAuthError, "description": "Refused."}}
 

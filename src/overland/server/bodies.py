@@ -261,6 +261,19 @@ class RegistrationBody(_OwnBody):
     ]
 
 
+class KeyChangeBody(_OwnBody):
+    """A change of the signing key that is in the vault."""
+
+    number: Annotated[int, Field(ge=1, le=99)]
+    sha256: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9a-f]{64}$",
+            description="Of the change's file: docs/format/key-change-v1.md.",
+        ),
+    ]
+
+
 class SeedBody(_OwnBody):
     """A seed that is announced."""
 

@@ -29,6 +29,7 @@ from overland.jobs.edits import EditRefused
 from overland.jobs.importjob import DriveNotInJob
 from overland.jobs.records import JobAbsent, TrackingNumberUsed
 from overland.jobs.states import ConditionMissing, EventRefused
+from overland.vault.keychanging import KeyChangeBehind, KeyChangeRefused
 from overland.vault.marks import PointReclaimed, PointStays
 from overland.vault.replacing import ChainChanged, ChainRepacked
 
@@ -55,6 +56,8 @@ _STATUS: Final[Sequence[tuple[type[OverlandError], int]]] = (
     (PointReclaimed, 409),
     (ChainChanged, 409),
     (ChainRepacked, 409),
+    (KeyChangeBehind, 409),
+    (KeyChangeRefused, 409),
     (RefusedError, 400),
     (IntegrityError, 400),
     (TransientError, 503),

@@ -9,6 +9,7 @@ from overland.cloud import (
     access,
     adoptions,
     computers,
+    keychanges,
     seedlinks,
     seedmissing,
     seedremoval,
@@ -21,9 +22,10 @@ from overland.cloud.seedwork import SeedRequest
 from overland.cloud.services import Call
 from overland.jobs.seeds import Seed
 from overland.jobs.states import SeedState
-from overland.server.answers import MADE
+from overland.server.answers import MADE, SIGNED, SignedDocument
 from overland.server.bodies import (
     GrantBody,
+    KeyChangeBody,
     RegistrationBody,
     SeedBody,
     SeedPatchBody,
@@ -70,13 +72,35 @@ def get_computer(source_computer_id: str, caller: ComputerReader) -> Json:
     """Return a source computer."""
     with caller.call() as call:
         found = computers.get_computer(call, source_computer_id)
+        former = computers.owner_of(call, found).former
     return {
         "source_computer_id": found.source_computer_id,
         "vault_id": found.vault_id,
         "name": found.name,
         "repository_id": found.repository_id,
         "signing_public_key": found.signing_public_key,
+        "former_signers": [
+            {"public_key": each.public_key, "change_sha256": each.change_sha256} for each in former
+        ],
         "created_at": instant(found.created_at),
+    }
+
+
+@router.post("/source-computers/{source_computer_id}/key-changes")
+def change_key(source_computer_id: str, body: KeyChangeBody, caller: Registering) -> Json:
+    """Let a change of the signing key take effect that is in the vault; again changes nothing."""
+    done = keychanges.change_key(
+        caller.services,
+        caller.principal,
+        source_computer_id,
+        number=body.number,
+        sha256=body.sha256,
+        token_sha256=caller.token_sha256,
+    )
+    return {
+        "number": done.number,
+        "signing_public_key": done.signing_public_key,
+        "chain_version": done.chain_version,
     }
 
 
@@ -125,6 +149,13 @@ async def put_manifest(seed_id: str, request: Request, caller: SeedWriter) -> Js
             return _seed_view(call, seed)
 
     return await run_in_threadpool(store)
+
+
+@router.get("/seeds/{seed_id}/manifest", response_class=SignedDocument, responses=SIGNED)
+def get_manifest(seed_id: str, caller: SeedWriter) -> Response:
+    """Return the signed list of what the drives bring, as its source computer sent it."""
+    document = seedwork.get_manifest(caller.services, caller.principal, seed_id)
+    return SignedDocument(document)
 
 
 @router.get("/seeds/{seed_id}/missing")

@@ -136,6 +136,7 @@ def _station_view(found: StationJob) -> Json:
         "return_shipping": job.return_shipping,
         "seed_id": None if seed is None else seed.seed_id,
         "signing_public_key": found.signing_public_key,
+        "manifest_sha256": found.manifest_sha256,
         "drive_public_key": job.drive_public_key,
         "drives": [{**drive_view(each), **_secret_view(each)} for each in job.drives],
     }

@@ -7,7 +7,7 @@ because segments are sealed as a whole.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, Self, final
 
 import msgspec
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_SIZES", "IMAGE_SIZES", "Chunker", "Sizes", "chunks"]
 
 _NORMALISATION: Final = 2
+_SPREAD: Final = 4
 _SEED_BITS: Final = 63  # the library doubles the seed, and the result has to fit 64 bits
 
 
@@ -35,11 +36,18 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
         assert 256 <= self.mean_bytes <= 4 << 20, "the range of the algorithm's masks"
         assert self.max_bytes >= 1024, "the smallest bound that the library takes"
 
+    @classmethod
+    def around(cls, mean_bytes: int) -> Self:
+        """Return the sizes that policies use: from a quarter of the mean to four times it."""
+        return cls(
+            min_bytes=mean_bytes // _SPREAD, mean_bytes=mean_bytes, max_bytes=mean_bytes * _SPREAD
+        )
 
-DEFAULT_SIZES: Final = Sizes(min_bytes=64 << 10, mean_bytes=256 << 10, max_bytes=1 << 20)
+
+DEFAULT_SIZES: Final = Sizes.around(256 << 10)
 """Few index entries, and small incrementals, for files of all kinds."""
 
-IMAGE_SIZES: Final = Sizes(min_bytes=16 << 10, mean_bytes=64 << 10, max_bytes=256 << 10)
+IMAGE_SIZES: Final = Sizes.around(64 << 10)
 """For images of disks and for databases, which change in small scattered places."""
 
 

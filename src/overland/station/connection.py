@@ -101,7 +101,11 @@ class StationDrive(_Answer, frozen=True, kw_only=True):
 
 
 class StationJob(_Answer, frozen=True, kw_only=True):
-    """An import job, with what the station needs to import its drives."""
+    """An import job, with what the station needs to import its drives.
+
+    `signing_public_key` signed the seed's manifest; with `manifest_sha256` that one alone counts,
+    because the source computer has replaced the key since.
+    """
 
     job_id: str
     name: str
@@ -114,6 +118,7 @@ class StationJob(_Answer, frozen=True, kw_only=True):
     cancel_requested: bool = False
     seed_id: str | None = None
     signing_public_key: str | None = None
+    manifest_sha256: str | None = None
     drive_public_key: str | None = None
     return_address: dict[str, Any] | None = None  # as the customer sent it; shown, never read
     job_type: str = "Import"

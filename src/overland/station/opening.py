@@ -104,8 +104,12 @@ def check_drive(files: Files, *, job: StationJob, drive: StationDrive) -> Checke
     size_bytes, sha256 = check_hash(files, name, drive)
     document = _document(files, object_path(job.seed_id, MANIFEST), drive)
     seed = _seed_manifest(document, job.seed_id, job.signing_public_key, drive)
+    digest = hashlib.sha256(document).hexdigest()
+    if job.manifest_sha256 not in {None, digest}:
+        why = f"{MANIFEST} is signed with a key that was replaced, and is not the one that counts"
+        reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
     listed = _drive_manifest(files, job.seed_id, job.drive_public_key, drive)
-    if hashlib.sha256(document).hexdigest() != listed.seed_manifest_sha256:
+    if digest != listed.seed_manifest_sha256:
         why = f"{MANIFEST} is not the one that {DRIVE_MANIFEST} was made for"
         reject(drive, DriveStatus.MANIFEST_CORRUPTED, why)
     _check_lists(seed, listed, drive)

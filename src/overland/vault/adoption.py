@@ -27,12 +27,12 @@ from overland.ports import engine as works
 from overland.ports.clock import Clock
 from overland.ports.objects import Spaces
 from overland.values import PointId, SeedId, point_name
-from overland.vault import attempts, catalog, presence, replacing
+from overland.vault import attempts, catalog, presence, replacing, signers
 from overland.vault.attempts import Attempt, AttemptState, Missing, Reason, StepTally
 from overland.vault.catalog import Finding
 from overland.vault.chains import read_fence
 from overland.vault.move import AdoptionRequest, Move
-from overland.vault.owner import open_manifest
+from overland.vault.owner import Owner, open_manifest
 
 __all__ = [
     "BATCH_OBJECTS",
@@ -53,7 +53,7 @@ BATCH_OBJECTS: Final = 200
 COPIES: Final = 4
 """Objects on their way at a time: while one is synced, others are read and hashed."""
 
-_RANKS: Final = {"packs": 0, "index": 1, "keys": 2}  # what is needed comes before what needs it
+_RANKS: Final = {"packs": 0, "index": 1, "keychanges": 2, "keys": 3}  # what is needed comes first
 
 log = Log()
 
@@ -224,7 +224,7 @@ class Adoption:
         self, request: AdoptionRequest, objects: list[ManifestObject], *, batch: _Batch
     ) -> StepTally:
         prefix, vault = request.owner.prefix, request.vault_space
-        move = Move(request, self._spaces)
+        move = self._move(request)
         step = StepTally(first=batch.first, stop=batch.stop)
         with self._database.begin() as connection:
             verified = attempts.verified(connection, vault, objects, prefix=prefix)
@@ -289,7 +289,7 @@ class Adoption:
         sizes = {name: each.size_bytes for name, each in wanted.items()}
         lost = presence.absent(vault, prefix=request.owner.prefix, wanted=sizes)
         missing += [_missing(wanted[name], "absent") for name in lost]
-        reason = Move(request, self._spaces).check_point(point, manifest)
+        reason = self._move(request).check_point(point, manifest)
         return missing if reason is None else [*missing, _missing(point, reason)]
 
     def _unproven(
@@ -322,14 +322,25 @@ class Adoption:
         assert found is not None, "an attempt is entered before it is launched"
         return msgspec.json.decode(found.request, type=AdoptionRequest)
 
+    def _move(self, request: AdoptionRequest) -> Move:
+        return Move(request, self._spaces, owner=self._owner(request))
+
+    def _owner(self, request: AdoptionRequest) -> Owner:
+        """Return whose signatures count now: the key may have been replaced under way."""
+        with self._database.connect() as connection:
+            return signers.present(connection, request.owner)
+
     def _open(self, request: AdoptionRequest) -> SeedManifest:
         """Return the proven manifest; the last one is kept, since every step wants it."""
         with self._lock:
             if self._manifest is None or self._manifest[0] != request.manifest_sha256:
-                document = self._spaces.open(request.vault_space).read(request.manifest_name)
+                store = self._spaces.open(request.vault_space)
+                document = store.read(request.manifest_name)
                 if hashlib.sha256(document).hexdigest() != request.manifest_sha256:
                     raise ManifestChanged(request.seed_id)
-                manifest = open_manifest(document, owner=request.owner, seed_id=request.seed_id)
+                manifest = open_manifest(
+                    document, owner=self._owner(request), seed_id=request.seed_id, store=store
+                )
                 self._manifest = (request.manifest_sha256, manifest)
             return self._manifest[1]
 

@@ -107,14 +107,16 @@ class Finding:
 
 
 def announce_seed(connection: Connection, manifest: SeedManifest, *, owner: Owner) -> CatalogPoint:
-    """Enter a seed that was staged, before its drives arrive; do nothing if it is known.
+    """Enter a seed that was staged, before its drives arrive; count the version if it is known.
 
     From then on, incrementals that are based on it wait for the seed instead of lacking a base.
+    To be called once for every manifest: whoever lists what is there lists the manifest, too.
     `manifest` was opened with `owner.open_manifest`.
     """
     assert manifest.repository_id == owner.repository_id, "opened for this owner"
     known = find_point(connection, manifest.point_id, source_computer_id=owner.source_computer_id)
     if known is not None:
+        chains.count_version(connection, owner)
         return known
     payload = [each for each in manifest.objects if each.name.startswith(("packs/", "index/"))]
     _upsert(

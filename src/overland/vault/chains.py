@@ -3,8 +3,9 @@
 Recording looks at the vault outside of any transaction; so does reclaim.  Each notes the fence
 first, and changes rows only in a transaction that finds the fence as it was:
 
-- `version` grows with every recorded point, announced seed and accepted replacement.  Reclaim
-  dooms nothing unless it is the version from which it worked out what is needed.
+- `version` grows with every recorded point, announced seed, accepted replacement and change of the
+  signing key.  Reclaim dooms nothing unless it is the version from which it worked out what is
+  needed.
 - `epoch` grows when objects become doomed, and when the doomed ones are gone.  What was looked at
   in an older epoch is looked at again; what is doomed counts as missing.
 
@@ -21,6 +22,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from overland.errors import TransientError
 from overland.values import ReplacementId
+from overland.vault import signers
 from overland.vault.owner import Owner
 from overland.vault.tables import chains, point_events, replacements, unneeded_objects, uploads
 
@@ -47,12 +49,12 @@ _LOOKS: Final = 5  # a batch is deleted in less time than it takes to look so of
 
 
 class VaultChanged(TransientError):
-    """Objects of the vault were being deleted while it was looked at."""
+    """Objects of the vault were being deleted, or its keys replaced, while it was looked at."""
 
     code: ClassVar[str] = "vault-changed"
 
     def __init__(self) -> None:
-        super().__init__("the vault is being cleaned up; try again in a moment")
+        super().__init__("the vault is being changed; try again in a moment")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,10 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
-    """What holds at one instant; `accepted` are the replacements in the order of acceptance."""
+    """What holds at one instant; `accepted` are the replacements in the order of acceptance.
+
+    `owner` has the signing keys of that instant.
+    """
 
     owner: Owner
     version: int
@@ -107,7 +112,7 @@ def read_fence(connection: Connection, owner: Owner) -> Fence:
         uploads.c.source_computer_id == computer
     )
     return Fence(
-        owner=owner,
+        owner=signers.present(connection, owner),
         uploads=tuple(
             Upload(began_at=each.began_at, granted_at=each.granted_at)
             for each in connection.execute(under_way)
@@ -129,7 +134,7 @@ def require_epoch(connection: Connection, fence: Fence) -> Fence:
         VaultChanged: It does not: look again.
     """
     now = read_fence(connection, fence.owner)
-    if (now.epoch, now.accepted) != (fence.epoch, fence.accepted):
+    if (now.epoch, now.accepted, now.owner) != (fence.epoch, fence.accepted, fence.owner):
         raise VaultChanged
     return now
 

@@ -118,4 +118,4 @@ def _read(
     if size_bytes > MAX_POINT_BYTES:
         raise ObjectCorrupt(shown, check="it is longer than any recovery point")
     data = store.read(path)
-    return open_point(data, owner=owner, point_id=point_id), data
+    return open_point(data, owner=owner, point_id=point_id, store=store), data

@@ -50,13 +50,15 @@ class Unneeded:
 def unneeded(store: Objects, owner: Owner, needed: Collection[str]) -> dict[str, int]:
     """Return the owner's objects that are not among `needed`, with their sizes.
 
-    Only what a repository may hold is looked at, and never its keyrings: what else lies there
-    is not ours to judge.
+    Only what a repository may hold is looked at, and never its keyrings and key changes: what else
+    lies there is not ours to judge.
     """
     found: dict[str, int] = {}
     for info in store.names(owner.prefix):
         name = info.name.removeprefix(owner.prefix)
-        if is_object_name(name) and not name.startswith("keys/") and name not in needed:
+        if name.startswith(("keys/", "keychanges/")):
+            continue
+        if is_object_name(name) and name not in needed:
             found[name] = info.size_bytes
     return found
 

@@ -37,7 +37,7 @@ class AdoptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     @property
     def owner(self) -> Owner:
-        """The registered source computer."""
+        """The registered source computer, with the signing key that it had then."""
         return Owner(
             source_computer_id=self.source_computer_id,
             repository_id=self.repository_id,
@@ -48,8 +48,9 @@ class AdoptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class Move:
     """The way of one object from the container into the vault."""
 
-    def __init__(self, request: AdoptionRequest, spaces: Spaces) -> None:
-        self._request = request
+    def __init__(self, request: AdoptionRequest, spaces: Spaces, *, owner: Owner) -> None:
+        """Prepare; `owner` is whose signatures count now."""
+        self._request, self._owner = request, owner
         self._container: Objects = spaces.open(request.container_space)
         self._vault: Objects = spaces.open(request.vault_space)
 
@@ -95,13 +96,13 @@ class Move:
         data = store.read(name)
         if hashlib.sha256(data).hexdigest() != wanted.sha256:
             return bad
-        _check_seed_point(data, manifest, owner=self._request.owner)
+        _check_seed_point(data, manifest, owner=self._owner, store=self._vault)
         return None
 
 
-def _check_seed_point(data: bytes, manifest: SeedManifest, *, owner: Owner) -> None:
+def _check_seed_point(data: bytes, manifest: SeedManifest, *, owner: Owner, store: Objects) -> None:
     """Check that a point and the manifest that names it speak of the same seed."""
-    public = open_point(data, owner=owner, point_id=manifest.point_id)
+    public = open_point(data, owner=owner, point_id=manifest.point_id, store=store)
     what = point_name(manifest.point_id)
     signed = {each.name: each.sha256 for each in manifest.objects}
     stray = next((each.name for each in public.objects if each.name not in signed), "none")

@@ -193,6 +193,7 @@ def _announced(
     name = manifest_of(row.seed_id)
     if name is None:
         raise ObjectAbsent(f"manifest of seed {row.seed_id}")
-    manifest = open_manifest(store.read(name), owner=owner, seed_id=row.seed_id)
+    document = store.read(name)
+    manifest = open_manifest(document, owner=owner, seed_id=row.seed_id, store=store)
     sizes = {each.name: each.size_bytes for each in manifest.objects}
     return Document(point_id=row.point_id, base=None, sizes=sizes, is_present=False)

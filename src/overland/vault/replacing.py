@@ -14,8 +14,7 @@ from typing import ClassVar
 
 from sqlalchemy import Connection, Engine, insert, update
 
-from overland.crypto import sign
-from overland.errors import IntegrityError, ObjectAbsent, RefusedError, SignatureInvalid
+from overland.errors import IntegrityError, ObjectAbsent, RefusedError
 from overland.format.replacement import (
     REPLACEMENT_PURPOSE,
     Replacement,
@@ -101,20 +100,35 @@ def kept_name(owner: Owner, replacement_id: ReplacementId) -> str:
 
 
 def open_replacement(
-    document: bytes, *, owner: Owner, replacement_id: ReplacementId
+    document: bytes, *, owner: Owner, replacement_id: ReplacementId, store: Objects
 ) -> Replacement:
     """Return a replacement, proven to be the owner's and of this id.
 
+    Args:
+        document: The signed document.
+        owner: Whose it has to be.
+        replacement_id: Which replacement.
+        store: The vault's space; read only for what a former key signed.
+
     Raises:
+        SigningKeyRetired: A former key of the owner signed it, and it was not accepted when the
+            key was replaced.
         SignatureInvalid: Somebody else signed it, or it was changed.
+        KeyChangeMissing: A former key signed it, and nobody can tell whether it counts.
         Foreign: It is another repository's.
         IntegrityError: It is not a replacement.
     """
     name = replacement_name(replacement_id)
     signed = decode_signed(document, REPLACEMENT_PURPOSE, name=name)
-    if signed.public_key != owner.public_key:
-        raise SignatureInvalid(name)
-    sign.verify(owner.public_key, REPLACEMENT_PURPOSE, signed.body, signed.signature)
+    owner.signers.prove(
+        REPLACEMENT_PURPOSE,
+        signed.body,
+        signed.signature,
+        file=document,
+        name=name,
+        vouched=owner.vouched(store),
+        claimed=signed.public_key,
+    )
     found = decode_replacement(signed.body, name=name)
     if found.repository_id != owner.repository_id:
         raise Foreign(
@@ -159,7 +173,7 @@ def propose(
     """
     owner = fence.owner
     data = store.read(owner.prefix + replacement_name(replacement_id))
-    replacement = open_replacement(data, owner=owner, replacement_id=replacement_id)
+    replacement = open_replacement(data, owner=owner, replacement_id=replacement_id, store=store)
     accepted = load_accepted(store, fence)
     _check_objects(store, fence, replacement, accepted)
     documents = needs.read_documents(store, owner=owner, listed=listed, manifest_of=manifest_of)
@@ -233,7 +247,7 @@ def keep_copy(store: Objects, owner: Owner, replacement_id: ReplacementId) -> No
     if presence.size_bytes(store, name) is not None:
         return
     data = store.read(owner.prefix + replacement_name(replacement_id))
-    open_replacement(data, owner=owner, replacement_id=replacement_id)
+    open_replacement(data, owner=owner, replacement_id=replacement_id, store=store)
     store.put(name, [data], size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
@@ -243,8 +257,8 @@ def restore_rows(database: Engine, store: Objects, owner: Owner, *, at: datetime
     names = [each.name for each in store.names(prefix)]
     ids = [ReplacementId(n.removeprefix(prefix).removesuffix(".replacement")) for n in names]
     with database.begin() as connection:
-        known = chains.read_fence(connection, owner).accepted
-    lost = [_load(store, owner, each) for each in ids if each not in known]
+        fence = chains.read_fence(connection, owner)
+    lost = [_load(store, fence.owner, each) for each in ids if each not in fence.accepted]
     for each in sorted(lost, key=lambda found: found.created_at):
         with database.begin() as connection:
             version = chains.count_version(connection, owner, is_replaced=True)
@@ -256,7 +270,10 @@ def _load(store: Objects, owner: Owner, replacement_id: ReplacementId) -> Replac
     problem: Exception = ObjectAbsent(replacement_name(replacement_id))
     for name in (kept_name(owner, replacement_id), owner.prefix + replacement_name(replacement_id)):
         try:
-            return open_replacement(store.read(name), owner=owner, replacement_id=replacement_id)
+            document = store.read(name)
+            return open_replacement(
+                document, owner=owner, replacement_id=replacement_id, store=store
+            )
         except (ObjectAbsent, IntegrityError) as error:
             problem = error
     raise IntegrityError(

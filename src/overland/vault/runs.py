@@ -47,7 +47,7 @@ class ReclaimRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     @property
     def owner(self) -> Owner:
-        """The registered source computer."""
+        """The registered source computer, with the signing key that it had then."""
         return Owner(
             source_computer_id=self.source_computer_id,
             repository_id=self.repository_id,

@@ -1,6 +1,7 @@
 """The stored form of adoptions, of the catalog and of reclaim: table definitions only.
 
-`adapters/migrations/cloud` makes these tables (`0002`, `0004`, `0005`); a test holds both equal.
+`adapters/migrations/cloud` makes these tables (`0002`, `0004`, `0005`, `0010`); a test holds both
+equal.
 """
 
 from typing import Final
@@ -25,6 +26,7 @@ __all__ = [
     "adoptions",
     "chains",
     "clock_sightings",
+    "key_changes",
     "metadata",
     "point_events",
     "points",
@@ -164,6 +166,21 @@ replacements: Final = Table(
     Column("accepted_at", Instant, nullable=False),
 )
 """One row per accepted replacement; the documents lie in the vault."""
+
+key_changes: Final = Table(
+    "key_changes",
+    metadata,
+    Column("source_computer_id", _ID, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("former_public_key", String(64), nullable=False),
+    Column("public_key", String(64), nullable=False),
+    Column("change_sha256", String(64), nullable=False),
+    Column("entered_at", Instant, nullable=False),
+)
+"""One row per signing key that ended, with the one that came; the documents lie in the vault.
+
+Numbers count from 1 without a gap.  A computer without a row signs with the key that it registered.
+"""
 
 retentions: Final = Table(
     "retentions",

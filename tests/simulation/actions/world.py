@@ -20,7 +20,8 @@ from typing_extensions import override
 from overland.adapters.folderobjects import FolderObjects
 from overland.agent.backup.run import BackupPlan, back_up
 from overland.agent.backup.upload import Uploader
-from overland.agent.check.run import CheckReport, check
+from overland.agent.check.findings import CheckReport
+from overland.agent.check.run import check
 from overland.agent.connection import Chains, VaultPoint
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import ReadKeys, open_keys, open_point
@@ -296,7 +297,7 @@ class World:
             self.vault,
             progress=NullProgress(),
             keys=self.keys if with_keys else None,
-            signing_public_key=self.keys.signing_public_key,
+            signatures=self.keys.signatures,
             reclaimed={row.point_id for row in self.rows() if row.reclaimed_at is not None},
             workers=1,
         )

@@ -520,6 +520,22 @@ def test_a_full_staging_location_keeps_finished_packs_for_the_next_run(world: Wo
     assert len(world.tree().contents) == 60
 
 
+def test_packs_that_are_sent_grow_with_what_was_sent_before(world: World) -> None:
+    for number in range(120):
+        world.write(f"f{number:03d}", os.urandom(1 << 20))
+    plan = world.plan(pack_bytes=16 << 20, first_pack_bytes=4 << 20, workers=1)
+    result = run(plan, repository=make_repository(world.state), out=world.out)
+    lengths = [found.size_bytes for found in result.objects if found.name.startswith("packs/")]
+    *grown, _last, _nodes = lengths
+    sent = 0
+    for length in grown:
+        full = min(16 << 20, max(4 << 20, sent // 4))
+        assert full - (2 << 20) < length <= full + (64 << 10)
+        sent += length
+    assert grown[0] < 5 << 20 < 14 << 20 < grown[-1]
+    assert len(world.tree().contents) == 120
+
+
 def test_a_seeds_objects_are_named_as_their_bytes_and_the_point_comes_last(world: World) -> None:
     world.write("f", os.urandom(1000))
     result = world.back_up()

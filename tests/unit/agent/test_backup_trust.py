@@ -335,4 +335,4 @@ def test_a_point_of_another_repository_is_refused_though_the_owner_signed_it(wor
     repository = make_repository(SimDisk())
     data = repository.seal_point(public, tree.root)
     with pytest.raises(ObjectCorrupt, match="another repository"):
-        repository.verified_point(data, name=point_name(public.point_id))
+        repository.verified_point(data, name=point_name(public.point_id), place=SimDisk())

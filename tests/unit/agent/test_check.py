@@ -8,9 +8,12 @@ from tests.support.backed_up import PASSPHRASE, BackedUp
 from tests.support.checking import check_by_processes
 from tests.support.torture import fast_folder
 
+from overland.agent.check.findings import CheckReport
 from overland.agent.check.places import check_places
-from overland.agent.check.run import CheckReport, check
+from overland.agent.check.run import check
 from overland.agent.points.reading import open_keys
+from overland.agent.points.signatures import Signatures
+from overland.crypto.signers import Signers
 from overland.ports.progress import NullProgress
 
 
@@ -30,10 +33,8 @@ def backed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 def checked(backed: BackedUp, number: int = 0, *, with_keys: bool) -> CheckReport:
     keys = open_keys(backed.objects(), passphrase=PASSPHRASE) if with_keys else None
-    public_key = bytes.fromhex(backed.document.signing_public_key)
-    return check(
-        backed.place(number), progress=NullProgress(), keys=keys, signing_public_key=public_key
-    )
+    signatures = Signatures.of(backed.document)
+    return check(backed.place(number), progress=NullProgress(), keys=keys, signatures=signatures)
 
 
 def flip(path: Path, at: int = -1) -> None:
@@ -65,10 +66,8 @@ def test_each_flipped_byte_is_found_by_its_objects_name(
     keys = open_keys(backed.objects(), passphrase=PASSPHRASE) if with_keys else None
     [*_, victim] = sorted(backed.folder().glob(kind))
     flip(victim, at)
-    public_key = bytes.fromhex(backed.document.signing_public_key)
-    report = check(
-        backed.place(0), progress=NullProgress(), keys=keys, signing_public_key=public_key
-    )
+    signatures = Signatures.of(backed.document)
+    report = check(backed.place(0), progress=NullProgress(), keys=keys, signatures=signatures)
     assert names(report, "corrupt") == {str(victim.relative_to(backed.folder()))}
     assert not report.is_whole
 
@@ -109,7 +108,8 @@ def test_an_incremental_without_its_base_is_not_restorable(backed: BackedUp) -> 
 
 
 def test_a_point_signed_by_somebody_else_is_corrupt(backed: BackedUp) -> None:
-    report = check(backed.place(0), progress=NullProgress(), signing_public_key=bytes(32))
+    signatures = Signatures(backed.document.repository_id, Signers(bytes(32)))
+    report = check(backed.place(0), progress=NullProgress(), signatures=signatures)
     assert names(report, "corrupt") == {f"points/{backed.results[0].point_id}.point"}
 
 
@@ -152,6 +152,6 @@ def checked_together(backed: BackedUp) -> CheckReport:
         [(str(number), backed.place(number)) for number in range(2)],
         progress=NullProgress(),
         keys=open_keys(backed.objects(), passphrase=PASSPHRASE),
-        signing_public_key=None,
+        signatures=None,
     )
     return report.checked

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.support.backed_up import PASSPHRASE, BackedUp
 
-from overland.agent.check.run import CheckReport, check
+from overland.agent.check.findings import CheckReport
+from overland.agent.check.run import check
 from overland.agent.points.reading import open_keys
 from overland.agent.restore.report import RestoreIncomplete
 from overland.ports.progress import NullProgress

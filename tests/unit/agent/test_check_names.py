@@ -16,7 +16,8 @@ from tests.support.torture import fast_folder
 from overland.adapters.folderobjects import FolderObjects
 from overland.agent.check.content import check_pack_content
 from overland.agent.check.described import DescribedPacks, fingerprint
-from overland.agent.check.run import CheckReport, check
+from overland.agent.check.findings import CheckReport
+from overland.agent.check.run import check
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.indexes import read_index_tables
 from overland.agent.points.reading import ReadKeys, open_keys

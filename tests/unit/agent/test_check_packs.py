@@ -46,7 +46,7 @@ def backed() -> Iterator[BackedUp]:
 def checked(backed: BackedUp) -> PlacesReport:
     layers = [(str(number), backed.place(number)) for number in range(2)]
     keys = open_keys(LayeredObjects(layers), passphrase=PASSPHRASE)
-    return check_places(layers, progress=NullProgress(), keys=keys, signing_public_key=None)
+    return check_places(layers, progress=NullProgress(), keys=keys, signatures=None)
 
 
 class Places:
@@ -96,6 +96,36 @@ def test_damage_is_reported_as_by_threads(
                 assert checked(backed) == by_threads
             assert not by_threads.is_whole
         path.write_bytes(content)
+
+
+@pytest.mark.parametrize("folder", ["index", "points", "keys"])
+def test_damage_beside_the_packs_is_reported_as_by_threads(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    [path] = (backed.folder(1) / folder).iterdir()
+    content = path.read_bytes()
+    for changed in (content[:-1], content[:40] + bytes([content[40] ^ 1]) + content[41:], b""):
+        path.write_bytes(changed)
+        by_threads = checked(backed)
+        with monkeypatch.context() as patch:
+            check_by_processes(patch)
+            assert checked(backed) == by_threads
+        assert not by_threads.is_whole
+
+
+def test_a_system_that_allows_no_process_changes_nothing(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    (backed.folder(0) / "points").joinpath("strange").write_bytes(b"")
+    by_threads = checked(backed)
+    check_by_processes(monkeypatch)
+    monkeypatch.setattr(os, "fork", refused)
+    places = Places(monkeypatch, lambda: None)
+    assert checked(backed) == by_threads
+    assert set(places.all()) == {places.here}
 
 
 def test_what_a_killed_process_leaves_is_proven_all_the_same(

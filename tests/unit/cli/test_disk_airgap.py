@@ -152,3 +152,20 @@ def test_an_answer_to_an_earlier_request_is_refused(
 
     assert refused.exit_code == Exit.REFUSED
     assert "[answer-for-another]" in refused.stderr
+
+
+def test_the_custody_of_such_drives_is_gap_free_and_signed_where_they_were_shipped(
+    scene: Scene, request_file: tuple[Path, str]
+) -> None:
+    file, code = request_file
+    assert submit(scene, file, code)[0] == Exit.OK
+    assert scene.disk("ship", *SHIPPING_WORDS, "--yes", home="office").exit_code == Exit.OK
+    log = str(scene.folder / "custody.json")
+
+    assert scene.disk("custody", "export", log, home="office").exit_code == Exit.OK
+    done = scene.disk("custody", "verify", log, "--json", home="auditor")
+
+    report = json.loads(done.stdout)
+    assert [drive["gaps"] for drive in report["drives"]] == [[], []]
+    drive_key = json.loads(file.read_bytes().split(b"\n")[0])["drive_key"]
+    assert report["ledger_key"] != drive_key, "the office vouches for what it was sent"

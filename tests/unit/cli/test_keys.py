@@ -68,6 +68,7 @@ def test_rotation_replaces_both(home: Path) -> None:
         "vault": None,
         "is_published": True,
         "unusable": [],
+        "is_signing_key_changing": False,
     }
 
 

@@ -88,5 +88,6 @@ def test_a_damaged_keyring_in_the_vault_is_passed_by_reissue(computer: SourceCom
         "vault": 3,
         "is_published": True,
         "unusable": [],
+        "is_signing_key_changing": False,
     }
     assert typed(*change).exit_code == Exit.OK

@@ -123,6 +123,19 @@ def test_a_finished_drive_describes_itself(staging: SimDisk) -> None:
     ]
 
 
+def test_a_key_change_travels_beside_the_keyring_as_a_block_blob() -> None:
+    staging, drive = SimDisk(), SimDrive("D1", capacity_bytes=4 * MIB)
+    content = staged.objects(key_change=b"what a former signing key signed\n")
+    staged.stage(staging, content)
+
+    run(staging, bench(SimDrives(drive), Operator(drive.path)))
+
+    assert on_drives(drive) == content
+    xml = read_manifest(drive.disk.blocks("DriveManifest.xml"), name="DriveManifest.xml")
+    [change] = [blob for blob in xml.blobs if blob.blob_path.endswith(".change")]
+    assert change.page_ranges is None
+
+
 @pytest.mark.requirement("R83", "R88")
 def test_too_few_drives_are_told_and_nothing_is_lost(staging: SimDisk, local: SimDisk) -> None:
     first = SimDrive("D1", capacity_bytes=450_000)

@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.simdisk import SimDisk
 from tests.unit.packing.test_chunk_index import REPOSITORY, chunks, pack
 from tests.unit.packing.test_hints import POINT, extended, hint_on, made, sizes
@@ -10,15 +12,16 @@ from tests.unit.packing.test_hints import POINT, extended, hint_on, made, sizes
 from overland.errors import ObjectAbsent
 from overland.packing.head import (
     IndexHintDamaged,
+    SavedPacks,
     decode_head,
     encode_head,
     read_head,
-    read_pack_ids,
+    read_packs,
     spans_of,
 )
 from overland.packing.index import ChunkIndex
 from overland.ports.files import Files
-from overland.values import PackId
+from overland.values import PackId, pack_name
 
 NAME = "chunks/hint"
 
@@ -35,8 +38,8 @@ def saved(disk: Files) -> ChunkIndex:
     return hint.load(REPOSITORY)
 
 
-def told(disk: Files) -> set[PackId]:
-    return read_pack_ids(disk, NAME, read_head(disk, NAME, repository_id=REPOSITORY))
+def told(disk: Files) -> SavedPacks:
+    return read_packs(disk, NAME, read_head(disk, NAME, repository_id=REPOSITORY))
 
 
 def test_the_head_and_the_packs_are_those_of_the_index() -> None:
@@ -44,8 +47,30 @@ def test_the_head_and_the_packs_are_those_of_the_index() -> None:
     index = saved(disk)
     head = read_head(disk, NAME, repository_id=REPOSITORY)
     assert (head.epoch, head.tip, len(head.parts)) == (index.epoch, POINT, 2)
-    assert told(disk) == set(index.pack_ids())
-    assert len(told(disk)) == 30
+    names = sorted(map(pack_name, index.pack_ids()))
+    assert len(told(disk)) == told(disk).count_named(names) == 30
+    assert told(disk).count_named(names[:7]) == 7
+
+
+@given(
+    st.sets(st.binary(min_size=32, max_size=32)),
+    st.lists(st.binary(min_size=32, max_size=32)),
+    st.lists(
+        st.sampled_from(["", "packs", "packs/00", "packs/00/x.pack", "packs/zz/1", "points/"])
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_packs_are_counted_as_a_set_counts_them(
+    known: set[bytes], others: list[bytes], odd: list[str], choose: random.Random
+) -> None:
+    packs = SavedPacks()
+    for pack_id in known:
+        packs.add(pack_id)
+    some = [pack_id for pack_id in sorted(known) if choose.random() < 0.5]
+    names = [pack_name(PackId(each.hex())) for each in (*some, *some[:3], *others)]
+    expected = {pack_name(PackId(each.hex())) for each in known} & set(names)
+    assert packs.count_named(sorted([*names, *odd])) == len(expected)
+    assert len(packs) == len(known)
 
 
 def test_a_head_that_is_written_again_is_the_same() -> None:

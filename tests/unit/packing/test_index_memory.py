@@ -106,6 +106,7 @@ def _small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(packing_index, "_APPENDED", 7)
     for module in (packing_index, scratch):
         patch.setattr(module, "RESIDENT_BYTES", 0)
+    patch.setattr(scratch, "LARGE_BYTES", 0)
 
 
 def _compare(index: ChunkIndex, names: list[bytes], stored: dict[PackId, list[bytes]]) -> None:

@@ -42,7 +42,9 @@ def test_a_guessed_position_is_the_one_that_is_searched(
     run = Run(Piece(keys, digests=None), Piece(np.arange(count, dtype=np.uint32), digests=None))
     near = np.concatenate([keys[:500], keys[:500] + np.uint64(1), keys[-500:] - np.uint64(1)])
     wanted = np.concatenate([near, keys_of("even", 500, seed=2), np.array([0, LAST], np.uint64)])
-    assert (run.positions(wanted) == np.searchsorted(keys, wanted)).all()
+    for is_cold in (False, True):
+        found = run.positions(wanted, is_cold=is_cold)
+        assert (found == np.searchsorted(keys, wanted)).all()
 
 
 @pytest.mark.parametrize("place", ["in memory", "in a scratch file"])

@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import insert, select
 from tests.support import staged
 from tests.support.docked import JOB, SEED, TRACKING, Dock
 from tests.support.staged import SimDrive
 from typing_extensions import override
 
+from overland.cloud.tables import source_computers
 from overland.crypto import sign
 from overland.errors import RefusedError
 from overland.format.copy_log import DriveStatus
@@ -16,6 +18,7 @@ from overland.seeding.manifest import signed_seed_manifest
 from overland.station.ingest import DriveNotReceived, DriveOutcome, DriveUnknown, Ingest
 from overland.station.intake import DriveGivenTwice
 from overland.station.items import DriveKey
+from overland.vault.tables import key_changes
 
 MakeDock = Callable[..., Dock]
 MIB = 1 << 20
@@ -294,6 +297,51 @@ def test_a_seed_manifest_by_somebody_else_is_refused(make_dock: MakeDock) -> Non
 
     assert outcome.failure is not None
     assert "registered" in outcome.failure.reason
+    assert dock.landed() == {}
+
+
+def retire_the_signing_key(dock: Dock) -> None:
+    """Have the cloud know another signing key of the source computer, as after a change."""
+    with dock.cloud.database.begin() as connection:
+        [computer] = connection.execute(select(source_computers)).all()
+        connection.execute(
+            insert(key_changes).values(
+                source_computer_id=computer.source_computer_id,
+                number=1,
+                former_public_key=computer.signing_public_key,
+                public_key="ab" * 32,
+                change_sha256="cd" * 32,
+                entered_at=dock.cloud.clock.now(),
+            )
+        )
+
+
+def test_a_seed_whose_key_was_replaced_on_the_way_is_imported(make_dock: MakeDock) -> None:
+    dock = make_dock()
+    dock.ship()
+    retire_the_signing_key(dock)
+    dock.receive()
+    [outcome] = dock.station().run()
+    assert outcome.result == "completed"
+
+
+def test_another_manifest_by_the_replaced_key_is_refused(make_dock: MakeDock) -> None:
+    """As whoever stole the key can make it."""
+    dock = make_dock()
+    less = {name: data for name, data in dock.objects.items() if name != pack(dock)}
+    dock.document = signed_seed_manifest(
+        staged.manifest(less),
+        public_key=sign.public_key(staged.SIGNING_KEY),
+        sign=staged.sign_with_source_key,
+    )
+    dock.hashes["D1"] = dock.seal(dock.drives["D1"], list(less))
+    dock.ship()
+    retire_the_signing_key(dock)
+    dock.receive()
+    [outcome] = dock.station().run()
+    assert outcome.failure is not None
+    assert "was replaced" in outcome.failure.reason
+    assert dock.drive("D1")["copyStatus"] == "ManifestCorrupted"
     assert dock.landed() == {}
 
 

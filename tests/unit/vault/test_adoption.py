@@ -72,6 +72,16 @@ def test_objects_come_in_the_order_in_which_they_need_each_other(
     assert kinds == ["pack", "pack", "pack", "index", "keyring", "point"], trail
 
 
+def test_a_key_change_comes_before_the_keyring_that_names_it() -> None:
+    landed = Landed(seed=Seed(key_change=b"what a former signing key signed\n"))
+    before = len(landed.disk.trail)
+    adopted(landed)
+    assert landed.in_vault() == landed.seed.contents
+    trail = [step for step in landed.disk.trail[before:] if step.startswith("rename")]
+    kinds = [step.rpartition(".")[2] for step in trail]
+    assert kinds[-4:] == ["index", "change", "keyring", "point"], trail
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -6,15 +6,18 @@ or copied.  Where it is missing, damaged, or of another chain, the points say wh
 meant and the places say which are there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from heapq import merge
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from overland.agent.repository import ObjectReader, Repository, pack_id_of
-from overland.errors import IntegrityError, ObjectAbsent
+from overland.errors import IntegrityError, KeyChangeMissing, ObjectAbsent
 from overland.events import Log
 from overland.format.point import PointPublic
 from overland.packing.chainindex import ChainIndex
-from overland.values import PackId, PointId, is_object_name, pack_name, point_name
+from overland.packing.head import SavedPacks
+from overland.values import PointId, is_object_name, pack_name, point_name
 
 if TYPE_CHECKING:
     from overland.format.index import PackDirectory
@@ -38,7 +41,7 @@ def chain_index(
             are in none of them count as not stored.
     """
     saved = repository.saved_chain(policy)
-    if saved is None or saved.tip != tip or _is_outdated(saved.pack_ids, repository, stored):
+    if saved is None or saved.tip != tip or _is_outdated(saved.packs, repository, stored):
         return ChainIndex.of(rebuild_index(repository, stored, tip=tip)), True
     return saved.chain, False
 
@@ -67,15 +70,14 @@ def rebuild_index(
     return index
 
 
-def _is_outdated(
-    pack_ids: Iterable[PackId], repository: Repository, stored: Sequence[ObjectReader]
-) -> bool:
+def _is_outdated(packs: SavedPacks, repository: Repository, stored: Sequence[ObjectReader]) -> bool:
     """Return whether one of these packs is in no place, or others stand in for it."""
-    known = {pack_name(pack_id) for pack_id in pack_ids}
-    there = {info.name for objects in stored for info in objects.names("packs/")}
-    gone = known & replaced_names(repository, stored) | (known - there)
+    replaced = replaced_names(repository, stored)
+    listings = (objects.names("packs/") for objects in stored)
+    there = (info.name for info in merge(*listings, key=attrgetter("name")))
+    gone = len(packs) - packs.count_named(name for name in there if name not in replaced)
     if gone:
-        log.warning("index_hint.outdated", packs=len(gone))
+        log.warning("index_hint.outdated", packs=gone)
     return bool(gone)
 
 
@@ -84,6 +86,9 @@ def replaced_names(repository: Repository, stored: Sequence[ObjectReader]) -> fr
 
     It does not matter whether a replacement was accepted: to count too much as replaced costs
     bytes, and to count too little costs a point.
+
+    Raises:
+        KeyChangeMissing: Of one it cannot be told whether it is the owner's.
     """
     names: frozenset[str] = frozenset()
     for objects in stored:
@@ -92,11 +97,9 @@ def replaced_names(repository: Repository, stored: Sequence[ObjectReader]) -> fr
         # Most chains have none, and do without what reads them.
         from overland.agent.points.replacements import read_replacements  # noqa: PLC0415 - so
 
-        found = read_replacements(
-            objects,
-            repository_id=repository.repository_id,
-            public_key=repository.signing_public_key,
-        )
+        found = read_replacements(objects, signatures=repository.signatures)
+        for missing in found.unproven:
+            raise missing
         names |= found.replaced()
         for name in found.damaged:
             log.warning("replacement.left_aside", replacement=name)
@@ -164,10 +167,10 @@ def _named_by_chain(
 
 def _public(repository: Repository, objects: ObjectReader, name: str) -> PointPublic | None:
     try:
-        return repository.verified_point(objects.read(name), name=name).public
+        return repository.verified_point(objects.read(name), name=name, place=objects).public
     except ObjectAbsent:
         return None
-    except IntegrityError as error:
+    except (IntegrityError, KeyChangeMissing) as error:
         log.warning("point.left_aside", point=name, problem=str(error))
         return None
 

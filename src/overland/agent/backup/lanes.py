@@ -17,13 +17,20 @@ from overland.sealing.seal import PackSeal, SegmentSealer
 
 __all__ = ["SEGMENT_BYTES", "Lane"]
 
+_SHARE: Final = 4  # of what a lane has stored, as long as its packs grow
+
 SEGMENT_BYTES: Final = 1 << 20
 """Raw length that segments are filled up to: enough to compress well, little for one file."""
 
 
 @final
 class Lane:
-    """Fills segments and packs with new chunks.  For one thread."""
+    """Fills segments and packs with new chunks.  For one thread.
+
+    The first packs have `first_pack_bytes`, later ones a quarter of what the lane has stored
+    before, up to `pack_bytes`: what is sent while the run goes on should be most of it, and what
+    is left to send at its end a small part, however much it is in all.
+    """
 
     def __init__(
         self,
@@ -33,11 +40,14 @@ class Lane:
         publisher: Publisher,
         level: int,
         pack_bytes: int,
+        first_pack_bytes: int,
     ) -> None:
         self.new_chunks = 0
         self.new_bytes = 0
         self._repository, self._out, self._publisher = repository, out, publisher
         self._pack_bytes = pack_bytes
+        self._full_bytes = min(first_pack_bytes, pack_bytes)
+        self._stored_bytes = 0
         self._sealer = SegmentSealer(level=level)
         self._seal: PackSeal | None = None
         self._writer: PackWriter | None = None
@@ -113,7 +123,7 @@ class Lane:
         self.new_chunks += len(ids)
         self.new_bytes += sealed.raw_bytes
         if (
-            self._writer.size_bytes + SEGMENT_BYTES > self._pack_bytes
+            self._writer.size_bytes + SEGMENT_BYTES > self._full_bytes
             or self._writer.chunk_count >= MAX_PACK_CHUNKS
         ):
             self._finish_pack()
@@ -121,6 +131,9 @@ class Lane:
     def _finish_pack(self) -> None:
         if self._writer is not None and self._seal is not None:
             pack = self._writer.finish(self._seal.seal_directory)
+            self._stored_bytes += self._writer.size_bytes
+            grown = max(self._full_bytes, self._stored_bytes // _SHARE)
+            self._full_bytes = min(grown, self._pack_bytes)
             self._writer = self._seal = None
             try:
                 self._publisher.submit(pack)

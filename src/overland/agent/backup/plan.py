@@ -17,6 +17,7 @@ from overland.values import PointId, SeedId
 
 __all__ = [
     "DEFAULT_LEVEL",
+    "FULL_PACK_BYTES",
     "BackupPlan",
     "BackupResult",
     "Elsewhere",
@@ -27,7 +28,8 @@ __all__ = [
 DEFAULT_LEVEL: Final = 1
 """Of zstd; on mixed data 0.71 times the time of level 3, for the same size."""
 
-_PACK_BYTES: Final = 64 << 20
+FULL_PACK_BYTES: Final = 64 << 20
+"""When a pack is full, if nothing else is said."""
 
 Elsewhere = Callable[[bytes, int], bytes | None]
 """Tells where to read what has this full path and inode, if not there: see `SnapshotView`."""
@@ -87,6 +89,8 @@ class BackupPlan(msgspec.Struct, frozen=True, kw_only=True):
         reads_all: Whether to read every file again, whatever the last run knew of it.
         level: Of zstd.
         pack_bytes: When a pack is full.
+        first_pack_bytes: When the first packs of a run are full, which later ones outgrow; less
+            than `pack_bytes` where packs are sent while the run goes on.
         workers: Threads that read, compress and seal.
         expected_bytes: About how much will be read, for the progress; None if nobody knows.
     """
@@ -111,7 +115,8 @@ class BackupPlan(msgspec.Struct, frozen=True, kw_only=True):
     image_sizes: Sizes = IMAGE_SIZES
     reads_all: bool = False
     level: int = DEFAULT_LEVEL
-    pack_bytes: int = _PACK_BYTES
+    pack_bytes: int = FULL_PACK_BYTES
+    first_pack_bytes: int = FULL_PACK_BYTES
     workers: int = 2
     expected_bytes: int | None = None
 

@@ -138,4 +138,5 @@ def new_lane(
         publisher=publisher,
         level=plan.level,
         pack_bytes=plan.pack_bytes,
+        first_pack_bytes=plan.first_pack_bytes,
     )

@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from overland.agent.check.run import HARMLESS, CheckReport, Finding, check
+from overland.agent.check.findings import HARMLESS, CheckReport, Finding
+from overland.agent.check.run import check
 from overland.agent.points.reading import ReadKeys
+from overland.agent.points.signatures import Signatures
 from overland.agent.sources import ReadOnlySource
 from overland.errors import ObjectAbsent
 from overland.ports.objects import Objects
@@ -48,7 +50,7 @@ def check_places(
     *,
     progress: Progress,
     keys: ReadKeys | None,
-    signing_public_key: bytes | None,
+    signatures: Signatures | None,
     reclaimed: Collection[str] = (),
     digests: bool = False,
 ) -> PlacesReport:
@@ -64,7 +66,10 @@ def check_places(
         OSError: A place's device failed.
     """
     if keys is not None:
-        signing_public_key = keys.signing_public_key
+        signatures = keys.signatures
+    if signatures is not None:
+        # A document may lie in one place, and what vouches for it in another.
+        signatures = signatures.beside(*(store for _, store in layers))
     held = [(label, store, {info.name: info for info in store.names()}) for label, store in layers]
     times = Counter(name for _, _, infos in held for name in infos)
     copies = {name for name, count in times.items() if count > 1}
@@ -72,9 +77,7 @@ def check_places(
     for label, store, infos in held:
         shared = {name: (store, infos[name]) for name in infos.keys() & copies}
         if shared:
-            report = check(
-                _Chosen(shared), progress=progress, signing_public_key=signing_public_key
-            )
+            report = check(_Chosen(shared), progress=progress, signatures=signatures)
             damaged += [(label, each) for each in report.findings if each.kind == "corrupt"]
     bad = {(label, finding.name) for label, finding in damaged}
     chosen: dict[str, tuple[Objects, ObjectInfo]] = {}
@@ -88,7 +91,7 @@ def check_places(
         _Chosen(chosen),
         progress=progress,
         keys=keys,
-        signing_public_key=signing_public_key,
+        signatures=signatures,
         reclaimed=reclaimed,
         digests=digests,
     )

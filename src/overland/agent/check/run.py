@@ -10,13 +10,12 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal
 
 from overland.agent.backup.collector import collecting_rarely
 from overland.agent.check.content import PackProof, check_pack_content
 from overland.agent.check.described import DescribedPacks, fingerprint
+from overland.agent.check.findings import CheckReport, Finding, FindingKind
 from overland.agent.check.packs import by_threads, is_worth_processes, prove_by_processes
 from overland.agent.check.trees import TreeChecks
 from overland.agent.points.chunks import ChunkStore
@@ -24,10 +23,12 @@ from overland.agent.points.indexes import read_index_file
 from overland.agent.points.memory import keep_freed_memory
 from overland.agent.points.reading import ReadKeys, open_point, proven_keyring
 from overland.agent.points.replacements import proven_replacement
+from overland.agent.points.signatures import Signatures
 from overland.agent.sources import LayeredObjects, named_digest
 from overland.crypto.keyring import decode_keyring
-from overland.crypto.sign import verify
+from overland.crypto.signers import KeyChangeMissing, Signers
 from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt
+from overland.format.index import IndexTables
 from overland.format.pack import TRAILER_BYTES, decode_trailer
 from overland.format.point import SIGNATURE_PURPOSE, ObjectRef, PointPublic, parse
 from overland.format.replacement import Replacement, ReplacementObject, needed_after
@@ -38,47 +39,7 @@ from overland.ports.progress import Progress
 from overland.sealing.indexfile import open_tables
 from overland.values import ObjectInfo, PackId, PointId, is_object_name, pack_name, point_name
 
-__all__ = ["CheckReport", "Finding", "check"]
-
-FindingKind = Literal["missing", "corrupt", "foreign", "replaced"]
-HARMLESS: Final = frozenset[FindingKind]({"foreign", "replaced"})
-"""What no recovery point lacks anything by."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something that is not right: an object's name, what is wrong, and what it costs.
-
-    `missing`: a recovery point needs it and it is not there; `corrupt`: its bytes are not what
-    was written; `foreign`: no object of a repository has such a name; `replaced`: its bytes are
-    not what was written, and nothing needs them any more, because other packs stand in for it.
-    """
-
-    name: str
-    kind: FindingKind
-    reason: str
-
-
-@dataclass(slots=True, kw_only=True)
-class CheckReport:
-    """What was checked, and what was found; `restorable` says it for each recovery point.
-
-    Without keys, a point is restorable as far as can be seen: all its objects are there and whole.
-    """
-
-    with_keys: bool
-    objects: int = 0
-    size_bytes: int = 0
-    chunks: int = 0
-    findings: list[Finding] = field(default_factory=list)
-    restorable: dict[PointId, bool] = field(default_factory=dict)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every recovery point can be restored in full, and nothing is damaged."""
-        return all(finding.kind in HARMLESS for finding in self.findings) and all(
-            self.restorable.values()
-        )
+__all__ = ["check"]
 
 
 def check(
@@ -86,7 +47,7 @@ def check(
     *,
     progress: Progress,
     keys: ReadKeys | None = None,
-    signing_public_key: bytes | None = None,
+    signatures: Signatures | None = None,
     reclaimed: Collection[str] = (),
     digests: bool = False,
     workers: int = 2,
@@ -97,7 +58,7 @@ def check(
         objects: One store; not several in layers, because each copy is to be whole.
         progress: Is told of bytes and objects.
         keys: None checks without them.
-        signing_public_key: Whose recovery points are genuine, where that is known without keys.
+        signatures: Prove recovery points and replacements, where it is known without keys whose.
         reclaimed: Recovery points that were deleted for good: their files stay while others are
             based on them, and what only they needed is not missed.
         digests: With keys, compute also the SHA-256 of packs whose names their seals prove
@@ -110,13 +71,14 @@ def check(
         OSError: The store's device failed.
     """
     if keys is not None:
-        signing_public_key = keys.signing_public_key
+        signatures = keys.signatures
     keep_freed_memory()
-    run = _Check(objects, keys, signing_public_key, progress, digests=digests, reclaimed=reclaimed)
+    run = _Check(objects, keys, signatures, progress, digests=digests, reclaimed=reclaimed)
     infos = list(objects.names())
     progress.start("checking", sum(info.size_bytes for info in infos), len(infos))
     with collecting_rarely():
         run.read_all(infos, workers=workers)
+        run.check_key_changes()
         run.check_points()
     progress.finish()
     return run.report
@@ -129,7 +91,7 @@ class _Check:
         self,
         objects: Objects,
         keys: ReadKeys | None,
-        signing_public_key: bytes | None,
+        signatures: Signatures | None,
         progress: Progress,
         *,
         digests: bool,
@@ -137,13 +99,15 @@ class _Check:
     ) -> None:
         self._objects, self._keys, self._progress = objects, keys, progress
         self._open_store()
-        self._signing_public_key, self._digests = signing_public_key, digests
+        self._signatures, self._digests = signatures, digests
         self._reclaimed = reclaimed
         self._ahead: dict[PointId, list[str]] = {}
         self._described = DescribedPacks()
+        self._tables: list[IndexTables] = []
         self._sizes: dict[str, int] = {}
         self._points: dict[PointId, PointPublic] = {}
         self._replacements: list[Replacement] = []
+        self._key_changes: dict[str, str] = {}
         self._bad: set[str] = set()
         self._needed: set[str] = set()
         self.report = CheckReport(with_keys=keys is not None)
@@ -172,12 +136,16 @@ class _Check:
             self._take(info, partial(self._read_index, info.name))
         packs = by_folder["packs/"]
         if is_worth_processes(self._objects, packs):
-            for info in others:
-                self._take(info, partial(self._read, info))
+
+            def meanwhile(pause: Callable[[], None]) -> None:
+                while others:
+                    info = others.pop(0)
+                    self._take(info, partial(self._read, info))
+                self._walk_ahead(pause)
+
             packs = prove_by_processes(
-                packs, self._prove, take=self._take_pack, meanwhile=self._walk_ahead
+                packs, self._prove, take=self._take_pack, meanwhile=meanwhile
             )
-            others = []
         with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
             for info, number in by_threads(others, self._read, pool, workers=workers):
                 self._take(info, number)
@@ -193,6 +161,8 @@ class _Check:
             self._find(info.name, "corrupt", str(error))
         except ObjectAbsent:
             self._find(info.name, "missing", "it was listed, and is gone now")
+        except KeyChangeMissing as error:
+            self._key_changes[error.change] = info.name
         self._progress.advance(info.size_bytes, 1)
 
     def _read(self, info: ObjectInfo) -> int:
@@ -209,9 +179,8 @@ class _Check:
         return 0
 
     def _read_index(self, name: str) -> int:
-        """Check an index file, and make its packs known; return 0."""
+        """Check an index file, and note what it says of packs; return 0."""
         assert self._keys is not None, "only with keys"
-        assert self._store is not None, "only with keys"
         data = self._objects.read(name)
         if hashlib.sha256(data).hexdigest() != named_digest(name):
             raise ObjectCorrupt(name, check="SHA-256 differs from the name")
@@ -219,10 +188,14 @@ class _Check:
             self._keys.index, data, repository_id=self._keys.repository_id, name=name
         )
         self._described.add(tables)
-        self._store.index.add_tables(
-            tables, wanted=lambda pack_id: pack_name(pack_id) in self._sizes
-        )
+        self._tables.append(tables)
         return 0
+
+    def _load_index(self, store: ChunkStore) -> None:
+        """Make known where chunks lie: only trees need it, so it is done beside the packs."""
+        while self._tables:
+            tables = self._tables.pop(0)
+            store.index.add_tables(tables, wanted=lambda pack_id: pack_name(pack_id) in self._sizes)
 
     def _prove(self, info: ObjectInfo) -> PackProof:
         assert self._store is not None, "only with keys"
@@ -247,9 +220,12 @@ class _Check:
     def _read_keyring(self, name: str) -> None:
         data = self._objects.read(name)
         if self._keys is None:
-            decode_keyring(data, name=name)
+            document = decode_keyring(data, name=name)
         else:
-            proven_keyring(data, self._keys, name=name)
+            document = proven_keyring(data, self._keys, name=name)
+        signers = Signers.of(document)
+        for number in range(1, len(signers.former) + 1):
+            self._key_changes[signers.change_name(number)] = name
 
     def _read_named_by_digest(self, info: ObjectInfo) -> None:
         digest, tail = hashlib.sha256(), b""
@@ -262,10 +238,16 @@ class _Check:
             decode_trailer(tail, name=info.name, pack_bytes=info.size_bytes)
 
     def _read_point(self, name: str) -> None:
-        parsed = parse(self._objects.read(name), name=name)
-        if self._signing_public_key is not None:
-            verify(
-                self._signing_public_key, SIGNATURE_PURPOSE, parsed.signed_bytes, parsed.signature
+        data = self._objects.read(name)
+        parsed = parse(data, name=name)
+        if self._signatures is not None:
+            self._signatures.prove(
+                self._objects,
+                SIGNATURE_PURPOSE,
+                parsed.signed_bytes,
+                parsed.signature,
+                file=data,
+                name=name,
             )
         if name != point_name(parsed.public.point_id):
             raise ObjectCorrupt(name, check="it has the name of another recovery point")
@@ -276,17 +258,25 @@ class _Check:
             proven_replacement(
                 self._objects.read(name),
                 name=name,
-                repository_id=self._keys.repository_id if self._keys else None,
-                public_key=self._signing_public_key,
+                place=self._objects,
+                signatures=self._signatures,
             )
         )
+
+    def check_key_changes(self) -> None:
+        """Miss the key changes that a keyring names, or that could vouch for a document here."""
+        for change, needed_by in sorted(self._key_changes.items()):
+            if change not in self._sizes:
+                self._find(change, "missing", f"{needed_by} needs it")
 
     # -- every recovery point -------------------------------------------------------------------
 
     def _walk_ahead(self, pause: Callable[[], None]) -> None:
         """Look at the trees while packs are being proven: what is found holds if all packs do."""
         assert self._keys is not None, "only with keys"
+        assert self._store is not None, "only with keys"
         assert self._trees is not None, "only with keys"
+        self._load_index(self._store)
         for point_id in sorted(self._points.keys() - set(self._reclaimed)):
             with contextlib.suppress(IntegrityError):  # the point's own: it is opened again later
                 point = open_point(self._layers, self._keys, PointId(point_id))
@@ -295,6 +285,7 @@ class _Check:
     def check_points(self) -> None:
         """Look at every recovery point, knowing which objects are damaged."""
         if self._store is not None:
+            self._load_index(self._store)
             # Damaged packs that others stand in for would hide the chunks in those.
             hidden = self._bad & {name for each in self._replacements for name in each.replaced}
             self._store.index.forget_packs(PackId(name[9:-5]) for name in hidden)

@@ -4,8 +4,8 @@ A folder that did not change has the same node in every point.  What was found w
 known to be whole in the next point, and is not walked again.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -14,16 +14,22 @@ import numpy as np
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import Point
 from overland.agent.points.tree import UNREADABLE, PointTree
+from overland.format.index import id_keys
 from overland.format.tree import CHUNK_ID_BYTES, KIND_FILE, KIND_FOLDER, Entry
 from overland.packing.index import Ids, as_ids
 from overland.values import PackId, pack_name, path_text
 
 __all__ = ["TreeChecks"]
 
-_TOGETHER: Final = 1 << 16
+_TOGETHER: Final = 1 << 13
+"""Chunks of files looked up together: few enough for the processor's cache to hold all entries."""
+
 _SHOWN: Final = 10
-_NODES: Final = 64
+_NODES: Final = 128
 """Chunks of nodes read together: one look-up instead of many, and bounded memory."""
+
+Node = tuple[bytes, list[Entry]]
+"""A folder's path, and its entries."""
 
 
 class TreeChecks:
@@ -52,18 +58,23 @@ class TreeChecks:
 
 
 class _Files(NamedTuple):
-    """Files of a folder whose chunks are looked up together; of a long file some of its chunks."""
+    """Folders with their entries, and the ids of the chunks of all files in them.
 
-    folder: bytes
-    entries: list[Entry]
+    Or one file with a long list of ids, alone, and some of them.
+    """
+
+    folders: list[Node]
     joined: bytes
 
-    def path(self, number: int) -> bytes:
-        """Return the path of the file that a chunk belongs to."""
-        ends = list(accumulate(len(entry.content) // CHUNK_ID_BYTES for entry in self.entries))
-        # Pieces of a long file are none of its entry's own content: it is alone then.
-        at = bisect_right(ends, number) if len(self.entries) > 1 else 0
-        return _below(self.folder, self.entries[at].name)
+    def paths(self, numbers: Sequence[int]) -> Iterator[bytes]:
+        """Yield the paths of the files that chunks belong to."""
+        below = [(path, entry) for path, node in self.folders for entry in node]
+        files = [each for each in below if _is_plain_file(each[1])] or below
+        ends = list(accumulate(len(entry.content) // CHUNK_ID_BYTES for _, entry in files))
+        for number in numbers:
+            # Ids of a long list are none of its entry's own content: it is alone then.
+            path, entry = files[bisect_right(ends, number) if len(files) > 1 else 0]
+            yield _below(path, entry.name)
 
 
 class _TreeCheck:
@@ -79,7 +90,7 @@ class _TreeCheck:
         self._waiting: list[_Files] = []
         self._count = 0
         self._problems: dict[bytes, str] = {}
-        self._missed = 0
+        self._missed, self._last = 0, b""
 
     def problems(self, pause: Callable[[], None] | None) -> list[str]:
         """Return in words what is wrong, as `TreeChecks` does."""
@@ -88,9 +99,15 @@ class _TreeCheck:
             if pause is not None:
                 pause()
             window = self._window()
-            nodes = self._tree.nodes([entry for _, entry in window])
-            for (path, entry), node in zip(window, nodes, strict=True):
-                self._node(path, self._alone(path, entry) if node is None else node)
+            folders = iter(window)
+            for nodes in self._tree.node_groups([entry for _, entry in window]):
+                group = zip(nodes, folders, strict=False)  # the folders of the next group follow
+                self._nodes(
+                    [
+                        (path, self._alone(path, entry) if node is None else node)
+                        for node, (path, entry) in group
+                    ]
+                )
         self._look_up()
         words = [f"'{path_text(path)}': {reason}" for path, reason in self._problems.items()]
         if self._missed > len(words):
@@ -104,9 +121,9 @@ class _TreeCheck:
         while self._to_come and count < _NODES:
             path, entry = self._to_come.pop()
             if entry.kind != KIND_FOLDER:
-                self._files(path.rpartition(b"/")[0], [entry])
+                self._files([(path.rpartition(b"/")[0], [entry])])
             elif entry.levels:
-                self._node(path, self._alone(path, entry))
+                self._nodes([(path, self._alone(path, entry))])
             elif entry.content not in self._whole:
                 self.seen.add(entry.content)
                 window.append((path, entry))
@@ -121,31 +138,39 @@ class _TreeCheck:
             self._note(path, str(error))
             return []
 
-    def _node(self, path: bytes, node: list[Entry]) -> None:
-        for entry in reversed(node):
-            if entry.kind == KIND_FOLDER:
-                self._to_come.append((_below(path, entry.name), entry))
-        self._files(path, node)
+    def _nodes(self, folders: list[Node]) -> None:
+        for path, node in folders:
+            self._to_come += [
+                (_below(path, entry.name), entry)
+                for entry in reversed(node)
+                if entry.kind == KIND_FOLDER
+            ]
+        self._files(folders)
 
-    def _files(self, folder: bytes, entries: list[Entry]) -> None:
-        """Look up the chunks of the files among the entries of a folder, soon."""
-        files = [entry for entry in entries if entry.kind == KIND_FILE and entry.content]
-        plain = [entry for entry in files if not entry.levels]
-        if plain:
-            self._wait(_Files(folder, plain, b"".join([entry.content for entry in plain])))
-        if len(plain) < len(files):
-            for entry in files:
-                if entry.levels:
-                    self._long_file(folder, entry)
+    def _files(self, folders: list[Node]) -> None:
+        """Look up the chunks of the files among the entries of folders, soon."""
+        contents = [
+            entry.content
+            for _, node in folders
+            for entry in node
+            if entry.kind == KIND_FILE and not entry.levels  # as `_is_plain_file`
+        ]
+        self._wait(_Files(folders, b"".join(contents)))
+        for path, node in folders:
+            for entry in node:
+                if entry.levels and entry.kind == KIND_FILE:
+                    self._long_file(path, entry)
 
     def _long_file(self, folder: bytes, entry: Entry) -> None:
         try:
             for ids in self._tree.content_ids(entry):
-                self._wait(_Files(folder, [entry], ids.tobytes()))
+                self._wait(_Files([(folder, [entry])], ids.tobytes()))
         except UNREADABLE as error:
             self._note(_below(folder, entry.name), str(error))
 
     def _wait(self, files: _Files) -> None:
+        if not files.joined:
+            return
         self._waiting.append(files)
         self._count += len(files.joined) // CHUNK_ID_BYTES
         if self._count >= _TOGETHER:
@@ -155,7 +180,9 @@ class _TreeCheck:
         if not self._waiting:
             return
         every = as_ids(b"".join([files.joined for files in self._waiting]))
-        if self._bad or (self._store.index.lookup(every) < 0).any():
+        # In the order of the index, so that what is looked up next lies near.
+        in_order = every[np.argsort(id_keys(every))]
+        if self._bad or (self._store.index.lookup(in_order) < 0).any():
             for path, reason in dict(self._named(self._reasons(every))).items():
                 self._note(path, reason)
         self._waiting, self._count = [], 0
@@ -176,19 +203,28 @@ class _TreeCheck:
 
     def _named(self, reasons: dict[int, str]) -> Iterator[tuple[bytes, str]]:
         """Yield the files of chunks, by their numbers in what was looked up, and what is wrong."""
-        counts = [len(files.joined) // CHUNK_ID_BYTES for files in self._waiting]
-        ends = list(accumulate(counts))
-        for number in sorted(reasons):
-            at = bisect_right(ends, number)
-            yield self._waiting[at].path(number - (ends[at] - counts[at])), reasons[number]
+        numbers = sorted(reasons)
+        first = done = 0
+        for files in self._waiting:
+            end = first + len(files.joined) // CHUNK_ID_BYTES
+            up_to = bisect_left(numbers, end, lo=done)
+            mine = numbers[done:up_to]
+            if mine:
+                paths = files.paths([number - first for number in mine])
+                yield from zip(paths, map(reasons.__getitem__, mine), strict=True)
+            first, done = end, up_to
 
     def _note(self, path: bytes, reason: str) -> None:
-        if path in self._problems:
+        if path in self._problems or path == self._last:  # files of many chunks come in turns
             return
-        self._missed += 1
+        self._missed, self._last = self._missed + 1, path
         if len(self._problems) < _SHOWN:
             self._problems[path] = reason
 
 
 def _below(folder: bytes, name: bytes) -> bytes:
     return folder.rstrip(b"/") + b"/" + name
+
+
+def _is_plain_file(entry: Entry) -> bool:
+    return entry.kind == KIND_FILE and not entry.levels

@@ -138,6 +138,8 @@ class PointsView:
         listing = list_points(objects, self._keys)
         for damaged in listing.damaged:
             log.warning("mount.point_left_out", point=damaged)
+        for unproven in listing.unproven:
+            log.warning("mount.point_unproven", point=unproven)
         points: dict[bytes, _Point] = {}
         for public in listing.points:
             name = f"{public.created_at:%Y-%m-%dT%H%M%SZ}".encode()

@@ -8,6 +8,7 @@ still holds in any of them is read segment by segment.
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,7 +19,8 @@ from overland.agent.points.indexes import IndexFiles, read_index_tables
 from overland.agent.points.reading import ReadKeys
 from overland.agent.points.replacements import replacements_of
 from overland.agent.sources import LayeredObjects
-from overland.crypto.ids import chunk_id
+from overland.crypto.ids import chunk_id, chunk_ids
+from overland.crypto.secrets import Secret
 from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt
 from overland.format import pack as pack_format
 from overland.format.index import PackDirectory
@@ -87,20 +89,15 @@ class Wanted:
         self.places = places[self.order]
         self.ids = ids[self.order]
 
-    def check(self, raw: memoryview, segment: Segment, key: Callable[[memoryview], bytes]) -> bool:
+    def check(self, raw: memoryview, segment: Segment, key: Secret) -> bool:
         """Return whether every wanted chunk of the segment is what its id says."""
-        offsets = self.places["offset"][segment.start : segment.end].tolist()
-        lengths = self.places["length"][segment.start : segment.end].tolist()
-        joined = self.ids[segment.start : segment.end].tobytes()
-        last = -1
-        for row, (offset, length) in enumerate(zip(offsets, lengths, strict=True)):
-            if (
-                offset != last
-                and key(raw[offset : offset + length]) != joined[32 * row : 32 * row + 32]
-            ):
-                return False
-            last = offset
-        return True
+        rows = slice(segment.start, segment.end)
+        places, ids = self.places[rows], self.ids[rows]
+        is_first = np.diff(places["offset"].astype(np.int64), prepend=-1) != 0
+        if not is_first.all():  # chunks that are wanted more than once
+            places, ids = places[is_first], ids[is_first]
+        offsets, lengths = places["offset"].tolist(), places["length"].tolist()
+        return chunk_ids(key, raw, zip(offsets, lengths, strict=True)) == ids.tobytes()
 
 
 class ChunkStore:
@@ -136,7 +133,7 @@ class ChunkStore:
 
         When more and more are looked up, or one is not found, everything is loaded after all.
         """
-        files = IndexFiles(self.objects, self.keys, without=self._without | self._replaced())
+        files = IndexFiles(self.objects, self.keys, without=self._without | self._replaced)
         if files.size_bytes > _WHOLE_BYTES:
             self._files = files
         else:
@@ -145,21 +142,25 @@ class ChunkStore:
     def load_index(self) -> None:
         """Make the packs of all index files known; damaged ones are noted in `damaged`."""
         self._is_loaded = True
-        unwanted = self._without | self._replaced()
+        unwanted = self._without | self._replaced
+        self._load_tables(lambda pack_id: pack_id not in unwanted)
+
+    def _load_tables(self, wanted: Callable[[PackId], bool]) -> None:
         for info in self.objects.names("index/"):
-            if not is_object_name(info.name):
+            if not is_object_name(info.name) or info.name in self.damaged:
                 continue
             try:
                 tables = read_index_tables(self.objects, self.keys, info.name)
-            except IntegrityError:
+            except (IntegrityError, ObjectAbsent):
                 self.damaged.append(info.name)
                 continue
-            self.index.add_tables(tables, wanted=lambda pack_id: pack_id not in unwanted)
+            self.index.add_tables(tables, wanted=wanted)
 
+    @cached_property
     def _replaced(self) -> frozenset[PackId]:
-        """Return packs that others stand in for: read last, and only where they still are."""
+        """Packs that others stand in for: read last, and only where they still are."""
         found = replacements_of(self.objects, self.keys)
-        self.damaged += found.damaged
+        self.damaged += [*found.damaged, *(each.what for each in found.unproven)]
         return found.replaced_packs()
 
     def without(self, packs: Iterable[str]) -> "ChunkStore":
@@ -177,10 +178,6 @@ class ChunkStore:
         """The packs that this store takes for lost."""
         return self._without
 
-    def _add(self, directory: PackDirectory) -> None:
-        if directory.pack_id not in self._without:
-            self.index.add(directory)
-
     def find(self, ids: Ids) -> tuple[Records, NDArray[np.bool_]]:
         """Return where each chunk lies, and which of them anything that can be read holds.
 
@@ -188,9 +185,7 @@ class ChunkStore:
         all packs without one are read first.
 
         Raises:
-            TransientError: A layer did not answer, and no other has an index file.
-            NotAuthorised: As above.
-            OSError: As above.
+            TransientError, NotAuthorised, OSError: A layer failed, no other has an index file.
         """
         if self._files is not None and not self._is_loaded:
             cost_bytes = self._files.read_bytes + self._files.cost_bytes(len(ids))
@@ -218,12 +213,15 @@ class ChunkStore:
 
     def _load_directories(self) -> None:
         self._is_complete = True
+        if replaced := self._replaced - self._without:  # whose own directories may be damaged
+            self._load_tables(lambda pack_id: pack_id in replaced)
         for info in self.objects.names("packs/"):
             pack_id = PackId(info.name[-69:-5])
-            if not is_object_name(info.name) or self.index.has_pack(pack_id):
+            known = pack_id in self._without or self.index.has_pack(pack_id)
+            if known or not is_object_name(info.name):
                 continue
             try:
-                self._add(self._directory(pack_id))
+                self.index.add(self._directory(pack_id))
             except (IntegrityError, ObjectAbsent):
                 self.damaged.append(info.name)
 
@@ -265,9 +263,7 @@ class ChunkStore:
         """Return the segments of a job, in order; damaged or absent ones with their error.
 
         Raises:
-            TransientError: A layer did not answer, and no other has the pack.
-            NotAuthorised: As above.
-            OSError: As above.
+            TransientError, NotAuthorised, OSError: A layer failed, and no other has the pack.
         """
         name = pack_name(job.pack_id)
         try:
@@ -315,7 +311,7 @@ class ChunkStore:
                 raw_bytes=segment.raw_bytes,
             )
         )
-        if not wanted.check(raw, segment, self.chunk_id):
+        if not wanted.check(raw, segment, self.keys.chunk_id):
             raise ObjectCorrupt(name, check="a chunk is not what its id says")
         return Decoded(segment, raw, None)
 
@@ -365,7 +361,7 @@ class ChunkStore:
                 lacking.append(segment)
                 continue
             self._kept.move_to_end((pack, segment.number))
-            if not wanted.check(raw, segment, self.chunk_id):
+            if not wanted.check(raw, segment, self.keys.chunk_id):
                 raise ObjectCorrupt(pack_name(job.pack_id), check="a chunk is not what its id says")
             yield segment, raw
         if not lacking:

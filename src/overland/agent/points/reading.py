@@ -9,6 +9,7 @@ from typing import Final, Self
 
 import msgspec
 
+from overland.agent.points.signatures import KeyChangePlace, Signatures
 from overland.agent.sources import LayeredObjects
 from overland.crypto.aead import POINT_ROOT, open_once
 from overland.crypto.keyring import (
@@ -29,8 +30,8 @@ from overland.crypto.keys import (
 )
 from overland.crypto.masterkey import Subkeys
 from overland.crypto.secrets import Secret
-from overland.crypto.sign import verify
-from overland.errors import IntegrityError, ObjectAbsent, RefusedError, SignatureInvalid
+from overland.crypto.signers import KeyChangeMissing
+from overland.errors import IntegrityError, ObjectAbsent, RefusedError
 from overland.format.point import (
     SIGNATURE_PURPOSE,
     ParsedPoint,
@@ -50,7 +51,7 @@ __all__ = [
     "PointListing",
     "ReadKeys",
     "list_points",
-    "newest_public_key",
+    "newest_signatures",
     "open_keys",
     "open_point",
     "proven_keyring",
@@ -102,10 +103,10 @@ class PointAbsent(RefusedError):
 
 
 class ReadKeys(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """What opens a repository, and the key that its recovery points must be signed with."""
+    """What opens a repository, and what proves whose its recovery points are."""
 
     repository_id: RepositoryId
-    signing_public_key: bytes
+    signatures: Signatures
     chunk_id: Secret
     segment: Subkeys
     index: Subkeys
@@ -114,11 +115,17 @@ class ReadKeys(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     keyring_successor: Secret
 
     @classmethod
-    def of(cls, document: KeyringDocument, master: MasterKey) -> Self:
-        """Return the keys of an opened keyring."""
+    def of(
+        cls,
+        document: KeyringDocument,
+        master: MasterKey,
+        *,
+        at_hand: Sequence[KeyChangePlace] = (),
+    ) -> Self:
+        """Return the keys of an opened keyring; `at_hand` are places that may have key changes."""
         return cls(
             repository_id=document.repository_id,
-            signing_public_key=bytes.fromhex(document.signing_public_key),
+            signatures=Signatures.of(document, at_hand=at_hand),
             chunk_id=master.subkey(Purpose.CHUNK_ID),
             segment=master.subkeys(Purpose.SEGMENT),
             index=master.subkeys(Purpose.INDEX),
@@ -150,7 +157,7 @@ def open_keys(
 
     documents, damaged = _keyrings(objects)
     try:
-        return ReadKeys.of(*open_newest(documents, unlock))
+        return ReadKeys.of(*open_newest(documents, unlock), at_hand=[objects])
     except (PassphraseWrong, RecoveryKitWrong):
         newest_whole = keyring_name(generation_of(documents[0]))
         newer = [name for name in damaged if name > newest_whole]
@@ -171,13 +178,13 @@ def proven_keyring(data: bytes, keys: ReadKeys, *, name: str) -> KeyringDocument
     return document
 
 
-def newest_public_key(objects: LayeredObjects) -> bytes:
-    """Return the public key in the newest keyring; nothing proves it until the keyring is opened.
+def newest_signatures(objects: LayeredObjects) -> Signatures:
+    """Return the signers of the newest keyring; nothing proves it until the keyring is opened.
 
     Raises:
         NoKeyring: There is no keyring, or none that is whole.
     """
-    return bytes.fromhex(_keyrings(objects)[0][0].signing_public_key)
+    return Signatures.of(_keyrings(objects)[0][0], at_hand=[objects])
 
 
 def _keyrings(objects: LayeredObjects) -> tuple[list[KeyringDocument], list[str]]:
@@ -200,10 +207,14 @@ def _keyring(objects: LayeredObjects, name: str) -> KeyringDocument:
 
 
 class PointListing(msgspec.Struct, frozen=True, kw_only=True):
-    """All recovery points that can be trusted, oldest first, and the names of those that cannot."""
+    """All recovery points that can be trusted, oldest first, and the names of those that cannot.
+
+    Of `unproven` nothing bad is known: the key change that could vouch for them is not here.
+    """
 
     points: tuple[PointPublic, ...]
     damaged: tuple[str, ...]
+    unproven: tuple[str, ...]
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,13 +228,16 @@ def list_points(objects: LayeredObjects, keys: ReadKeys) -> PointListing:
     """Return the public part of every recovery point, each proven by its signature."""
     points: list[PointPublic] = []
     damaged: list[str] = []
+    unproven: list[str] = []
     for point_id in _point_ids(objects):
         try:
             points.append(read_public(objects, keys, point_id))
         except IntegrityError:
             damaged.append(point_name(point_id))
+        except KeyChangeMissing:
+            unproven.append(point_name(point_id))
     points.sort(key=lambda public: (public.created_at, public.point_id))
-    return PointListing(points=tuple(points), damaged=tuple(damaged))
+    return PointListing(points=tuple(points), damaged=tuple(damaged), unproven=tuple(unproven))
 
 
 def read_public(objects: LayeredObjects, keys: ReadKeys, point_id: PointId) -> PointPublic:
@@ -232,6 +246,8 @@ def read_public(objects: LayeredObjects, keys: ReadKeys, point_id: PointId) -> P
     Raises:
         PointAbsent: There is no such point.
         IntegrityError: Every copy is damaged, or signed by somebody else.
+        KeyChangeMissing: A former signing key signed it, and the list of what of that counts is
+            in no place.
     """
     return _read(objects, keys, point_id).public
 
@@ -240,8 +256,7 @@ def open_point(objects: LayeredObjects, keys: ReadKeys, point_id: PointId) -> Po
     """Return one recovery point with its sealed part: roots, statistics, what was left out.
 
     Raises:
-        PointAbsent: There is no such point.
-        IntegrityError: Every copy is damaged, or signed by somebody else.
+        PointAbsent, IntegrityError, KeyChangeMissing: As `read_public`.
     """
     parsed = _read(objects, keys, point_id)
     name = point_name(point_id)
@@ -259,18 +274,17 @@ def open_point(objects: LayeredObjects, keys: ReadKeys, point_id: PointId) -> Po
 def _read(objects: LayeredObjects, keys: ReadKeys, point_id: PointId) -> ParsedPoint:
     name = point_name(point_id)
     try:
-        return objects.first(name, lambda layer: _proven(layer.read(name), keys, point_id))
+        return objects.first(name, lambda layer: _proven(layer.read(name), keys, point_id, objects))
     except ObjectAbsent:
         raise PointAbsent(point_id) from None
 
 
-def _proven(data: bytes, keys: ReadKeys, point_id: PointId) -> ParsedPoint:
+def _proven(data: bytes, keys: ReadKeys, point_id: PointId, places: LayeredObjects) -> ParsedPoint:
     name = point_name(point_id)
     parsed = parse(data, name=name)
-    try:
-        verify(keys.signing_public_key, SIGNATURE_PURPOSE, parsed.signed_bytes, parsed.signature)
-    except SignatureInvalid:
-        raise SignatureInvalid(name) from None
+    keys.signatures.prove(
+        places, SIGNATURE_PURPOSE, parsed.signed_bytes, parsed.signature, file=data, name=name
+    )
     if parsed.public.point_id != point_id:
         raise PointCorrupt(name, check="it has the name of another recovery point")
     if parsed.public.repository_id != keys.repository_id:

@@ -7,12 +7,14 @@ from typing import Final, Protocol
 import msgspec
 
 from overland.agent.points.reading import ReadKeys
+from overland.agent.points.signatures import KeyChangePlace, Signatures
 from overland.agent.sources import LayeredObjects
 from overland.crypto.sign import verify
+from overland.crypto.signers import KeyChangeMissing
 from overland.errors import IntegrityError, ObjectCorrupt, SignatureInvalid
 from overland.format.replacement import REPLACEMENT_PURPOSE, Replacement, decode_replacement
-from overland.format.signed import decode_signed
-from overland.values import ObjectInfo, PackId, RepositoryId, is_object_name
+from overland.format.signed import SignedDocument, decode_signed
+from overland.values import ObjectInfo, PackId, is_object_name
 
 __all__ = ["Replacements", "proven_replacement", "read_replacements", "replacements_of"]
 
@@ -26,10 +28,14 @@ class _Store(Protocol):
 
 
 class Replacements(msgspec.Struct, frozen=True, kw_only=True):
-    """All replacements that can be trusted, and the names of those that cannot."""
+    """All replacements that can be trusted, and the names of those that cannot.
+
+    Of `unproven` nothing bad is known: the key change that could vouch for them is not here.
+    """
 
     found: tuple[Replacement, ...]
     damaged: tuple[str, ...]
+    unproven: tuple[KeyChangeMissing, ...]
 
     def replaced(self) -> frozenset[str]:
         """Return the names that any of them puts others in the place of."""
@@ -41,35 +47,48 @@ class Replacements(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def proven_replacement(
-    data: bytes, *, name: str, repository_id: RepositoryId | None, public_key: bytes | None
+    data: bytes, *, name: str, place: KeyChangePlace, signatures: Signatures | None
 ) -> Replacement:
     """Return a replacement from its file, proven by its signature.
 
     Args:
         data: The file.
         name: The object's name.
-        repository_id: Whose it must be; None where that is not known.
-        public_key: Whose signature it must have; None checks that of the key that it names.
+        place: Where it is from.
+        signatures: Whose it must be; None, where that is not known, checks the signature of the
+            key that it names.
 
     Raises:
         IntegrityError: It is damaged, signed by somebody else, or another repository's.
+        KeyChangeMissing: A former key signed it, and the key change is not here.
     """
     document = decode_signed(data, REPLACEMENT_PURPOSE, name=name)
-    if public_key not in {None, document.public_key}:
-        raise SignatureInvalid(name)
-    try:
-        verify(document.public_key, document.purpose, document.body, document.signature)
-    except SignatureInvalid:
-        raise SignatureInvalid(name) from None
+    if signatures is None:
+        _check_own_key(document, name=name)
+    else:
+        signatures.prove(
+            place,
+            document.purpose,
+            document.body,
+            document.signature,
+            file=data,
+            name=name,
+            claimed=document.public_key,
+        )
     replacement = decode_replacement(document.body, name=name)
-    if repository_id not in {None, replacement.repository_id}:
+    if signatures is not None and replacement.repository_id != signatures.repository_id:
         raise ObjectCorrupt(name, check="it belongs to another repository")
     return replacement
 
 
-def read_replacements(
-    objects: _Store | LayeredObjects, *, repository_id: RepositoryId, public_key: bytes
-) -> Replacements:
+def _check_own_key(document: SignedDocument, *, name: str) -> None:
+    try:
+        verify(document.public_key, document.purpose, document.body, document.signature)
+    except SignatureInvalid:
+        raise SignatureInvalid(name) from None
+
+
+def read_replacements(objects: _Store | LayeredObjects, *, signatures: Signatures) -> Replacements:
     """Return the replacements of a store, or of several in layers.
 
     Raises:
@@ -77,11 +96,10 @@ def read_replacements(
     """
     found: list[Replacement] = []
     damaged: list[str] = []
+    unproven: list[KeyChangeMissing] = []
 
     def proven(store: _Store, name: str) -> Replacement:
-        return proven_replacement(
-            store.read(name), name=name, repository_id=repository_id, public_key=public_key
-        )
+        return proven_replacement(store.read(name), name=name, place=objects, signatures=signatures)
 
     for info in objects.names(_FOLDER):
         name = info.name
@@ -94,11 +112,11 @@ def read_replacements(
                 found.append(proven(objects, name))
         except IntegrityError:
             damaged.append(name)
-    return Replacements(found=tuple(found), damaged=tuple(damaged))
+        except KeyChangeMissing as missing:
+            unproven.append(missing)
+    return Replacements(found=tuple(found), damaged=tuple(damaged), unproven=tuple(unproven))
 
 
 def replacements_of(objects: LayeredObjects, keys: ReadKeys) -> Replacements:
     """Return the replacements of several places, of each one copy that holds."""
-    return read_replacements(
-        objects, repository_id=keys.repository_id, public_key=keys.signing_public_key
-    )
+    return read_replacements(objects, signatures=keys.signatures)

@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -12,7 +12,7 @@ from overland.agent.points.reading import Point
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError
 from overland.format.nodestream import entry_batches
 from overland.format.point import Root
-from overland.format.tree import CHUNK_ID_BYTES, KIND_FOLDER, Entry, TreeCorrupt, decode_node
+from overland.format.tree import CHUNK_ID_BYTES, KIND_FOLDER, Entry, TreeCorrupt, decode_nodes
 from overland.packing.index import Ids, as_ids
 from overland.packing.reader import ChunkAbsent
 from overland.values import path_text
@@ -21,6 +21,9 @@ __all__ = ["UNREADABLE", "PathAbsent", "PointTree", "Step", "split_path"]
 
 _AHEAD: Final = 32
 """Nodes of so many sibling folders are read together: one look-up instead of many."""
+
+_DECODED_BYTES: Final = 1 << 20
+"""Of nodes, decoded at a time: entries take some times as much."""
 
 _PIECE_IDS: Final = 16_384
 """Ids of one file handed out at a time, 512 KiB: a file of any size needs no more memory."""
@@ -69,7 +72,7 @@ class PointTree:
     """The tree of one recovery point.  For one thread."""
 
     def __init__(self, point: Point, store: ChunkStore) -> None:
-        self._store = store
+        self.point, self._store = point, store
         self._roots = sorted(point.root.roots, key=lambda root: root.path)
         for root in self._roots:
             if not _NO_NAMES.isdisjoint(split_path(root.path)):
@@ -175,7 +178,7 @@ class PointTree:
     def node(self, entry: Entry) -> list[Entry]:
         """Return the entries of a folder."""
         data = b"".join(self._contents(bytes(ids) for ids in self.content_ids(entry)))
-        return decode_node(data, name="a folder's node")
+        return decode_nodes([data], name="a folder's node")[0]
 
     def batches(self, entry: Entry) -> Iterable[list[Entry]]:
         """Return the entries of a folder, in order; of a long one some at a time."""
@@ -185,19 +188,29 @@ class PointTree:
         return entry_batches(self._contents(ids), name="a folder's node")
 
     def nodes(self, folders: Sequence[Entry]) -> list[list[Entry] | None]:
-        """Return the entries of several folders at once; None for all where one is not whole."""
-        joined = b"".join(folder.content for folder in folders)
+        """Return the entries of several folders, as `node_groups` yields them."""
+        return [node for group in self.node_groups(folders) for node in group]
+
+    def node_groups(self, folders: Sequence[Entry]) -> Iterator[list[list[Entry] | None]]:
+        """Yield the entries of several folders in order, those of some folders at a time.
+
+        They are read together; None for all that are with one that is not whole.
+        """
+        contents = [folder.content for folder in folders]
         try:
-            chunks = self._store.read(as_ids(joined))
-            nodes: list[list[Entry] | None] = []
-            at = 0
-            for folder in folders:
-                end = at + len(folder.content) // CHUNK_ID_BYTES
-                nodes.append(decode_node(b"".join(chunks[at:end]), name="a folder's node"))
-                at = end
+            encoded = self._store.read(as_ids(b"".join(contents)))
         except UNREADABLE:  # which of them it is shows when they are read one by one
-            return [None] * len(folders)
-        return nodes
+            yield [None] * len(folders)
+            return
+        if any(len(ids) != CHUNK_ID_BYTES for ids in contents):
+            ends = accumulate(len(ids) // CHUNK_ID_BYTES for ids in contents)
+            encoded = [b"".join(encoded[at:end]) for at, end in pairwise((0, *ends))]
+        start = size_bytes = 0
+        for end, data in enumerate(encoded, 1):
+            size_bytes += len(data)
+            if size_bytes >= _DECODED_BYTES or end == len(encoded):
+                yield _decoded(encoded[start:end])
+                start, size_bytes = end, 0
 
     def _contents(self, id_lists: Iterable[bytes]) -> Iterator[bytes]:
         for ids in id_lists:
@@ -212,6 +225,12 @@ class PointTree:
             found = next((below for below in entries if below.name == part), None)
         return found
 
+    def _is_in(self, outer: Entry, parts: list[bytes]) -> bool:
+        try:
+            return self._descend(outer, parts) is not None
+        except UNREADABLE:  # what is not to be reached that way is there as a root of its own
+            return False
+
     def _outer_roots(self) -> Iterator[Root]:
         """Yield the roots, without those that are found inside another one."""
         for number, root in enumerate(self._roots):
@@ -220,7 +239,7 @@ class PointTree:
             for outer in self._roots[:number]:
                 base = split_path(outer.path)
                 if parts[: len(base)] == base:
-                    inside = inside or self._descend(outer.entry, parts[len(base) :]) is not None
+                    inside = inside or self._is_in(outer.entry, parts[len(base) :])
             if not inside:
                 yield root
 
@@ -311,6 +330,13 @@ class _Walk:
                 raise
             self._unreadable(path, error)
             return []
+
+
+def _decoded(encoded: Sequence[bytes]) -> list[list[Entry] | None]:
+    try:
+        return [*decode_nodes(encoded, name="a folder's node")]
+    except TreeCorrupt:
+        return [None] * len(encoded)
 
 
 def _is_plain_folder(entry: Entry) -> bool:

@@ -119,11 +119,15 @@ def look(keeper: Keeper, vault: LayeredObjects, places: LayeredObjects, keys: Re
 
     Raises:
         ReplacementUnreadable: An accepted one is in no place.
+        KeyChangeMissing: What a former signing key signed cannot be told from a forgery here.
         TransientError: A place did not answer.
     """
     chains = keeper.chains()
     sizes = {info.name: info.size_bytes for info in vault.names()}
-    known = {each.replacement_id: each for each in replacements_of(places, keys).found}
+    replacements = replacements_of(places, keys)
+    for missing in replacements.unproven:
+        raise missing  # it may be an accepted one
+    known = {each.replacement_id: each for each in replacements.found}
     for each in chains.replacements:
         if ReplacementId(each) not in known:
             raise ReplacementUnreadable(each)

@@ -21,7 +21,7 @@ from overland.format.tree import CHUNK_ID_BYTES, KIND_FILE, KIND_FOLDER, Entry
 from overland.packing.index import ChunkIndex, Ids, as_ids
 from overland.values import PackId, RepositoryId
 
-__all__ = ["Liveness", "Need", "id_lists"]
+__all__ = ["Liveness", "Need", "Unread", "id_lists"]
 
 _TOGETHER: Final = 1 << 16
 """Ids looked up at a time: 2 MiB of them."""
@@ -40,6 +40,15 @@ class Need(NamedTuple):
     ids: Ids
 
 
+class Unread(NamedTuple):
+    """A folder, or the list of a long file's chunks, that could not be read, and why."""
+
+    point: Point
+    path: bytes
+    entry: Entry
+    error: Exception
+
+
 class _Span(NamedTuple):
     first: int
     end: int
@@ -52,7 +61,8 @@ class Liveness:
     Attributes:
         live: For each pack that a point needs, which of its chunks some point needs.
         missing: What was needed and is in none of the point's packs.
-        unreadable: Folders, or lists of a long file's chunks, that could not be read, and why.
+        unreadable: What could not be read; nobody knows what it needs.  The same folder in a later
+            point, of the same packs, is not tried again.
     """
 
     def __init__(
@@ -73,7 +83,7 @@ class Liveness:
         """
         self.live: dict[PackId, NDArray[np.bool_]] = {}
         self.missing: list[Need] = []
-        self.unreadable: list[tuple[bytes, Exception]] = []
+        self.unreadable: list[Unread] = []
         self._repository_id, self._scratch = repository_id, scratch
         self._store, self._shelf = store, shelf
         self._spans: dict[PackId, _Span] = {}
@@ -84,14 +94,24 @@ class Liveness:
 
         Oldest points first: folders that an older one has in the same packs are not read again.
         """
+        self._add(point, packs, [(root.path, root.entry) for root in point.root.roots])
+
+    def add_again(self, unread: Unread, packs: frozenset[PackId]) -> None:
+        """Mark what something needs that could not be read before, and all below it.
+
+        It is in `unreadable` if it still cannot.  `packs` are those of its point.
+        """
+        self._add(unread.point, packs, [(unread.path, unread.entry)])
+
+    def _add(
+        self, point: Point, packs: frozenset[PackId], entries: list[tuple[bytes, Entry]]
+    ) -> None:
         if not self._spans.keys() <= packs:
             self.finish()
             self._begin()
         for directory in self._shelf.directories(packs - self._spans.keys()):
             self._add_pack(directory)
-        tree = PointTree(point, self._store)
-        for root in point.root.roots:
-            self._entries(tree, [(root.path, root.entry)])
+        self._entries(PointTree(point, self._store), entries)
         self._look_up()
 
     def finish(self) -> None:
@@ -109,6 +129,7 @@ class Liveness:
         self._end = 0
         self._marks = np.zeros(0, np.bool_)
         self._walked = np.zeros(0, np.bool_)
+        self._walked_absent: set[bytes] = set()
         self._waiting: list[Need] = []
         self._waiting_ids = 0
 
@@ -129,8 +150,8 @@ class Liveness:
             folders: list[tuple[bytes, Entry]] = []
             for path, entry in stack.pop():
                 if entry.kind == KIND_FILE:
-                    self._later(path, entry)
-                elif entry.kind == KIND_FOLDER and not self._was_walked(path, entry):
+                    self._later(tree, path, entry)
+                elif entry.kind == KIND_FOLDER and not self._was_walked(tree, path, entry):
                     folders.append((path, entry))
             for start in range(0, len(folders), _SIBLINGS):
                 stack.extend(self._below(tree, folders[start : start + _SIBLINGS]))
@@ -145,26 +166,28 @@ class Liveness:
             try:
                 entries = tree.node(folder) if node is None else node
             except UNREADABLE as error:
-                self.unreadable.append((path, error))
+                self.unreadable.append(Unread(tree.point, path, folder, error))
                 continue
             prefix = path if path == b"/" else path + b"/"
             yield [(prefix + below.name, below) for below in entries]
 
-    def _was_walked(self, path: bytes, folder: Entry) -> bool:
+    def _was_walked(self, tree: PointTree, path: bytes, folder: Entry) -> bool:
         """Mark a folder's node; return whether everything below it is marked already."""
         if folder.levels or len(folder.content) != CHUNK_ID_BYTES:
-            self._later(path, folder)
+            self._later(tree, path, folder)
             return False
         ids = as_ids(folder.content)
         row = int(self._index.lookup(ids)[0])
         if row < 0:
             self.missing.append(Need(path, ids))
-            return False
+            was_walked = folder.content in self._walked_absent
+            self._walked_absent.add(folder.content)
+            return was_walked
         was_walked = bool(self._walked[row])
         self._marks[row] = self._walked[row] = True
         return was_walked
 
-    def _later(self, path: bytes, entry: Entry) -> None:
+    def _later(self, tree: PointTree, path: bytes, entry: Entry) -> None:
         try:
             for ids in id_lists(self._store, entry):
                 self._waiting.append(Need(path, ids))
@@ -172,7 +195,7 @@ class Liveness:
                 if self._waiting_ids >= _TOGETHER:
                     self._look_up()
         except UNREADABLE as error:
-            self.unreadable.append((path, error))
+            self.unreadable.append(Unread(tree.point, path, entry, error))
 
     def _look_up(self) -> None:
         if not self._waiting:

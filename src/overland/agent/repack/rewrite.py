@@ -87,6 +87,7 @@ class Rewriter:
             publisher=self._publisher,
             level=DEFAULT_LEVEL,
             pack_bytes=self._pack_bytes,
+            first_pack_bytes=self._pack_bytes,
         )
         return self
 

@@ -32,6 +32,7 @@ from overland.ports.clock import Clock
 from overland.ports.files import Files
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress
+from overland.source.chunker import DEFAULT_SIZES, IMAGE_SIZES, Sizes
 from overland.values import PackId, PointId, ReplacementId, pack_name
 
 __all__ = ["ChainsMoved", "NotRepackable", "RepackReport", "Workshop", "repack", "replace"]
@@ -66,7 +67,10 @@ class ChainsMoved(RefusedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """What repack and repair work with: keys, places, and this computer's own folders."""
+    """What repack and repair work with: keys, places, and this computer's own folders.
+
+    `chunk_sizes` are those by which this computer's backups cut files, the likeliest first.
+    """
 
     repository: Repository
     keys: ReadKeys
@@ -77,6 +81,7 @@ class Workshop:
     clock: Clock
     progress: Progress
     pack_bytes: int = 64 << 20
+    chunk_sizes: Sequence[Sizes] = (DEFAULT_SIZES, IMAGE_SIZES)
 
 
 @dataclass(slots=True, kw_only=True)

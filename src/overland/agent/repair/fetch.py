@@ -14,9 +14,9 @@ from overland.ports.objects import Objects
 from overland.ports.progress import Progress
 from overland.values import ObjectInfo, PointId, is_object_name, named_digest
 
-__all__ = ["Fetched", "damaged_in", "fetch", "is_whole"]
+__all__ = ["Fetched", "damaged_in", "fetch", "is_whole", "take_key_changes"]
 
-_ORDER = ("keys", "packs", "index", "points", "replacements")
+_ORDER = ("keychanges", "keys", "packs", "index", "points", "replacements")
 
 log = Log()
 
@@ -50,8 +50,11 @@ def damaged_in(
 def is_whole(place: Objects, name: str, keys: ReadKeys) -> bool:
     """Return whether a place has an object, and has it as it was written.
 
-    Packs and index files prove themselves by the digest in their names, points and replacements
-    by the owner's signature, keyrings by their MAC.
+    Packs, index files and key changes prove themselves by the digest in their names, points and
+    replacements by the owner's signature, keyrings by their MAC.
+
+    Raises:
+        KeyChangeMissing: A former signing key signed it, and the key change is in no place.
     """
     try:
         promised = named_digest(name)
@@ -75,8 +78,8 @@ def _prove_document(place: Objects, name: str, keys: ReadKeys) -> None:
         proven_replacement(
             place.read(name),
             name=name,
-            repository_id=keys.repository_id,
-            public_key=keys.signing_public_key,
+            place=place,
+            signatures=keys.signatures,
         )
     else:
         proven_keyring(place.read(name), keys, name=name)
@@ -112,6 +115,23 @@ def fetch(
             result.unhealed.append(name)
         progress.advance(count=1)
     return result
+
+
+def take_key_changes(vault: Objects, keys: ReadKeys, done: Fetched, *, dry_run: bool) -> None:
+    """Put key changes that no place has into the vault from the home folder; notes it in `done`.
+
+    Raises:
+        OutOfSpace, TransientError: As `fetch`.
+    """
+    for name in sorted(set(done.nowhere).intersection(keys.signatures.change_names)):
+        data = keys.signatures.whole_copy(name)
+        if data is None:
+            continue
+        if not dry_run:
+            digest = hashlib.sha256(data).hexdigest()
+            vault.put(name, [data], size_bytes=len(data), sha256=digest)
+        done.nowhere.remove(name)
+        done.fetched[name] = "home folder"
 
 
 def _put(vault: Objects, place: Objects, name: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from overland.agent.points.reading import open_point
 from overland.agent.repack.holdings import Held, Holdings, look, pack_ids
 from overland.agent.repack.run import Workshop
-from overland.agent.repair.fetch import Fetched, damaged_in, fetch
+from overland.agent.repair.fetch import Fetched, damaged_in, fetch, take_key_changes
 from overland.agent.repair.salvage import LostFile, Salvage, salvage
 from overland.agent.sources import LayeredObjects
 from overland.events import Log
@@ -77,6 +77,8 @@ def repair(
 
     Raises:
         ReplacementUnreadable: An accepted replacement is in no place.
+        KeyChangeMissing: What a former signing key signed cannot be told from a forgery: the key
+            change is in no place; nothing was changed.
         OutOfSpace: The vault is full; what was put stays, run again.
         ChainsMoved: Recovery points changed meanwhile; run again.
         TransientError: The vault, the cloud or a place did not answer; run again.
@@ -88,7 +90,8 @@ def repair(
     report.waiting = [held.point_id for held in holdings.points if held.travels]
     bad = _damaged(shop, report, read_all=read_all)
     keyrings = {info.name for info in every.names("keys/") if is_object_name(info.name)}
-    report.missing = sorted((_wanted(holdings) | keyrings) - holdings.sizes.keys())
+    wanted = _wanted(holdings) | keyrings | {*shop.keys.signatures.change_names}
+    report.missing = sorted(wanted - holdings.sizes.keys())
     report.damaged = sorted(bad)
     shop.progress.start("fetching", None, len(bad) + len(report.missing))
     done: Fetched = fetch(
@@ -100,6 +103,7 @@ def repair(
         dry_run=dry_run,
     )
     shop.progress.finish()
+    take_key_changes(shop.vault, shop.keys, done, dry_run=dry_run)
     report.fetched, report.unhealed = done.fetched, done.unhealed
     _sort_out(report, done, holdings)
     if not dry_run:

@@ -1,6 +1,7 @@
 """Chunks of packs that are nowhere whole: read where they still can be, and stored anew."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
@@ -11,15 +12,16 @@ from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import Point, open_point
 from overland.agent.points.tree import UNREADABLE, PointTree
 from overland.agent.repack.holdings import Held, Holdings, pack_ids
-from overland.agent.repack.live import Liveness
+from overland.agent.repack.live import Liveness, Unread, id_lists
 from overland.agent.repack.rewrite import Rewriter
 from overland.agent.repack.run import Workshop, replace
 from overland.agent.repack.shelf import Shelf
+from overland.agent.repair.idsets import NO_IDS, among, sorted_ids
 from overland.agent.repair.reread import lacking_parts, reread
 from overland.agent.sources import LayeredObjects
 from overland.events import Log
 from overland.format.replacement import ReplacementObject
-from overland.format.tree import KIND_FILE
+from overland.format.tree import KIND_FILE, Entry
 from overland.packing.index import ChunkIndex, Ids, as_ids
 from overland.ports.objects import Objects
 from overland.values import PackId, PointId, ReplacementId
@@ -105,10 +107,9 @@ class _Work:
             if (hint := shop.repository.saved_index(policy)) is not None
         ]
         self._result = Salvage()
+        self._unread: list[Unread] = []
 
     def run(self) -> Salvage:
-        wanted = self._wanted()
-        lacking: list[Ids] = []
         rewriter = Rewriter(
             repository=self._shop.repository,
             vault=self._shop.vault,
@@ -117,21 +118,52 @@ class _Work:
             pack_bytes=self._shop.pack_bytes,
         )
         named = frozenset(name for held in self._holdings.points for name in held.named)
-        self._shop.progress.start("salvaging", None, sum(map(len, wanted)))
         with rewriter:
             rewriter.resume(self._shelf, taken=named | self._holdings.replaced)
-            for ids in wanted:
-                lacking.append(self._salvage(rewriter, ids))
-                self._shop.progress.advance(count=len(ids))
-            left = self._reread(rewriter, _unique(lacking))
-            stored = _unique(wanted)
-            stored = stored[~_isin(stored, left)]
+            stored, left = self._save(rewriter)
             objects = rewriter.finish(self._shelf.directories(self._undescribed()), needed=[stored])
         self._shop.progress.finish()
         self._find_lost(left)
         if len(stored) or not self._is_known():
             self._replace(objects)
         return self._result
+
+    def _save(self, rewriter: Rewriter) -> tuple[Ids, Ids]:
+        """Store what can be had of what points need; return it, and what is lost.
+
+        A place may flicker.  What could not be read for planning is tried again when the rest is
+        saved, as long as that shows anything; what is unread then is lost with all below it.
+        """
+        liveness = self._liveness()
+        self._shop.progress.start("reading recovery points", None, len(self._points))
+        for held, point in zip(self._held, self._points, strict=True):
+            liveness.add_point(point, self._whole_packs(held))
+            self._shop.progress.advance(count=1)
+        self._shop.progress.finish()
+        wanted = left = NO_IDS
+        before: set[tuple[PointId, bytes]] | None = None
+        while True:
+            found = self._not_saved_before(sorted_ids([need.ids for need in liveness.missing]))
+            new = found[~among(found, wanted)]
+            if before is None:
+                self._shop.progress.start("salvaging", None, len(new))
+            wanted = sorted_ids([wanted, new])
+            left = sorted_ids([left, self._salvage(rewriter, new)])
+            self._unread = liveness.unreadable
+            unread = {(each.point.public.point_id, each.path) for each in self._unread}
+            if not unread or (unread == before and not len(new)):
+                break
+            before, liveness = unread, self._read_again()
+        left = self._reread(rewriter, left)
+        return wanted[~among(wanted, left)], left
+
+    def _read_again(self) -> Liveness:
+        """Return what is needed by what was not readable so far; nothing is known of before."""
+        packs = {held.point_id: self._whole_packs(held) for held in self._held}
+        liveness = self._liveness()
+        for each in self._unread:
+            liveness.add_again(each, packs[each.point.public.point_id])
+        return liveness
 
     def _is_known(self) -> bool:
         """Return whether an earlier repair has replaced all that is broken, as far as it could."""
@@ -153,36 +185,38 @@ class _Work:
             index.add(directory)
         return index
 
-    def _wanted(self) -> list[Ids]:
-        """Return the ids of chunks that points need and no whole pack of theirs has, by pack."""
-        liveness = Liveness(
+    def _liveness(self) -> Liveness:
+        return Liveness(
             self._shop.repository.repository_id,
-            self._store,
+            self._new_store(),
             self._shelf,
             scratch=self._shop.scratch,
         )
-        for held, point in zip(self._held, self._points, strict=True):
-            liveness.add_point(point, pack_ids(held.needed))
-        liveness.finish()
-        wanted = [
-            _ids(directory.directory.chunks["id"][liveness.live[directory.pack_id]])
-            for directory in self._shelf.directories(self._bad_packs & liveness.live.keys())
-        ]
-        wanted.append(_unique([need.ids for need in liveness.missing]))
+
+    def _whole_packs(self, held: Held) -> frozenset[PackId]:
+        """Return the packs of a point that stay; what only others have is missing."""
+        return pack_ids(held.needed) - self._bad_packs
+
+    def _not_saved_before(self, ids: Ids) -> Ids:
+        """Return these without what an earlier repair saved.
+
+        Points that lost something go on needing the broken packs, and have what replaced them.
+        """
         if not self._is_known():
-            return wanted
-        # Points that lost something go on needing the broken packs, and have what replaced them.
-        salvaged = ChunkIndex(self._shop.repository.repository_id, scratch=self._shop.scratch)
+            return ids
+        saved = ChunkIndex(self._shop.repository.repository_id, scratch=self._shop.scratch)
         come = {item.name for each in self._holdings.accepted for item in each.objects}
         for directory in self._shelf.directories(pack_ids(come & self._needed) - self._bad_packs):
-            salvaged.add(directory)
-        return [ids[salvaged.lookup(ids) < 0] for ids in wanted]
+            saved.add(directory)
+        return ids[saved.lookup(ids) < 0]
 
     def _salvage(self, rewriter: Rewriter, ids: Ids) -> Ids:
         """Store what can be read of these chunks; return the others."""
+        places, _ = self._store.find(ids)
         lost = []
-        for row in range(len(ids)):
+        for row in np.lexsort((places["offset"], places["segment"], places["pack"])).tolist():
             one = ids[row : row + 1]
+            self._shop.progress.advance(count=1)
             if not len(rewriter.lacks(one)):
                 continue
             try:
@@ -197,15 +231,18 @@ class _Work:
     def _reread(self, rewriter: Rewriter, lacking: Ids) -> Ids:
         """Store what files of the source still hold; return the others."""
         found: list[Ids] = []
+        chunkers = [self._shop.repository.chunker(sizes) for sizes in self._shop.chunk_sizes]
         for point in self._newest():
             if not len(lacking):
                 break
             tree = PointTree(point, self._store)
-            for chunk_id, data in reread(tree, self._store, self._lengths, lacking):
+            for chunk_id, data in reread(
+                tree, self._store, self._lengths, lacking, chunkers=chunkers
+            ):
                 one = as_ids(chunk_id)
                 rewriter.add(one, [memoryview(data)])
                 found.append(one)
-            lacking = lacking[~_isin(lacking, _unique(found))]
+            lacking = lacking[~among(lacking, sorted_ids(found))]
         self._result.reread_chunks = len(found)
         return lacking
 
@@ -255,18 +292,32 @@ class _Work:
 
     def _find_lost(self, left: Ids) -> None:
         """Follow every point to what it has lost; nothing is followed where nothing is."""
-        if not len(left):
+        if not len(left) and not self._unread:
             return
         store = self._new_store()
+        contents = {each.entry.content for each in self._unread}
         for point in self._points:
-            lost = list(self._lost_of(PointTree(point, store), left))
+            tree = PointTree(point, store)
+            lost = {each.path: each for each in self._lost_of(tree, store, left, contents)}
             if lost:
-                self._result.lost[point.public.point_id] = lost
+                self._result.lost[point.public.point_id] = list(lost.values())
 
-    def _lost_of(self, tree: PointTree, left: Ids) -> Iterator[LostFile]:
+    def _lost_of(
+        self, tree: PointTree, store: ChunkStore, left: Ids, unread: AbstractSet[bytes]
+    ) -> Iterator[LostFile]:
+        """Yield what a point lost: what lacks a chunk, or what nobody could plan for.
+
+        What can be read by now, and could not be read when it was to be saved, is lost all the
+        same: its packs go.
+        """
         folders: list[bytes] = []
         for step in tree.walk(unreadable=lambda path, _error: folders.append(path)):
-            if step.entry is None or step.entry.kind != KIND_FILE or step.action != "entry":
+            if step.entry is None or step.action == "leave":
+                continue
+            if step.entry.content in unread or _lacks_its_list(store, step.entry, left):
+                yield LostFile(step.path, ())
+                continue
+            if step.entry.kind != KIND_FILE:
                 continue
             try:
                 parts = lacking_parts(tree, step.entry, self._lengths, left)
@@ -274,23 +325,20 @@ class _Work:
                 yield LostFile(step.path, ())
                 continue
             if parts:
-                known = all(length for _, _, length in parts)
-                spans = tuple((offset, length) for _, offset, length in parts)
+                known = all(part.length for part in parts)
+                spans = tuple((part.offset, part.length) for part in parts)
                 yield LostFile(step.path, spans if known else ())
         yield from (LostFile(path, ()) for path in folders)
 
 
-def _ids(rows: NDArray[np.void]) -> Ids:
-    return np.ascontiguousarray(rows).view(np.uint8).reshape(-1, 32)
+def _lacks_its_list(store: ChunkStore, entry: Entry, left: Ids) -> bool:
+    """Return whether what says what is in a folder, or which chunks a file has, is not whole.
 
-
-def _unique(lists: Sequence[Ids]) -> Ids:
-    joined = np.concatenate(lists) if lists else np.empty((0, 32), np.uint8)
-    return np.unique(joined, axis=0) if len(joined) else joined
-
-
-def _isin(ids: Ids, others: Ids) -> NDArray[np.bool_]:
-    return np.isin(
-        np.ascontiguousarray(ids).view("S32").reshape(-1),
-        np.ascontiguousarray(others).view("S32").reshape(-1),
-    )
+    That of a file in few chunks is its entry.
+    """
+    if entry.kind == KIND_FILE and not entry.levels:
+        return False
+    try:
+        return any(among(ids, left).any() for ids in id_lists(store, entry))
+    except UNREADABLE:
+        return True

@@ -28,6 +28,7 @@ from overland.agent.restore.report import (
 from overland.agent.restore.settle import Batches
 from overland.agent.restore.target import Access, Folder, is_leftover, open_target
 from overland.agent.restore.work import Writers
+from overland.crypto.signers import KeyChangeMissing
 from overland.errors import IntegrityError, RefusedError
 from overland.format.point import Statistics
 from overland.locks import lock
@@ -141,7 +142,7 @@ def _lost_objects(point: Point, store: ChunkStore) -> list[str]:
             break
         try:
             public = read_public(store.objects, store.keys, public.base)
-        except (PointAbsent, IntegrityError):
+        except (PointAbsent, KeyChangeMissing, IntegrityError):
             break
     return sorted(lost)
 
