@@ -34,13 +34,13 @@ def test_every_step_is_measured_and_its_folder_removed(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     done = bench(
         tmp_path,
-        *("--tools", "overland", "--data", "VM", "--scale", "0.001"),
+        *("--tools", "overland", "--data", "VM", "--scale", "0.004"),
         *("--without", "list,unchanged", "--settle", "0", "--json", str(figures)),
     )
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json"]
     found: dict[str, Any] = json.loads(figures.read_text())
-    assert found["about"]["scale"] == 0.001
+    assert found["about"]["scale"] == 0.004
     rows = {row["step"]: row for row in found["medians"] if row["tool"] == "overland"}
     floors = {row["step"]: row for row in found["medians"] if row["tool"] == "floor"}
     assert set(rows) == MEASURED
@@ -51,8 +51,9 @@ def test_every_step_is_measured_and_its_folder_removed(tmp_path: Path) -> None:
         assert row["wall_s"] > 0
         assert row["cpu_s"] > 0
         assert row["peak_mib"] > 20, "a Python with the program in it"
-    assert 0 < rows["first"]["repository_bytes"] < 8 << 20, "zeros and text take less room"
-    assert rows["incremental"]["added_bytes"] < rows["first"]["added_bytes"] / 4
+    assert 0 < rows["first"]["repository_bytes"] < 32 << 20, "zeros and text take less room"
+    # 32 MiB: of fewer chunks one that is long by chance, as keys decide, is a large share.
+    assert rows["incremental"]["added_bytes"] < rows["first"]["added_bytes"] / 10
     assert rows["restore"]["added_bytes"] == rows["check"]["added_bytes"] == 0
     assert {one["measure"] for one in found["verdicts"]} == {"peak_mib"}, "restic did not run"
     assert "incremental" in done.stdout

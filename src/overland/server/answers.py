@@ -84,11 +84,15 @@ FAILURES: Final[Responses] = {
     "4XX": {"model": ErrorResponse, "description": "Refused; docs/reference/errors.md."},
     "5XX": {"model": ErrorResponse, "description": "Not now, or a defect of ours."},
 }
+_ERRORS = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
 SIGNED: Final[Responses] = {
     200: {
         "description": "The document, byte for byte.",
         "content": {"application/octet-stream": {}},
-    }
+    },
+    # As FAILURES, whose models would take this route's content type.
+    "4XX": {"description": FAILURES["4XX"]["description"], "content": _ERRORS},
+    "5XX": {"description": FAILURES["5XX"]["description"], "content": _ERRORS},
 }
 FORM_FAILURES: Final[Responses] = {"4XX": {"model": OAuthError, "description": "Refused."}}
 
