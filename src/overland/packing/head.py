@@ -189,10 +189,14 @@ class SavedPacks:
         self._count += 1
 
     def count_named(self, names: Iterable[str]) -> int:
-        """Return how many of the packs have one of these names of objects, which come sorted."""
-        found = 0
+        """Return how many of the packs have one of these names of objects, which come sorted.
+
+        Where they do not, too few are counted, and never one twice: a pack that is missing shows.
+        """
+        found, counted = 0, set[str]()
         for folder, group in groupby(names, key=_folder):
-            ids = self._ids.get(folder, b"")
+            ids = b"" if folder in counted else self._ids.get(folder, b"")
+            counted.add(folder)
             there = set(group) if ids else frozenset[str]()
             found += sum(name in there for name in _names(ids))
         return found

@@ -139,3 +139,13 @@ def _is_refused(read: object) -> bool:
     except IndexHintDamaged:
         return True
     return False
+
+
+def test_names_in_disorder_never_hide_a_pack_that_is_missing() -> None:
+    packs = SavedPacks()
+    first, missing, other = (bytes([0, number]) * 16 for number in (1, 2, 3))
+    for pack_id in (first, missing):
+        packs.add(pack_id)
+    names = [pack_name(PackId(each.hex())) for each in (first, b"\xff" * 32, first, other)]
+    assert packs.count_named(names) == 1
+    assert packs.count_named(sorted(names)) == 1
