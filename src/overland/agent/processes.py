@@ -14,13 +14,23 @@ import select
 import signal
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from overland.errors import OverlandError, TransientError
 
-__all__ = ["CarriedError", "Team", "WorkerLost", "can_fork", "carried", "original", "processors"]
+__all__ = [
+    "CarriedError",
+    "Forked",
+    "Team",
+    "WorkerLost",
+    "can_fork",
+    "carried",
+    "fork",
+    "original",
+    "processors",
+]
 
 _NUMBER: Final = struct.Struct("<I")
 _LENGTH: Final = struct.Struct("<I")
@@ -85,6 +95,82 @@ def original(form: CarriedError) -> Exception:
     error.args = form.args[:2] if isinstance(error, OSError) else form.args
     vars(error).update(form.fields)
     return error
+
+
+class Forked(NamedTuple):
+    """A process that was forked, and the end to read of the pipe that it writes to."""
+
+    pid: int
+    fd: int
+
+
+def fork(
+    body: Callable[[int], None],
+    *,
+    note: Callable[[Forked], None],
+    closing: Collection[int] = (),
+) -> bool:
+    """Start a process that calls `body` with the end to write of a pipe, and ends with it.
+
+    The process ends quietly when it writes to the pipe and nobody has the other end any more.  To
+    end and await it before is the caller's part.  No signal is blocked afterwards.
+
+    Args:
+        body: What the process does; what it raises ends the process with status 1.
+        note: Takes note of the process, before any signal can come between.
+        closing: Descriptors of this process that the new one must not keep open.
+
+    Returns:
+        False if the system allows no more processes, or has no memory for one.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # None may reach the child before its own answer to signals, nor us before it is noted.
+        # One that came before comes out of this call, which has blocked them all the same.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        return _fork_unheard(body, note, closing)
+    finally:  # nothing else may stand here: if another thread takes a signal, this one is
+        # interrupted wherever it is, and no signal would come through any more
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _fork_unheard(
+    body: Callable[[int], None], note: Callable[[Forked], None], closing: Collection[int]
+) -> bool:
+    read, write = os.pipe()
+    is_started = False
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _run(body, write, (read, *closing))
+        note(Forked(pid, read))
+        is_started = True
+    except OSError:  # no more processes, or no memory for one
+        return False
+    finally:
+        os.close(write)
+        if not is_started:
+            os.close(read)
+    return True
+
+
+def _run(body: Callable[[int], None], write: int, closing: Collection[int]) -> NoReturn:
+    """Do what the process is for; never return into what the parent was doing."""
+    status = 1
+    try:
+        for fd in closing:  # or nobody would notice that the parent is gone
+            os.close(fd)
+        gc.disable()  # a look for cycles would touch, and so copy, all that is shared
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends us
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        body(write)
+        status = 0
+    except BrokenPipeError:
+        pass  # the parent is gone
+    finally:
+        os._exit(status)
 
 
 class Team:
@@ -158,33 +244,11 @@ class Team:
 
     def _fork(self) -> bool:
         """Start a process; return whether that worked.  No signal is blocked afterwards."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        try:
-            # None may reach the child before its own answer to signals, nor us before it is noted.
-            # One that came before comes out of this call, which has blocked them all the same.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-            return self._fork_unheard()
-        finally:  # nothing else may stand here: if another thread takes a signal, this one is
-            # interrupted wherever it is, and no signal would come through any more
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return fork(self._do_jobs, note=self._note, closing=self._pipes)
 
-    def _fork_unheard(self) -> bool:
-        read, write = os.pipe()
-        is_started = False
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._run(read, write)
-            os.set_blocking(read, False)
-            self._pipes[read] = _Incoming(pid)
-            is_started = True
-        except OSError:  # no more processes, or no memory for one
-            return False
-        finally:
-            os.close(write)
-            if not is_started:
-                os.close(read)
-        return True
+    def _note(self, forked: Forked) -> None:
+        os.set_blocking(forked.fd, False)
+        self._pipes[forked.fd] = _Incoming(forked.pid)
 
     def _receive(self, timeout_s: float | None) -> None:
         if not self._pipes:
@@ -224,31 +288,17 @@ class Team:
 
     # -- in the processes -----------------------------------------------------------------------
 
-    def _run(self, read: int, write: int) -> NoReturn:
-        """Do jobs until none is left; never return into what the parent was doing."""
-        status = 1
+    def _do_jobs(self, write: int) -> None:
+        """Do jobs until none is left."""
+        outgoing = _Outgoing(write)
         try:
-            for fd in (read, *self._pipes):  # or nobody would notice that the parent is gone
-                os.close(fd)
-            gc.disable()  # a look for cycles would touch, and so copy, all that is shared
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends us
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            outgoing = _Outgoing(write)
-            try:
-                while record := os.read(self._queue, _NUMBER.size):
-                    outgoing.send(self._work(_NUMBER.unpack(record)[0]))
-            except Exception as error:
-                outgoing.send(_Failed(carried(error)))
-                outgoing.finish()
-                raise  # no further than the last line: the parent raises it again
+            while record := os.read(self._queue, _NUMBER.size):
+                outgoing.send(self._work(_NUMBER.unpack(record)[0]))
+        except Exception as error:
+            outgoing.send(_Failed(carried(error)))
             outgoing.finish()
-            status = 0
-        except BrokenPipeError:
-            pass  # the parent is gone
-        finally:
-            os._exit(status)
+            raise  # no further than the process: the parent raises it again
+        outgoing.finish()
 
 
 class _Incoming:

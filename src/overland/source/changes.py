@@ -13,7 +13,6 @@ block and the table have a CRC-32; what is damaged counts as missing.
 """
 
 import contextlib
-import os
 import struct
 import zlib
 from array import array
@@ -25,6 +24,7 @@ from blake3 import blake3
 
 from overland.errors import ObjectAbsent
 from overland.ports.files import Files, NewFile
+from overland.source.scan import Stat, State
 
 __all__ = [
     "FINGERPRINT_BYTES",
@@ -35,6 +35,8 @@ __all__ = [
     "fingerprint",
     "folder_key",
     "is_settled",
+    "split_prints",
+    "state_as_seen",
 ]
 
 _FINGERPRINT: Final = struct.Struct("<QqqQI")  # size, mtime, ctime, inode, mode
@@ -70,7 +72,7 @@ class FolderBlock(msgspec.Struct, array_like=True, frozen=True, gc=False):
     file_bytes: int
 
 
-def fingerprint(state: os.stat_result) -> bytes:
+def fingerprint(state: Stat) -> bytes:
     """Return what tells two states of an entry apart; owner and attributes show in the ctime."""
     mtime_ns, ctime_ns = state.st_mtime_ns, state.st_ctime_ns
     try:
@@ -80,7 +82,19 @@ def fingerprint(state: os.stat_result) -> bytes:
         return _FAR_FINGERPRINT.pack(state.st_size, *far, state.st_ino, state.st_mode)
 
 
-def is_settled(state: os.stat_result, *, before_ns: int) -> bool:
+def split_prints(joined: bytes) -> list[bytes]:
+    """Return the fingerprints that were laid end to end."""
+    size = FINGERPRINT_BYTES
+    return [joined[at : at + size] for at in range(0, len(joined), size)]
+
+
+def state_as_seen(mark: bytes, *, device: int) -> State:
+    """Return the state of a file with one name that has this fingerprint; its owner is left out."""
+    size, mtime_ns, ctime_ns, inode, mode = _FINGERPRINT.unpack(mark)
+    return State(mode, inode, device, 1, 0, 0, size, mtime_ns, ctime_ns, 0)
+
+
+def is_settled(state: Stat, *, before_ns: int) -> bool:
     """Return whether all that happened to the entry happened before `before_ns`."""
     return state.st_mtime_ns < before_ns and state.st_ctime_ns < before_ns
 
@@ -100,6 +114,7 @@ class ChangeCache:
         self._files, self._name = files, name or ""
         self._keys = self._offsets = memoryview(b"").cast("Q")
         self._window, self._window_at = memoryview(b""), 0
+        self.size_bytes = 0
         if name is not None:
             with contextlib.suppress(ObjectAbsent):
                 self._open(files.size_bytes(name))
@@ -127,7 +142,7 @@ class ChangeCache:
         table = memoryview(self._read(at, 16 * rows))
         if zlib.crc32(table) == crc:
             self._keys, self._offsets = table[: 8 * rows].cast("Q"), table[8 * rows :].cast("Q")
-            self.epoch = epoch
+            self.epoch, self.size_bytes = epoch, size_bytes
 
     def _block_at(self, offset: int) -> FolderBlock | None:
         head = self._slice(offset, _BLOCK.size)

@@ -13,6 +13,7 @@ import msgspec
 from blake3 import blake3
 
 from overland.format.tree import KIND_FIFO, KIND_FILE, KIND_FOLDER, KIND_SYMLINK, Entry, Kind
+from overland.source.scan import Stat
 
 __all__ = ["Entries", "Xattrs", "link_of", "read_xattrs", "read_xattrs_at", "with_link"]
 
@@ -40,7 +41,7 @@ class Entries:
     def make(  # noqa: PLR0913 - one place that knows which field comes from where
         self,
         name: bytes,
-        state: os.stat_result,
+        state: Stat,
         *,
         content: bytes = b"",
         levels: int = 0,
@@ -96,7 +97,7 @@ class Entries:
             return name
 
 
-def link_of(state: os.stat_result) -> bytes:
+def link_of(state: Stat) -> bytes:
     """Return the id of a hard link group: the same for all names of one file, 16 bytes.
 
     Empty where the file has one name, and for folders, whose count means something else.

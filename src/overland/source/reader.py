@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from overland.source.entries import Xattrs, read_xattrs
+from overland.source.scan import Stat
 
 __all__ = [
     "ATTEMPTS",
@@ -49,7 +50,7 @@ class WholeFile(msgspec.Struct, frozen=True, gc=False):
     Where it stood still, `state` is the very object that was `expected`.
     """
 
-    state: os.stat_result
+    state: Stat
     size_bytes: int  # with holes, as far as it was read
     length: int  # of the data
     extents: Extents | None  # None: no holes
@@ -70,7 +71,7 @@ def open_file(name: bytes, *, parent_fd: int) -> int:
         return os.open(name, _FLAGS, dir_fd=parent_fd)
 
 
-def is_same(before: os.stat_result, after: os.stat_result) -> bool:
+def is_same(before: Stat, after: Stat) -> bool:
     """Return whether nothing was done to the file between the two looks."""
     return (
         before.st_mtime_ns == after.st_mtime_ns
@@ -81,7 +82,7 @@ def is_same(before: os.stat_result, after: os.stat_result) -> bool:
 
 
 def read_whole(
-    name: bytes, *, parent_fd: int, expected: os.stat_result, buffer: memoryview
+    name: bytes, *, parent_fd: int, expected: Stat, buffer: memoryview
 ) -> WholeFile | None:
     """Read a file into the start of `buffer`; return None if it does not fit (any more).
 
@@ -106,7 +107,7 @@ def read_whole(
         os.close(fd)
 
 
-def data_extents(fd: int, state: os.stat_result) -> Extents | None:
+def data_extents(fd: int, state: Stat) -> Extents | None:
     """Return offset and length of the file's data between holes; None if it has no holes."""
     size = state.st_size
     if state.st_blocks * _BLOCK >= size:
@@ -131,7 +132,7 @@ def data_extents(fd: int, state: os.stat_result) -> Extents | None:
     return tuple(found)
 
 
-def _read_once(fd: int, before: os.stat_result, buffer: memoryview) -> WholeFile | None:
+def _read_once(fd: int, before: Stat, buffer: memoryview) -> WholeFile | None:
     """Read the file as it was at `before`; it has `changed` if it is not the same afterwards."""
     if before.st_size > len(buffer):
         return None

@@ -9,8 +9,12 @@ import stat
 import sys
 from typing import Any, NamedTuple
 
+import msgspec
+
 __all__ = [
     "Listing",
+    "Stat",
+    "State",
     "kind_of",
     "list_folder",
     "list_names",
@@ -18,12 +22,32 @@ __all__ = [
     "open_folder",
     "open_root",
     "reason_of",
+    "state_of",
 ]
 
 _ENCODING = sys.getfilesystemencoding()
 _ERRORS = sys.getfilesystemencodeerrors()
 _ENCODED_AT_ONCE = 4096
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class State(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The state of an entry that another process has looked at: what a backup asks of it."""
+
+    st_mode: int
+    st_ino: int
+    st_dev: int
+    st_nlink: int
+    st_uid: int
+    st_gid: int
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+    st_blocks: int
+
+
+Stat = os.stat_result | State
+"""The state of an entry, whoever has looked at it."""
 
 
 class Listing(NamedTuple):
@@ -94,6 +118,22 @@ def look_at(names: list[bytes], *, fd: int) -> Listing:
     if missing:
         names = [name for name in names if name not in missing]
     return Listing(names, stats, failed)
+
+
+def state_of(found: os.stat_result) -> State:
+    """Return of a state what a backup asks of it."""
+    return State(
+        found.st_mode,
+        found.st_ino,
+        found.st_dev,
+        found.st_nlink,
+        found.st_uid,
+        found.st_gid,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        found.st_blocks,
+    )
 
 
 def kind_of(mode: int) -> str:

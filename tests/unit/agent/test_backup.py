@@ -266,7 +266,7 @@ def test_reading_all_catches_a_change_that_no_size_and_no_time_shows(
     world: World, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     path = world.write("f", b"a" * size)
-    monkeypatch.setattr("overland.agent.backup.walk.fingerprint", _blind)
+    monkeypatch.setattr("overland.agent.backup.looks.fingerprint", _blind)
     monkeypatch.setattr("overland.agent.backup.folders.fingerprint", _blind)
     world.back_up()
     path.write_bytes(b"b" * size)

@@ -9,8 +9,8 @@ from tests.support.backups import Tree, make_plan, make_repository, point_id, ru
 from tests.support.simdisk import SimDisk
 
 from overland.adapters.posix import PosixFiles
+from overland.agent.backup import looks
 from overland.agent.backup import sections as backup_sections
-from overland.agent.backup import walk as backup_walk
 from overland.agent.backup.run import BackupResult
 from overland.agent.backup.sections import Sections
 from overland.format.tree import Entry
@@ -52,7 +52,7 @@ def _write(folder: Path, number: int) -> None:
 
 
 def _small_sections(monkeypatch: pytest.MonkeyPatch, *, many: int = 20) -> None:
-    monkeypatch.setattr(backup_walk, "MANY_ENTRIES", many)
+    monkeypatch.setattr(looks, "MANY_ENTRIES", many)
     monkeypatch.setattr(backup_sections, "_MEAN_ENTRIES", 8)
     monkeypatch.setattr(backup_sections, "_MAX_ENTRIES", 24)
 
@@ -147,7 +147,7 @@ def _taken(names: list[bytes]) -> list[tuple[bytes, tuple[bytes, ...]]]:
 def test_a_very_large_folder_takes_little_more_memory_than_small_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup_walk, "MANY_ENTRIES", 500)
+    monkeypatch.setattr(looks, "MANY_ENTRIES", 500)
     monkeypatch.setattr(backup_sections, "_MEAN_ENTRIES", 128)
     monkeypatch.setattr(backup_sections, "_MAX_ENTRIES", 512)
     count = 10_000

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.support.backups import Tree, make_plan, make_repository, point_id, run
 from tests.support.simdisk import SimDisk
 
-from overland.agent.backup import folders, sections, walk
+from overland.agent.backup import folders, looks, sections
 from overland.agent.backup.chain import add_pack
 from overland.agent.backup.plan import BackupPlan, BackupResult
 from overland.errors import ObjectCorrupt
@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_listed_is_named(
     world.write("bad/inside")
     world.write("good/inside")
     bad = (world.source / "bad").stat().st_ino
-    real: Callable[[int], object] = getattr(walk, call)
+    real: Callable[[int], object] = getattr(looks, call)
 
     def fail(fd: int) -> object:
         if os.fstat(fd).st_ino == bad:
@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_listed_is_named(
         return real(fd)
 
     with monkeypatch.context() as patched:
-        patched.setattr(walk, call, fail)
+        patched.setattr(looks, call, fail)
         result = world.back_up()
     assert skipped(result) == [(world.path("bad"), CANNOT)]
     assert list(world.tree().contents) == [world.path("good/inside")]
@@ -170,7 +170,7 @@ def test_what_is_left_of_a_very_large_folder_that_went_is_named(
 ) -> None:
     for number in range(100):
         world.write(f"large/{number:03}")
-    monkeypatch.setattr(walk, "MANY_ENTRIES", 20)
+    monkeypatch.setattr(looks, "MANY_ENTRIES", 20)
     monkeypatch.setattr(sections, "_MEAN_ENTRIES", 1 << 30)
     monkeypatch.setattr(sections, "_MAX_ENTRIES", 24)
     real, begun = folders.Folder.section, 0
@@ -224,7 +224,7 @@ def test_a_folder_far_above_that_was_exchanged_meanwhile_is_not_taken_for_itself
         return names
 
     with monkeypatch.context() as patched:
-        patched.setattr(walk, "list_names", exchange)
+        patched.setattr(looks, "list_names", exchange)
         result = world.back_up()
     assert not other.exists()
     assert skipped(result) == [(world.path("top/b"), "vanished while the backup ran")]
@@ -294,7 +294,7 @@ def test_a_new_name_is_seen_though_no_number_of_the_file_tells(
     def without_ctime(state: os.stat_result) -> bytes:
         return fingerprint(state)[:16] + bytes(8) + fingerprint(state)[24:]
 
-    monkeypatch.setattr(walk, "fingerprint", without_ctime)
+    monkeypatch.setattr(looks, "fingerprint", without_ctime)
     monkeypatch.setattr(folders, "fingerprint", without_ctime)
     world.back_up()
     old.rename(old.with_name("new"))

@@ -1,9 +1,11 @@
 """One folder while a backup is in it: what was found, what became of it, and its descriptor."""
 
 import os
-from typing import final
+import stat
+from typing import NamedTuple, final
 
 from overland.agent.backup.sections import Sections
+from overland.agent.backup.sights import Sight
 from overland.format.tree import Entry, decode_own_node
 from overland.source.changes import (
     FINGERPRINT_BYTES,
@@ -12,14 +14,36 @@ from overland.source.changes import (
     fingerprint,
     folder_key,
     is_settled,
+    split_prints,
 )
 from overland.source.entries import Xattrs
-from overland.source.scan import open_folder, open_root
+from overland.source.scan import Stat, open_folder, open_root
 
-__all__ = ["Folder", "Old", "old_entries", "open_source"]
+__all__ = ["Folder", "Old", "View", "old_entries", "open_source", "view_of"]
 
 Old = dict[bytes, tuple[bytes, Entry]]
 """What the last run knew of a folder's entries: name -> fingerprint and entry."""
+
+
+class View(NamedTuple):
+    """What is in a folder: names, states (None: a file as the last run left it), fingerprints."""
+
+    names: list[bytes]
+    stats: list[Stat | None]
+    prints: list[bytes]
+
+
+def view_of(sight: Sight, block: FolderBlock | None) -> View | None:
+    """Return what a report says, which builds on the folder's block; None without the block."""
+    if block is None:
+        return None
+    names = block.names if sight.is_same else sight.names
+    found = names.split(b"\0") if names else []
+    prints = split_prints(block.fingerprints if sight.is_same else sight.prints)
+    stats: list[Stat | None] = [None] * len(found)
+    for slot, state in sight.states:
+        stats[slot] = state
+    return View(found, stats, prints)
 
 
 @final
@@ -47,6 +71,7 @@ class Folder:
         "prints",
         "readers",
         "sections",
+        "sight",
         "slot",
         "slots",
         "state",
@@ -59,16 +84,17 @@ class Folder:
         self,
         name: bytes,
         *,
-        state: os.stat_result,
+        state: Stat,
         parent: "Folder | None",
         slot: int,
         fd: int,
         still_open: "set[Folder]",
     ) -> None:
-        """Begin with an open folder; it is in `still_open` for as long as it has a descriptor."""
+        """Begin; the folder is in `still_open` for as long as it has a descriptor."""
         self.name, self.state, self.parent, self.slot, self.fd = name, state, parent, slot, fd
         self._open = still_open
-        still_open.add(self)
+        if fd >= 0:
+            still_open.add(self)
         self.opens_at: bytes | None = None  # the path to open it by, if not its own: a snapshot
         self.xattrs: Xattrs = ()
         self.key = self.block_key = b""
@@ -77,7 +103,8 @@ class Folder:
         self.sections: Sections | None = None  # of a very large folder, which then has no slots
         self.whole: Folder | None = None  # the folder that this one is a section of
         self.names: list[bytes] = []
-        self.stats: list[os.stat_result] = []
+        self.sight: Sight | None = None  # what was reported of it from ahead, until it is entered
+        self.stats: list[Stat | None] = []  # None: a file as the last run left it
         self.slots: list[Entry | None] = []
         self.prints: list[bytes] = []
         self.children: list[int] = []  # slots of folders to walk, the next one last
@@ -89,6 +116,13 @@ class Folder:
         self.readers = 0  # files in it that wait to be read through `fd`
         self._may_close = False
 
+    def unopened_child(self, slot: int) -> "Folder":
+        """Return the folder in a slot, which is opened when something in it has to be read."""
+        name, state = self.names[slot], self.state_of(slot)
+        found = Folder(name, state=state, parent=self, slot=slot, fd=-1, still_open=self._open)
+        found.key = found.block_key = folder_key(self.key, name)
+        return found
+
     def child(self, slot: int, *, opens_at: bytes | None) -> "Folder":
         """Open the folder in a slot, by another path than its own where one is given.
 
@@ -97,7 +131,7 @@ class Folder:
         """
         name = self.names[slot]
         fd = open_root(opens_at) if opens_at else open_folder(name, parent_fd=self.open_fd())
-        state = os.fstat(fd) if opens_at else self.stats[slot]
+        state = os.fstat(fd) if opens_at else self.state_of(slot)
         found = Folder(name, state=state, parent=self, slot=slot, fd=fd, still_open=self._open)
         found.opens_at = opens_at
         found.key = found.block_key = folder_key(self.key, name)
@@ -179,7 +213,39 @@ class Folder:
             self.fd = -1
             self._open.discard(self)
 
-    def set(self, slot: int, entry: Entry | None, state: os.stat_result | None, since: int) -> None:
+    def begin(self, names: list[bytes], stats: list[Stat | None]) -> None:
+        """Take note of what is in it."""
+        self.names, self.stats = names, stats
+        self.children = [
+            slot
+            for slot, state in enumerate(stats)
+            if state is not None and stat.S_ISDIR(state.st_mode)
+        ]
+        self.children.reverse()
+
+    def is_as(self, block: FolderBlock, prints: list[bytes]) -> bool:
+        """Return whether its entries, with these fingerprints, are as the last run left them."""
+        return (
+            block.fingerprints == b"".join(prints)
+            and block.names == b"\0".join(self.names)
+            and (not block.has_links or block.device == self.state.st_dev)
+        )
+
+    def state_of(self, slot: int) -> Stat:
+        """Return the state of an entry; look at it if a report has left it out.
+
+        Raises:
+            OSError: It is gone meanwhile, or may not be looked at.
+        """
+        state = self.stats[slot]
+        if state is None:
+            state = os.stat(self.names[slot], dir_fd=self.open_fd(), follow_symlinks=False)
+            if stat.S_ISDIR(state.st_mode):
+                raise FileNotFoundError  # it was no folder a moment ago
+            self.stats[slot], self.prints[slot] = state, fingerprint(state)
+        return state
+
+    def set(self, slot: int, entry: Entry | None, state: Stat | None, since: int) -> None:
         """Put an entry in its place; its state is trusted next time if it is older than `since`."""
         self.slots[slot] = entry
         is_known = entry is not None and not entry.changed

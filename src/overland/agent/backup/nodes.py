@@ -7,7 +7,7 @@ from overland.agent.backup.folders import Folder
 from overland.agent.backup.sections import Sections
 from overland.agent.backup.stores import ChunkStore
 from overland.format.tree import decode_own_node, encode_node
-from overland.source.changes import FolderBlock, fingerprint
+from overland.source.changes import FolderBlock, split_prints
 from overland.source.chunker import Chunker
 
 __all__ = ["Nodes"]
@@ -31,7 +31,7 @@ class Nodes:
         prints, entries = folder.prints, folder.slots
         if folder.is_fresh and folder.old is not None:
             entries = list(decode_own_node(folder.old.node, name="the change cache"))
-            prints = [fingerprint(state) for state in folder.stats]
+            prints = split_prints(folder.old.fingerprints)
             for slot, entry in folder.changed_children.items():
                 entries[slot] = entry
         kept = [entry for entry in entries if entry is not None]

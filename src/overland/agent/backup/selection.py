@@ -1,7 +1,6 @@
 """What of a folder is backed up: by the policy's rules, and by what can be."""
 
 import contextlib
-import os
 import re
 import stat
 from collections.abc import Collection, Sequence
@@ -9,12 +8,13 @@ from pathlib import Path
 from typing import Final, final
 
 from overland.agent.backup.counts import Counts
-from overland.agent.backup.folders import Folder
+from overland.agent.backup.folders import Folder, View
 from overland.agent.backup.plan import Elsewhere
+from overland.source.changes import state_as_seen
 from overland.source.chunker import Chunker
 from overland.source.marks import NO_MARKS, Marks
 from overland.source.rules import Rules
-from overland.source.scan import kind_of
+from overland.source.scan import Stat, kind_of
 
 __all__ = ["Selection", "full_path", "identities", "is_own_snapshot"]
 
@@ -77,12 +77,11 @@ class Selection:
         """Return the marks among all names of a folder; with any, only they are kept."""
         if self._marks.keeps_everything:
             return _NONE
-        return self._marks.found(names, fd=folder.fd)
+        return self._marks.found(names, fd=folder.open_fd())
 
-    def kept(
-        self, folder: Folder, names: list[bytes], stats: list[os.stat_result]
-    ) -> tuple[list[bytes], list[os.stat_result]]:
-        """Leave out what the rules exclude, and what cannot be backed up."""
+    def kept(self, folder: Folder, view: View) -> None:
+        """Take out of the view what the rules exclude, and what cannot be backed up."""
+        names, stats, prints = view
         sources = self._sources.get(full_path(folder), _NONE) if self._sources else _NONE
         marks = folder.marks
         prefix = b"" if self._rules.keeps_everything else self._below_source(folder)
@@ -94,8 +93,12 @@ class Selection:
         )
         device, left_out = folder.state.st_dev, list[int]()
         for slot, state in enumerate(stats):
-            if is_plain and stat.S_ISREG(state.st_mode) and state.st_dev == device:
+            if is_plain and (
+                state is None or (stat.S_ISREG(state.st_mode) and state.st_dev == device)
+            ):
                 continue  # nothing could leave it out: most entries, and so not asked one by one
+            if state is None:
+                state = state_as_seen(prints[slot], device=device)  # noqa: PLW2901 - what it stands for
             name = names[slot]
             if name in sources:
                 is_kept = self._meet(full_path(folder, name), state, folder)
@@ -106,8 +109,7 @@ class Selection:
             if not is_kept:
                 left_out.append(slot)
         for slot in reversed(left_out):
-            del names[slot], stats[slot]
-        return names, stats
+            del names[slot], stats[slot], prints[slot]
 
     def elsewhere_root(self, path: bytes) -> bytes | None:
         """Return the path to open a source by, where it is not its own."""
@@ -117,7 +119,7 @@ class Selection:
         """Return the path to open a folder in `folder` by, where it is not the one it has."""
         if self._elsewhere is None:
             return None
-        inode = folder.stats[slot].st_ino
+        inode = folder.state_of(slot).st_ino
         return self._elsewhere(full_path(folder, folder.names[slot]), inode)
 
     def chunker(self, folder: Folder, slot: int) -> Chunker | None:
@@ -126,7 +128,7 @@ class Selection:
             return None
         return self._image_chunker
 
-    def _meet(self, path: bytes, state: os.stat_result, folder: Folder) -> bool:
+    def _meet(self, path: bytes, state: Stat, folder: Folder) -> bool:
         """Return whether a source that lies in another one is kept in its tree."""
         if not (stat.S_ISDIR(state.st_mode) or stat.S_ISREG(state.st_mode)):
             return False  # a link is followed, and a device is read, as a source of its own
@@ -135,7 +137,7 @@ class Selection:
         self.reached.add(path)
         return True
 
-    def _is_kept(self, folder: Folder, prefix: bytes, name: bytes, state: os.stat_result) -> bool:
+    def _is_kept(self, folder: Folder, prefix: bytes, name: bytes, state: Stat) -> bool:
         is_folder = stat.S_ISDIR(state.st_mode)
         if not self._rules.keeps_everything and not self._rules.keeps(
             prefix + name, is_folder=is_folder, is_included=folder.is_included
@@ -156,7 +158,7 @@ class Selection:
             self._counts.skip(folder.path() + b"/" + name, reason)
         return reason is None
 
-    def _is_mounted(self, folder: Folder, name: bytes, state: os.stat_result) -> bool:
+    def _is_mounted(self, folder: Folder, name: bytes, state: Stat) -> bool:
         if state.st_dev != folder.state.st_dev:
             return True
         # In a snapshot, what is mounted below it shows as an empty folder.
@@ -181,7 +183,7 @@ def full_path(folder: Folder, name: bytes = b"") -> bytes:
     return path.rstrip(b"/") + b"/" + name if name else path
 
 
-def is_own_snapshot(name: bytes, state: os.stat_result) -> bool:
+def is_own_snapshot(name: bytes, state: Stat) -> bool:
     """Return whether an entry is a snapshot that a run made, or what shows of one in another."""
     # 256 is the top of a btrfs subvolume, 2 the empty folder that a snapshot has in its place.
     return state.st_ino in {2, 256} and _OWN_SNAPSHOT.fullmatch(name) is not None

@@ -16,10 +16,11 @@ from typing import Final, final
 
 from overland.agent.backup.collector import collecting_rarely
 from overland.agent.backup.counts import Counts
-from overland.agent.backup.folders import Folder, Old, old_entries, open_source
+from overland.agent.backup.folders import Folder, Old, View, old_entries, open_source
 from overland.agent.backup.large import LargeFile, read_large
+from overland.agent.backup.looks import Looks
 from overland.agent.backup.nodes import Nodes
-from overland.agent.backup.sections import MANY_ENTRIES, Sections
+from overland.agent.backup.sections import Sections
 from overland.agent.backup.selection import Selection
 from overland.agent.backup.workers import (
     SMALL_BYTES,
@@ -31,13 +32,13 @@ from overland.agent.backup.workers import (
     Workers,
 )
 from overland.format.point import Root
-from overland.format.tree import Entry
+from overland.format.tree import KIND_FILE, Entry
 from overland.ports.progress import Progress
 from overland.sealing.dedup import Dedup
-from overland.source.changes import ChangeCache, ChangeCacheWriter, fingerprint
+from overland.source.changes import ChangeCache, ChangeCacheWriter
 from overland.source.chunker import Chunker
-from overland.source.entries import Entries, link_of, read_xattrs, read_xattrs_at, with_link
-from overland.source.scan import list_names, look_at, reason_of
+from overland.source.entries import Entries, link_of, read_xattrs_at, with_link
+from overland.source.scan import Stat, reason_of
 
 __all__ = ["BUFFERS", "Walk"]
 
@@ -79,7 +80,13 @@ class Walk:
         self._batches: Batches | None = None
         self._roots: dict[int, Root] = {}
         self._open: set[Folder] = set()
-        self._scratch = scratch
+        self._looks = Looks(
+            selection=selection,
+            counts=counts,
+            cache=cache,
+            is_cache_sure=is_cache_sure,
+            scratch=scratch,
+        )
         self._sections: set[Sections] = set()
 
     def run(self, roots: Sequence[bytes], workers: Workers) -> list[Root]:
@@ -95,11 +102,14 @@ class Walk:
     def _run(self, roots: Sequence[bytes], workers: Workers) -> list[Root]:
         self._workers, self._batches = workers, Batches(workers.submit)
         self._roots.clear()
+        self._looks.begin(roots, workers.turns)
         for slot, path in enumerate(roots):
             opens_at = self._selection.elsewhere_root(path)
             root = open_source(path, opens_at=opens_at, slot=slot, still_open=self._open)
             root.is_included = self._selection.includes(root)
+            self._looks.find_report(root)
             self._go_down(root)
+        self._looks.end()
         self._batches.submit()
         while workers.waiting:
             self._receive(wait=True)
@@ -109,6 +119,7 @@ class Walk:
 
     def close(self) -> None:
         """Close what is still open, after a failure."""
+        self._looks.end()
         for folder in list(self._open):
             folder.close()
         for sections in self._sections:
@@ -148,7 +159,7 @@ class Walk:
     def _open_child(self, folder: Folder, slot: int) -> Folder | None:
         try:
             folder.keep_open()
-            child = folder.child(slot, opens_at=self._selection.elsewhere(folder, slot))
+            child = self._looks.child(folder, slot)
         except OSError as error:
             self._lose(folder, slot, reason_of(error))
             return None
@@ -158,20 +169,16 @@ class Walk:
         return child
 
     def _enter(self, folder: Folder) -> None:
-        """List a folder and begin with what is in it."""
+        """Look into a folder and begin with what is in it."""
         try:
-            folder.xattrs = read_xattrs(folder.fd)
-            names = list_names(folder.fd)
+            view = self._looks.enter(folder)
         except OSError as error:
             self.counts.skip(folder.path(), reason_of(error))
             return
-        folder.marks = self._selection.marks(folder, names)
-        if len(names) > MANY_ENTRIES:
-            folder.sections = Sections(names, key=folder.key, scratch=self._scratch)
-            folder.old = self._cache.find(folder.key)
+        if folder.sections is not None:
             self._sections.add(folder.sections)
-            return
-        self._begin_folder(folder, names)
+        if view is not None:
+            self._begin_folder(folder, view)
 
     def _begin_section(self, folder: Folder, sections: Sections) -> Folder | None:
         """Begin with the next section of a very large folder."""
@@ -184,56 +191,35 @@ class Walk:
             sections.take_no_more()
             return None
         folder.awaited += 1
-        self._begin_folder(section, names)
+        self._begin_folder(section, self._looks.section(section, names))
         return section
 
-    def _begin_folder(self, folder: Folder, names: list[bytes]) -> None:
-        assert self._workers is not None, "a walk runs with workers"
-        with self._workers.turns.one(len(names)):
-            listing = look_at(names, fd=folder.fd)
-        for name, reason in listing.failed:
-            self.counts.skip(folder.path() + b"/" + name, reason)
-        names, stats = self._selection.kept(folder, listing.names, listing.stats)
-        folder.names, folder.stats = names, stats
-        prints = [fingerprint(state) for state in stats]
-        folder.children = [slot for slot, state in enumerate(stats) if stat.S_ISDIR(state.st_mode)]
-        folder.children.reverse()
-        old = self._cache.find(folder.block_key)
+    def _begin_folder(self, folder: Folder, view: View) -> None:
+        self._selection.kept(folder, view)
+        folder.begin(view.names, view.stats)
+        old = folder.old
         if old is not None and not old.node:
             old = None  # it had so many entries that the blocks of its sections have them
         folder.old = old
-        if (
-            old is not None
-            and self._is_cache_sure
-            and old.fingerprints == b"".join(prints)
-            and old.names == b"\0".join(names)
-            and (not old.has_links or old.device == folder.state.st_dev)
-        ):
+        if old is not None and self._is_cache_sure and folder.is_as(old, view.prints):
             folder.is_fresh = True
             self._progress.advance(bytes=old.file_bytes, count=old.files)
             return
-        folder.slots, folder.prints = [None] * len(names), prints
+        folder.slots, folder.prints = [None] * len(view.names), view.prints
         self._begin_entries(folder, old_entries(old) if old is not None else {})
 
     def _begin_entries(self, folder: Folder, old: Old) -> None:
         reused: list[int] = []
         for slot, state in enumerate(folder.stats):
-            mode = state.st_mode
-            if stat.S_ISDIR(mode):
+            if state is not None and stat.S_ISDIR(state.st_mode):
                 continue
-            name = folder.names[slot]
-            known = old.get(name)
+            known = old.get(folder.names[slot])
             is_known = known is not None and known[0] == folder.prints[slot]
             if known is not None and is_known and self._reuse(folder, slot, known[1]):
-                if stat.S_ISREG(mode):
-                    reused.append(state.st_size)
-                continue
-            if not stat.S_ISREG(mode):
-                self._read_other(folder, slot)
-            elif state.st_size > SMALL_BYTES:
-                self._read_large(folder, slot)
+                if known[1].kind == KIND_FILE:
+                    reused.append(known[1].size_bytes)
             else:
-                self._read_later(folder, slot)
+                self._read(folder, slot)
         if reused:
             self._progress.advance(bytes=sum(reused), count=len(reused))
 
@@ -244,29 +230,42 @@ class Walk:
         is_sure = self._is_cache_sure or not entry.content
         if not is_sure and (entry.levels or not self._dedup.knows_all(entry.content)):
             return False
-        if entry.link or state.st_nlink > 1:
-            entry = with_link(entry, link_of(state))
-        folder.set(slot, entry, state, self._since)
+        if entry.link or (state is not None and state.st_nlink > 1):
+            entry = with_link(entry, b"" if state is None else link_of(state))
+        if state is None:
+            folder.slots[slot] = entry
+        else:
+            folder.set(slot, entry, state, self._since)
         return True
 
-    def _read_other(self, folder: Folder, slot: int) -> None:
-        name, state = folder.names[slot], folder.stats[slot]
+    def _read(self, folder: Folder, slot: int) -> None:
         try:
-            target = b""
-            if stat.S_ISLNK(state.st_mode):
-                target = os.readlink(name, dir_fd=folder.fd)
-            xattrs = read_xattrs_at(name, parent_fd=folder.fd)
+            state = folder.state_of(slot)
+            folder.open_fd()
+            if not stat.S_ISREG(state.st_mode):
+                self._read_other(folder, slot, state)
+                return
         except OSError as error:
             self._lose(folder, slot, reason_of(error))
             return
+        if state.st_size > SMALL_BYTES:
+            self._read_large(folder, slot)
+        else:
+            self._read_later(folder, slot, state)
+
+    def _read_other(self, folder: Folder, slot: int, state: Stat) -> None:
+        name, target, fd = folder.names[slot], b"", folder.fd
+        if stat.S_ISLNK(state.st_mode):
+            target = os.readlink(name, dir_fd=fd)
+        xattrs = read_xattrs_at(name, parent_fd=fd)
         entry = self._entries.make(name, state, target=target, xattrs=xattrs)
         folder.set(slot, entry, state, self._since)
 
-    def _read_later(self, folder: Folder, slot: int) -> None:
+    def _read_later(self, folder: Folder, slot: int, state: Stat) -> None:
         assert self._batches is not None, "a walk runs with workers"
         folder.awaited += 1
         folder.readers += 1
-        self._batches.add(FileJob(folder, slot, folder.names[slot], folder.stats[slot]))
+        self._batches.add(FileJob(folder, slot, folder.names[slot], state))
 
     def _read_large(self, folder: Folder, slot: int) -> None:
         assert self._workers is not None, "a walk runs with workers"
@@ -338,9 +337,7 @@ class Walk:
         folder.awaited -= 1
         self._settle(folder)
 
-    def _put_file(
-        self, folder: Folder, slot: int, entry: Entry, state: os.stat_result | None
-    ) -> None:
+    def _put_file(self, folder: Folder, slot: int, entry: Entry, state: Stat | None) -> None:
         folder.set(slot, entry, state, self._since)
         self.counts.read_files += 1
         if entry.changed:

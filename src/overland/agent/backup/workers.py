@@ -4,7 +4,6 @@ Work comes in batches: of small files, each read whole into the worker's buffer,
 of a large file that the walk has read already.  A batch runs to its end in one thread.
 """
 
-import os
 import queue
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -23,7 +22,7 @@ from overland.source.chunker import Chunker
 from overland.source.entries import Entries
 from overland.source.pieces import Piece
 from overland.source.reader import WholeFile, read_whole
-from overland.source.scan import reason_of
+from overland.source.scan import Stat, reason_of
 
 __all__ = [
     "SMALL_BYTES",
@@ -64,14 +63,14 @@ class FileJob(msgspec.Struct, frozen=True, gc=False):
     folder: OpenFolder
     slot: int
     name: bytes
-    state: os.stat_result
+    state: Stat
 
 
 class FileRead(msgspec.Struct, frozen=True, gc=False):
     """What became of it: an entry, or the reason why there is none, or neither: it has grown."""
 
     entry: Entry | None = None
-    state: os.stat_result | None = None
+    state: Stat | None = None
     reason: str | None = None
 
 
