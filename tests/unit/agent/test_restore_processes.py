@@ -16,12 +16,14 @@ from tests.support.torture import build_torture, fast_folder
 
 from overland.agent import processes
 from overland.agent.compare import compare_trees
+from overland.agent.points.chunks import Job
 from overland.agent.processes import Team, WorkerLost, carried, original
-from overland.agent.restore import crew, writing
+from overland.agent.restore import crew, work, writing
 from overland.agent.restore.batch import Prepared
 from overland.agent.restore.metadata import Describer
 from overland.agent.restore.run import RestoreIncomplete
-from overland.agent.restore.target import Access
+from overland.agent.restore.settle import Batches
+from overland.agent.restore.target import Access, sync_file_system
 from overland.agent.restore.work import WrittenOtherwise
 from overland.agent.sources import SeedFolderObjects
 from overland.errors import ObjectCorrupt, OutOfSpace, Unreachable
@@ -200,6 +202,159 @@ def test_where_the_system_allows_no_process_this_one_does_the_work(
     report = backed.restore(verify=True)
     assert report.verified_bytes == report.size_bytes
     assert equal(backed)
+
+
+# -- what follows a batch while the next one is written -------------------------------------------
+
+
+@pytest.fixture
+def small_batches(backed: BackedUp, monkeypatch: pytest.MonkeyPatch) -> BackedUp:
+    """A point that is restored in many batches, with two names of one file in the first."""
+    monkeypatch.setattr("overland.agent.restore.batch._FIRST_FILES", 20)
+    monkeypatch.setattr("overland.agent.restore.batch._SHARED_FILES", 50)
+    (backed.source / " linked 1").write_bytes(random.Random(5).randbytes(70_000))
+    (backed.source / " linked 2").hardlink_to(backed.source / " linked 1")
+    backed.back_up()
+    return backed
+
+
+def test_a_second_name_is_restored_alone_when_nobody_else_writes(
+    small_batches: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first name could not be had, which shows while the next batch is written."""
+    publish, start, sizes = Access.publish, crew.Crew.start, list[int]()
+
+    def refusing(access: Access, *given: object, **named: object) -> None:
+        if b" linked 1" in given:
+            raise PermissionError(errno.EACCES, "permission denied")
+        publish(access, *given, **named)  # type: ignore[arg-type]  # the real one's
+
+    def noting(self: crew.Crew, prepared: Prepared) -> crew.Work:
+        assert children() == started, "processes of two batches run at once"
+        sizes.append(len(prepared.pieces))
+        return start(self, prepared)
+
+    started = children()
+    monkeypatch.setattr(Access, "publish", refusing)
+    monkeypatch.setattr(crew.Crew, "start", noting)
+    with pytest.raises(RestoreIncomplete) as incomplete:
+        small_batches.restore()
+    assert sizes[:4] == [20, 50, 1, 50], "it came while the second batch was written"
+    report, content = incomplete.value.report, (small_batches.source / " linked 1").read_bytes()
+    assert (report.problem_count, report.files) == (1, FOLDERS * FILES + 2)
+    assert (small_batches.target / " linked 2").read_bytes() == content
+    assert leftovers(small_batches) == []
+
+
+def test_a_device_that_fails_under_a_folder_ends_the_next_batch_too(
+    small_batches: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that its processes began is left, whatever they had come to."""
+    create, parent = Access.create, os.getpid()
+
+    def failing(_self: Batches, *_given: object) -> None:
+        deadline = time.monotonic() + 20
+        while not leftovers(small_batches):
+            assert time.monotonic() < deadline, "no process has begun with the next batch"
+            time.sleep(0.001)
+        raise OSError(errno.EIO, "input/output error")
+
+    def slow(access: Access, *given: object, **named: object) -> int:
+        fd = create(access, *given, **named)  # type: ignore[arg-type]  # the real one's
+        if os.getpid() != parent:
+            time.sleep(0.01)
+        return fd
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Batches, "_finish_folder", failing)
+        patched.setattr(Access, "create", slow)
+        with pytest.raises(OSError, match="input/output error"):
+            small_batches.restore()
+    assert leftovers(small_batches) == []
+    small_batches.restore(resume=True)
+    assert equal(small_batches)
+
+
+# -- what is written out early ------------------------------------------------------------------
+
+
+@pytest.fixture
+def many_jobs(backed: BackedUp, monkeypatch: pytest.MonkeyPatch) -> BackedUp:
+    """A point of files that lie in many segments, each of which is a job."""
+    for number in range(80):
+        content = random.Random(1000 + number).randbytes(100_000)
+        (backed.source / f"more {number}").write_bytes(content)
+    backed.back_up()
+    monkeypatch.setattr("overland.agent.points.chunks._READ_BYTES", 64 << 10)
+    return backed
+
+
+def finished_at_each_write_out(
+    backed: BackedUp, monkeypatch: pytest.MonkeyPatch, failure: OSError | None = None
+) -> list[int]:
+    """Note how many files had their names whenever this process had them written out.
+
+    Each process waits with its second job until that has happened.
+    """
+    parent, noted, jobs = os.getpid(), list[int](), list[object]()
+    mark = backed.staging.with_name("written out")
+    write = work.Writers.write
+
+    def noting(fd: int) -> None:
+        assert os.getpid() == parent, "a process that creates files waits for no disk"
+        noted.append(sum(path.is_file() for path in backed.target.rglob("more*")))
+        mark.touch()
+        if failure is not None:
+            raise failure
+        sync_file_system(fd)
+
+    def waiting(writers: work.Writers, job: Job, prepared: Prepared) -> tuple[int, int]:
+        deadline = time.monotonic() + 20
+        while jobs and not mark.exists():
+            assert time.monotonic() < deadline, "nothing is written out"
+            time.sleep(0.01)
+        jobs.append(job)
+        return write(writers, job, prepared)
+
+    monkeypatch.setattr(work, "sync_file_system", noting)
+    monkeypatch.setattr(work.Writers, "write", waiting)
+    monkeypatch.setattr(crew, "_WRITTEN_OUT_FILES", 1)
+    return noted
+
+
+def test_many_files_are_written_out_while_others_are_created(
+    many_jobs: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = finished_at_each_write_out(many_jobs, monkeypatch)
+    many_jobs.restore(sync=True)
+    assert equal(many_jobs)
+    assert noted[0] < 80, "the last sync was the only one"
+    assert noted[-1] == 80, "the last sync comes when all is there"
+
+
+def test_who_does_not_wait_for_the_disk_has_nothing_written_out(
+    many_jobs: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = finished_at_each_write_out(many_jobs, monkeypatch)
+    many_jobs.staging.with_name("written out").touch()
+    many_jobs.restore(sync=False)
+    assert equal(many_jobs)
+    assert noted == []
+
+
+def test_a_device_that_fails_while_files_are_written_out_ends_the_restore(
+    many_jobs: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells of lost bytes once, so that the last sync would not."""
+    failure = OSError(errno.EIO, "input/output error")
+    with monkeypatch.context() as patched:
+        noted = finished_at_each_write_out(many_jobs, patched, failure)
+        with pytest.raises(OSError, match="input/output error"):
+            many_jobs.restore(sync=True)
+    assert len(noted) == 1
+    assert leftovers(many_jobs) == []
+    many_jobs.restore(resume=True)
+    assert equal(many_jobs)
 
 
 # -- what goes wrong in one ---------------------------------------------------------------------

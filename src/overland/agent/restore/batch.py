@@ -31,6 +31,10 @@ _SHARED_FILES: Final = 3 << 14
 _FIRST_FILES: Final = 1 << 13
 """Of the first batch for processes: nobody works while that one is planned."""
 
+_GROWTH: Final = 3
+"""So much larger is the next one: writing takes about so many times as long as planning, and the
+processes would wait for the plan of a larger one."""
+
 _ID_BYTES: Final = 32
 _NO_PACKS: Final = frozenset[str]()
 
@@ -157,12 +161,19 @@ class Piece(NamedTuple):
 
 
 class Batch:
-    """What is planned until it is time to read; afterwards come links, then folders' metadata."""
+    """What is planned until it is time to read; afterwards come links, then folders' metadata.
 
-    def __init__(self, *, is_shared: bool = False, is_first: bool = False) -> None:
-        """Begin; `is_shared` tells that processes may write it."""
-        shared_files = _FIRST_FILES if is_first else _SHARED_FILES
-        self._max_files = shared_files if is_shared else _MAX_FILES
+    Attributes:
+        pieces: What is to be written.
+        links: Other names of files of this batch, or of earlier ones.
+        finals: Folders that are complete with this batch.
+        max_files: With so many it is full.
+    """
+
+    def __init__(self, *, is_shared: bool = False, after: "Batch | None" = None) -> None:
+        """Begin; `is_shared` tells that processes may write it, as they did the one before."""
+        shared_files = min(after.max_files * _GROWTH, _SHARED_FILES) if after else _FIRST_FILES
+        self.max_files: int = shared_files if is_shared else _MAX_FILES
         self.pieces: list[Piece] = []
         self.links: list[Wish] = []
         self.finals: list[tuple[Folder, Entry | None, bytes]] = []
@@ -178,7 +189,7 @@ class Batch:
         """Whether it is time to read."""
         return (
             self._chunks >= _MAX_CHUNKS
-            or len(self.pieces) >= self._max_files
+            or len(self.pieces) >= self.max_files
             or len(self.links) >= _MAX_FILES
             or len(self.finals) >= _MAX_FILES
         )

@@ -34,6 +34,16 @@ _FEW_FILES: Final = 256
 _MOST_PROCESSES: Final = 4
 """Each takes 40 MiB of its own, and what it touches of the plan."""
 
+_WRITTEN_OUT_FILES: Final = 8192
+"""After so many the system is asked to write them out, while the processes create the next ones.
+
+By itself it waits for half a minute, and the last sync for nearly all of a restore that takes less.
+Files count and not bytes, because long ones go past the page cache.
+"""
+
+_NEARLY_DONE: Final = 4
+"""Of the last quarter of a batch nothing is written out early, so that the next one can begin."""
+
 _VERIFIED_TOGETHER: Final = 64
 
 
@@ -51,6 +61,8 @@ class Work(Protocol):
     def wait(self) -> None:
         """Return when all is done; the first error that stops a restore ends the rest.
 
+        To wait again does nothing.
+
         Raises:
             OutOfSpace: The target is full.
             TransientError: A source did not answer, and no other has the object.
@@ -64,7 +76,13 @@ class Crew:
     """Writes batches, by threads or processes: which, shows with the first one."""
 
     def __init__(
-        self, writers: Writers, progress: Progress, *, threads: int, processes: int | None
+        self,
+        writers: Writers,
+        progress: Progress,
+        *,
+        threads: int,
+        processes: int | None,
+        is_synced: bool,
     ) -> None:
         """Prepare; nothing starts yet.
 
@@ -74,8 +92,9 @@ class Crew:
             threads: How many, where threads do the work.
             processes: How many, where processes do it; None for as many as help, where the system
                 can have them; 0 for threads.
+            is_synced: Whether the restore ends when all of it is on the disk.
         """
-        self._writers, self._progress = writers, progress
+        self._writers, self._progress, self._is_synced = writers, progress, is_synced
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="restore")
         self._is_asked = processes is not None
         count = min(processors(), _MOST_PROCESSES) if processes is None else processes
@@ -108,7 +127,13 @@ class Crew:
             return _Threads([self._pool.submit(self._do, job, prepared) for job in prepared.jobs])
         if len(prepared.pieces) < _FEW_FILES:
             return _Here(self._do, prepared)
-        self._work = _Shared(self._writers, self._progress, prepared, self._processes)
+        self._work = _Shared(
+            self._writers,
+            self._progress,
+            prepared,
+            processes=self._processes,
+            is_synced=self._is_synced,
+        )
         self._work.start()
         if not self._work.is_working:  # the system allows no process
             return _Here(self._do, prepared)
@@ -157,12 +182,13 @@ class _Here:
 
     def __init__(self, do: Callable[[Job, Prepared], None], prepared: Prepared) -> None:
         self._do, self._prepared = do, prepared
+        self._jobs = iter(prepared.jobs)
 
     def poll(self) -> None:
         """Do nothing: it has not begun."""
 
     def wait(self) -> None:
-        for job in self._prepared.jobs:
+        for job in self._jobs:
             self._do(job, self._prepared)
 
 
@@ -186,9 +212,17 @@ class _Shared:
     """A batch that processes write; a file of which several have parts is ended in this one."""
 
     def __init__(
-        self, writers: Writers, progress: Progress, prepared: Prepared, processes: int
+        self,
+        writers: Writers,
+        progress: Progress,
+        prepared: Prepared,
+        *,
+        processes: int,
+        is_synced: bool,
     ) -> None:
         self._writers, self._progress, self._prepared = writers, progress, prepared
+        self._is_synced, self._is_idle = is_synced, False
+        self._unwritten, self._left = 0, len(prepared.jobs)
         self._served = writers.store.objects.served
         self._team = Team(
             len(prepared.jobs), processes=processes, work=self._write, take=self._taken
@@ -215,6 +249,7 @@ class _Shared:
             raise
 
     def wait(self) -> None:
+        self._is_idle = True
         try:
             self._team.wait()
         except BaseException:
@@ -259,6 +294,17 @@ class _Shared:
             served.size_bytes += more.size_bytes
             served.damaged |= more.damaged
         self._progress.advance(outcome.size_bytes, outcome.files + ended)
+        self._left -= 1
+        self._unwritten += outcome.files + ended
+        self._write_out()
+
+    def _write_out(self) -> None:
+        """Have the system write out many files, if this process has nothing else to do."""
+        is_nearly_done = self._left * _NEARLY_DONE <= len(self._prepared.jobs)
+        is_much = self._unwritten >= _WRITTEN_OUT_FILES
+        if self._is_synced and self._is_idle and is_much and not is_nearly_done:
+            self._unwritten = 0
+            self._writers.write_out()
 
     # -- in the processes -----------------------------------------------------------------------
 

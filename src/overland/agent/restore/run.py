@@ -186,6 +186,7 @@ class _Run:
             progress,
             threads=options.workers,
             processes=options.processes,
+            is_synced=options.sync,
         )
         self._batches = Batches(
             tree=tree,

@@ -58,7 +58,7 @@ class Batches:
         self._describer, self._recorder, self._verifies = describer, recorder, verify
         self._token, self._number = new_token(), 0
         self._added = 0
-        self._batch = Batch(is_shared=crew.may_fork, is_first=True)
+        self._batch = Batch(is_shared=crew.may_fork)
         self._running: tuple[Batch, Prepared, Work] | None = None
         self._begun: Prepared | None = None
         self._links: dict[bytes, FileTask | tuple[Folder, bytes]] = {}
@@ -89,7 +89,7 @@ class Batches:
     def finish(self) -> None:
         """Return when everything that was added is restored, or reported."""
         self._turn()
-        self._settle_running()
+        self._finish_batch(self._settle_running())
 
     def abandon(self) -> None:
         """Remove what is unfinished; the writers have stopped."""
@@ -171,19 +171,28 @@ class Batches:
         """Hand the batch to the writers, when they have finished the one before it."""
         batch = self._batch
         prepared = Prepared(batch, self._store)
-        self._settle_running()
+        before = self._settle_running()
         self._begun = prepared  # an interrupt may come before it runs
         self._running = (batch, prepared, self._crew.start(prepared))
-        self._batch = Batch(is_shared=self._crew.may_fork)
+        self._batch = Batch(is_shared=self._crew.may_fork, after=batch)
+        self._finish_batch(before)  # while the writers work
 
-    def _settle_running(self) -> None:
+    def _settle_running(self) -> Batch | None:
+        """Return the batch that the writers had, when all its files are there, or reported."""
         if self._running is None:
-            return
+            return None
         batch, prepared, work = self._running
         work.wait()
         again = self._settle(prepared)
         self._running = self._begun = None
         self._again(again)
+        batch.pieces = []  # freed before the next processes are forked, and not copied by that
+        return batch
+
+    def _finish_batch(self, batch: Batch | None) -> None:
+        """Make the links and describe the folders of a batch of which all files are there."""
+        if batch is None:
+            return
         for link in batch.links:
             self._link(link)
         for folder, entry, path in batch.finals:
@@ -249,6 +258,8 @@ class Batches:
         lost = {pack for piece in batch.pieces for pack in piece.task.packs}
         store = self._store.without(lost) if lost else self._store
         prepared = Prepared(batch, store)
+        if self._running:  # links are made while it is written
+            self._running[2].wait()
         self._crew.start(prepared).wait()
         again = self._settle(prepared)
         assert not again, "a second failure is final"

@@ -74,6 +74,14 @@ class Writers:
         else:
             sync_file_system(self._top)
 
+    def write_out(self) -> None:
+        """Have most of what was restored so far on the disk, so that `sync` has less to wait for.
+
+        Raises:
+            OSError: The device failed; `sync` would not say so again.
+        """
+        sync_file_system(self._top)
+
     def access(self) -> Access:
         """Return the calling thread's open folders and files."""
         access: Access | None = getattr(self._local, "access", None)
