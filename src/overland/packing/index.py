@@ -58,6 +58,9 @@ _LOOKED_UP: Final = 256  # chunks; as many as a batch of small files asks for
 _APPENDED: Final = 1 << 16  # rows that are copied at a time
 _MANY_BLOCKS: Final = 128  # of 512 bytes, read in a look-up of `_LOOKED_UP` chunks or fewer
 _CHUNK_BYTES: Final = np.dtype((np.void, CHUNK_ROW.itemsize))  # copied five times as fast
+_ID_BYTES: Final = np.dtype(
+    {"names": ["id"], "formats": ["V32"], "offsets": [0], "itemsize": CHUNK_ROW.itemsize}
+)
 
 
 def as_ids(joined: bytes | bytearray | memoryview) -> Ids:
@@ -334,14 +337,15 @@ class ChunkIndex:
             if is_cold:
                 run.rows.will_need(at, count=1)
             found = all_rows[at].astype(np.int64)
-            hit = self._confirm(found, ids[open_])
+            hit = self._confirm(found, ids.take(open_, axis=0))
             rows[open_[hit]] = found[hit]
             open_, at = open_[~hit], at[~hit] + 1
 
     def _confirm(self, rows: NDArray[np.int64], ids: Ids) -> NDArray[np.bool_]:
         hit = self._sound(self._chunks, rows)
-        chunks = self._chunks.take(rows[hit])
-        hit[hit] = (chunks["id"] == ids[hit]).all(axis=1)
+        sound = np.flatnonzero(hit)
+        chunks = self._chunks.take(rows.take(sound))
+        hit[sound] = _are_same(chunks, ids.take(sound, axis=0))
         if self._packs.any_lost and hit.any():
             at = self._chunks.take(rows[hit])["segment"].astype(np.int64)
             hit[hit] = self._are_kept(at)
@@ -362,3 +366,14 @@ class ChunkIndex:
     def _note_size(self) -> None:
         mapped_bytes = sum(each.mapped_bytes for each in self._all_mapped())
         self._is_large = mapped_bytes > RESIDENT_BYTES
+
+
+def _are_same(chunks: Records, ids: Ids) -> NDArray[np.bool_]:
+    """Return for each row whether its id is the one beside it."""
+    # By columns of words: a comparison of rows of 32 bytes takes five times as long.
+    found = np.ascontiguousarray(chunks.view(_ID_BYTES)["id"]).view(np.uint64).reshape(-1, 4)
+    asked = ids.view(np.uint64)
+    same: NDArray[np.bool_] = found[:, 0] == asked[:, 0]
+    for word in (1, 2, 3):
+        same &= found[:, word] == asked[:, word]
+    return same

@@ -175,12 +175,14 @@ class Table:
 
     def take(self, numbers: NDArray[np.int64]) -> Records:
         """Return copies of the rows with these numbers."""
+        # As bytes, like in `append`: field by field takes ten times as long here.
         if not self._border:
-            return self._new[numbers]
-        rows = np.empty(len(numbers), self._dtype)
+            return self._new.view(self._bytes).take(numbers).view(self._dtype)
+        rows = np.empty(len(numbers), self._bytes)
         for piece, first, at in self._by_piece(numbers):
-            rows[at] = (self._new if piece is None else piece.rows)[numbers[at] - first]
-        return rows
+            among = self._new if piece is None else piece.rows
+            rows[at] = among.view(self._bytes).take(numbers[at] - first)
+        return rows.view(self._dtype)
 
     def are_sound(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each number whether there is such a row, and it is as it was written."""

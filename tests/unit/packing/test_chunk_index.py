@@ -154,6 +154,14 @@ def test_chunks_that_share_a_prefix_are_told_apart(index: ChunkIndex) -> None:
     assert (rows[15:] == -1).all()
 
 
+def test_chunks_whose_ids_differ_in_one_byte_are_told_apart(index: ChunkIndex) -> None:
+    index.add(pack(1, [bytes(32)]))
+    others = [bytes(at) + b"\1" + bytes(31 - at) for at in range(32)]
+    for each in (index, reloaded(index)):
+        rows = each.lookup(ids(bytes(32), *others, bytes(32)))
+        assert rows.tolist() == [0, *([-1] * 32), 0]
+
+
 def test_a_pack_is_added_once(index: ChunkIndex) -> None:
     index.add(pack(1, chunks(10)))
     index.add(pack(1, chunks(10)))

@@ -181,7 +181,7 @@ class _TreeCheck:
             return
         every = as_ids(b"".join([files.joined for files in self._waiting]))
         # In the order of the index, so that what is looked up next lies near.
-        in_order = every[np.argsort(id_keys(every))]
+        in_order = every.take(np.argsort(id_keys(every)), axis=0)
         if self._bad or (self._store.index.lookup(in_order) < 0).any():
             for path, reason in dict(self._named(self._reasons(every))).items():
                 self._note(path, reason)
