@@ -181,11 +181,13 @@ class Rotating:
             salt="5a" * 32,
             objects=[],
         )
-        data = points.assemble(
-            public,
-            bytes(100),
-            master_number=0,
-            sign=lambda text: sign.sign(key, points.SIGNATURE_PURPOSE, text),
+        data = bytes(
+            points.assemble(
+                public,
+                bytes(100),
+                master_number=0,
+                sign=lambda text: sign.sign(key, points.SIGNATURE_PURPOSE, text),
+            )
         )
         digest = hashlib.sha256(data).hexdigest()
         self.vault.put(point_name(point_id), [data], size_bytes=len(data), sha256=digest)

@@ -15,14 +15,15 @@ from typing import Final
 from unittest.mock import patch
 from uuid import UUID
 
+import pytest
 from tests.simulation.actions.source import Kept, Tree
 from tests.simulation.actions.world import World
-from tests.support.backed_up import PASSPHRASE
 
 from overland.agent.points.chunks import ChunkStore
-from overland.agent.points.reading import open_point
+from overland.agent.points.reading import ReadKeys, list_points, open_keys, open_point
 from overland.agent.repair.run import RepairReport
 from overland.agent.restore.run import RestoreIncomplete, RestoreOptions, restore
+from overland.errors import IntegrityError, RefusedError
 from overland.ports.progress import NullProgress
 from overland.values import PointId, point_name
 from overland.vault.catalog import CatalogPoint
@@ -87,6 +88,10 @@ class Proof:
         else:
             self._restored(point_id, lost)
 
+    def _is_unproven(self, point_id: PointId, held: dict[str, bytes]) -> bool:
+        proofs = self._model.proofs(point_id)
+        return not proofs <= held.keys() or not proofs.isdisjoint(self._model.damaged(held))
+
     def _is_harmed(self, point_id: PointId, held: dict[str, bytes]) -> bool:
         reads = self._model.reads(point_id)
         return not reads <= held.keys() or not reads.isdisjoint(self._model.damaged(held))
@@ -108,7 +113,9 @@ class Proof:
         damaged, missing = self._model.damaged(held), self._model.missing(held)
         report = self._world.check(with_keys=with_keys)
         corrupt = {each.name for each in report.findings if each.kind in {"corrupt", "replaced"}}
-        assert corrupt == damaged, f"check found {corrupt} and not {damaged}"
+        # What a former key signed, and no change lists, is named too: whoever stole it may have.
+        harmed = damaged | self._model.retired(held)
+        assert corrupt == harmed, f"check found {corrupt} and not {harmed}"
         excused = {each.name for each in report.findings if each.kind == "replaced"}
         needed = set[str]().union(*map(self._model.needed, self._model.promised))
         assert excused.isdisjoint(needed), f"check calls needless what is needed: {excused}"
@@ -123,7 +130,8 @@ class Proof:
                 if with_keys or (needs <= held.keys() and needs.isdisjoint(damaged)):
                     assert report.restorable[point_id], f"{point_id} is whole"
             elif with_keys and report.restorable.get(point_id):
-                assert self._world.read(point_id) == self._model.promised[point_id]
+                found = self._world.read(point_id, self._world.keys)
+                assert found == self._model.promised[point_id]
         return f"{len(damaged)} damaged, {len(missing)} missing"
 
     def healed(self, report: RepairReport) -> None:
@@ -132,7 +140,8 @@ class Proof:
         self._model.take(held)
         broken = set(report.broken)
         assert broken.isdisjoint(self._model.truth), f"there are whole copies of {broken}"
-        lacking = [*report.unhealed, *report.unreadable]
+        retired = self._model.retired(held)
+        lacking = {*report.unhealed, *report.unreadable} - retired
         assert not lacking, f"every document has a whole copy: {lacking}"
         damaged = self._model.damaged(held) - self._model.torn
         assert not damaged, f"still damaged: {damaged}"
@@ -181,24 +190,59 @@ class Proof:
             return "nothing"
         point_id = chance.choice(sorted(self._model.promised))
         held = self._world.held()
-        if f"points/{point_id}.point" in self._model.damaged(held).union(self.gone):
+        if self._is_unproven(point_id, held):
             return "its own file is harmed"
         named = self._restored(point_id, self._model.lost.get(point_id, frozenset()))
         if not self._is_harmed(point_id, held) and point_id not in self._model.lost:
             assert not named, f"whole, and yet {named}"
         return f"p{UUID(point_id).int - 0x1000}, {len(named)} problems"
 
-    def _restored(self, point_id: PointId, lost: frozenset[str]) -> set[str]:
+    def restore_elsewhere(self, chance: random.Random) -> str:
+        """Restore on another computer, from the vault and one secret; the old ones open nothing."""
+        held, openers = self._world.held(), self._world.openers
+        openers.note_vault(self._model.truth)
+        opens = openers.newest(held)
+        if opens is None:
+            return "the newest keyring is harmed"
+        for old in openers.replaced(opens):
+            with pytest.raises((RefusedError, IntegrityError)):
+                self._open(*old)
+        kind = chance.choice(("passphrase", "recovery-kit"))
+        every = {kind: self._open(kind, secret) for kind, secret in opens.items()}
+        keys = every[kind]
+        listing = list_points(self._world.objects(), keys)
+        believed = {each.point_id for each in listing.points}
+        unproven = {p for p in self._model.promised if self._is_unproven(p, held)}
+        lacking = self._model.promised.keys() - unproven - believed
+        assert not lacking, f"{sorted(lacking)} count, and are not believed"
+        retired = self._model.retired(held)
+        wrong = retired & {point_name(each) for each in believed}
+        assert not wrong, f"{sorted(wrong)} do not count, and are believed"
+        points = sorted(self._model.promised.keys() - unproven)
+        if not points:
+            return f"{kind}, no points"
+        point_id = chance.choice(points)
+        named = self._restored(point_id, self._model.lost.get(point_id, frozenset()), keys)
+        if not self._is_harmed(point_id, held) and point_id not in self._model.lost:
+            assert not named, f"whole, and yet {named}"
+        return f"{kind}, {len(believed)} believed, {len(retired)} not"
+
+    def _open(self, kind: str, secret: str) -> ReadKeys:
+        return open_keys(self._world.objects(), **{kind.replace("-", "_"): secret})
+
+    def _restored(
+        self, point_id: PointId, lost: frozenset[str], keys: ReadKeys | None = None
+    ) -> set[str]:
         """Restore and compare; return the paths that were named as problems."""
-        objects = self._world.objects()
-        store = ChunkStore(objects, self._world.keys)
+        objects, keys = self._world.objects(), keys or self._world.vault_keys()
+        store = ChunkStore(objects, keys)
         store.open_index()
         target = self._folder / "target"
         root = str(self._world.source.folder)
         named: set[str] = set()
         try:
             restore(
-                open_point(objects, self._world.keys, point_id),
+                open_point(objects, keys, point_id),
                 store=store,
                 target=os.fsencode(target),
                 progress=NullProgress(),
@@ -231,10 +275,14 @@ class Proof:
             return
         vault, out = self._folder / "vault", self._folder / "target"
         for name, data in self._world.held().items():
+            if self._world.openers.is_foreign(data):
+                continue  # that reader takes the highest keyring alone (`keys-v1.md` §2.6)
             (vault / name).parent.mkdir(parents=True, exist_ok=True)
             (vault / name).write_bytes(data)
         secret = self._folder / "secret"
-        secret.write_text(PASSPHRASE + "\n")
+        opens = self._world.openers.newest(self._world.held())
+        assert opens is not None, "the vault was healed"
+        secret.write_text(opens["passphrase"] + "\n")
         words = [vault, "--passphrase-file", secret, "--point", point_id, "--target", out]
         run_reader(list(map(str, words)))
         restored = Path(f"{out}{self._world.source.folder}")

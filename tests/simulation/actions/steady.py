@@ -10,7 +10,7 @@ from uuid import UUID
 from tests.support.simdisk import SimDisk, _SimNewFile
 from typing_extensions import override
 
-from overland.agent.backup.publisher import Published
+from overland.agent.backup.publisher import Published, Publisher
 from overland.agent.backup.upload import Uploader
 from overland.agent.backup.workers import FilesDone, PieceDone, Workers
 from overland.values import ObjectInfo
@@ -148,6 +148,7 @@ def steady(chance: SteadyRandom) -> Iterator[None]:
     with (
         patch.object(Workers, "receive", late),
         patch.object(Uploader, "submit", carried),
+        patch.object(Publisher, "submit", Publisher._publish),
         patch("overland.agent.repack.run.uuid4", chance.uuid),
         patch("overland.packing.hints.uuid.uuid4", chance.uuid),
     ):

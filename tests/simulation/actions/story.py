@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from tests.simulation.actions.keyactions import KeyActions
 from tests.simulation.actions.proof import Proof
 from tests.simulation.actions.source import Source
 from tests.simulation.actions.steady import steady
@@ -44,6 +45,15 @@ class Story:
         self.world = World(folder, seed, source, pack_bytes=size)
         self.model = self.world.model
         self.proof = Proof(self.world, folder)
+        self.keys = KeyActions(
+            self.world,
+            self.proof,
+            folder,
+            self.random,
+            heal=self.heal,
+            restart=self._restart,
+            meanwhile=(self.reclaim, self.back_up),
+        )
         self._snapshots: list[tuple[dict[str, bytes], dict[str, PointId | None]]] = []
 
     def play(self, steps: int = STEPS) -> None:
@@ -83,12 +93,19 @@ class Story:
             (2, self.harm_hints),
             (1, self.remember_computer),
             (1, self.replay_computer),
+            (4, self.keys.rotate_signing),
+            (3, self.keys.change_keys),
+            (4, self.keys.killed_change),
+            (2, self.keys.steal),
+            (4, self.keys.use_stolen),
+            (3, self.keys.restore_elsewhere),
         ]
 
     def _act(self, action: Callable[[], str]) -> None:
         self.world.chance.begin(str(len(self.trail)))
         self.trail.append(action.__name__)
         self.trail[-1] += f": {action()}"
+        self.world.note_keys()
         held = self.world.held()
         self.model.take(held)
         names = hashlib.sha256("\n".join(held).encode()).hexdigest()[:8]
@@ -318,7 +335,9 @@ class Story:
     def disturbed_reclaim(self) -> str:
         """Reclaim, and at one of its looks at the vault have the source computer do something."""
         world, at = self.world, self.random.randint(0, 30)
-        act = self.random.choice((self.back_up, self.back_up, self.take_back, self.repack))
+        act = self.random.choice(
+            (self.back_up, self.back_up, self.take_back, self.repack, self.keys.rotate_now)
+        )
         looks, said, failed = 0, ["nothing"], list[BaseException]()
 
         def look() -> None:
@@ -371,6 +390,7 @@ class Story:
         """Heal everything, prove everything, and see that what nobody needs goes."""
         self._restart()
         self.heal()
+        keys = self.keys.end()
         self.proof.check(with_keys=True)
         self.proof.everything()
         for _ in range(4):
@@ -381,7 +401,7 @@ class Story:
         self.proof.everything()
         if self.seed % 4 == 0:
             self.proof.foreign_reader(self.random)
-        return f"{len(self.model.promised)} points"
+        return f"{len(self.model.promised)} points, {keys}"
 
     def _restart(self) -> None:
         """Start everything again; what a lying disk lost is known to nobody but us."""

@@ -4,9 +4,13 @@ Also of a story that fails: what happened until then, and why.
 """
 
 import contextlib
+import fcntl
 import io
+import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tests.simulation.actions.story import Story
 from tests.support.torture import fast_folder
@@ -16,7 +20,7 @@ __all__ = ["live", "main"]
 
 def live(seed: int) -> list[str]:
     """Live through the story of a number; return what happened."""
-    with fast_folder() as folder:
+    with _folder(seed) as folder:
         story = Story(folder, seed)
         try:
             story.play()
@@ -26,6 +30,32 @@ def live(seed: int) -> list[str]:
             error.add_note("\n".join(("what happened:", *story.trail, f"again: {again}")))
             raise
     return story.trail
+
+
+@contextlib.contextmanager
+def _folder(seed: int) -> Iterator[Path]:
+    """Yield an empty folder with the number in its name, for one process at a time.
+
+    Points say where the source was, and key changes have the digests of points in them and in their
+    names: in a folder with another name it would not be the same story.
+    """
+    with fast_folder() as other:
+        folder = other.with_name(f"overland-story-{os.getuid()}-{seed}")
+    with contextlib.ExitStack() as held:
+        while True:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            held.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):  # who had it has removed it
+                if os.path.samestat(os.fstat(lock), folder.stat()):
+                    break
+        for left in folder.iterdir():  # by a process that was killed
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
 def main(arguments: Sequence[str]) -> int:

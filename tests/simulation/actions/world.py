@@ -8,40 +8,48 @@ from typing import Final, NoReturn, final
 from uuid import UUID
 
 from sqlalchemy.event import listen
+from tests.simulation.actions.door import Door
 from tests.simulation.actions.model import Model
+from tests.simulation.actions.openers import Openers
 from tests.simulation.actions.source import Kept, Source, Tree
 from tests.simulation.actions.steady import SteadyDisk, SteadyRandom
-from tests.support.backed_up import PASSPHRASE, SMALL_CHUNKS, sample_keyring
-from tests.support.landed import VAULT, Computer, put
+from tests.support.backed_up import PASSPHRASE, SMALL_CHUNKS
+from tests.support.landed import VAULT, Computer
 from tests.support.manualclock import ManualClock
 from tests.support.reclaiming import Reclaiming
 from typing_extensions import override
 
 from overland.adapters.folderobjects import FolderObjects
+from overland.agent import signing
 from overland.agent.backup.run import BackupPlan, back_up
 from overland.agent.backup.upload import Uploader
 from overland.agent.check.findings import CheckReport
 from overland.agent.check.run import check
 from overland.agent.connection import Chains, VaultPoint
+from overland.agent.home import SIGNING_CHANGE, AgentHome
+from overland.agent.keys import KeyringTaken, publish, ready_to_seal, reissue
 from overland.agent.points.chunks import ChunkStore
-from overland.agent.points.reading import ReadKeys, open_keys, open_point
+from overland.agent.points.reading import ReadKeys, open_point
+from overland.agent.points.signatures import Signatures
 from overland.agent.points.tree import PointTree
 from overland.agent.repack.run import Workshop
 from overland.agent.repository import Repository
+from overland.agent.setup import Keys, initialise, load_keys, newest_keyring, register
+from overland.agent.signingcloud import SigningCloud
 from overland.agent.sources import LayeredObjects
-from overland.crypto.keyring import encode_keyring
-from overland.crypto.keys import signing_key
-from overland.crypto.sign import public_key
-from overland.errors import ObjectAbsent, RefusedError
+from overland.crypto.keyring import Argon2Parameters, former_signers_of
+from overland.errors import NotAuthorised, ObjectAbsent, RefusedError
 from overland.ports.files import Files
 from overland.ports.objects import Objects
 from overland.ports.progress import NullProgress
-from overland.values import ObjectInfo, PointId, ReplacementId, keyring_name
+from overland.values import ObjectInfo, PointId, ReplacementId, RepositoryId, key_change_name
 from overland.vault import catalog, chains, marks, replacing
 from overland.vault.catalog import CatalogPoint
 from overland.vault.owner import Owner
 
-__all__ = ["Copies", "World"]
+__all__ = ["CHEAP", "Copies", "World", "repository_of"]
+
+CHEAP: Final = Argon2Parameters(memory_kib=32, iterations=1, lanes=1)
 
 _TRIES: Final = 3
 _BEGIN: Final = datetime(2186, 3, 1, 12, tzinfo=UTC)
@@ -51,18 +59,14 @@ _USABLE: Final = ("available", "waiting-for-seed")
 
 @dataclass(frozen=True, kw_only=True)
 class _Registered(Computer):
-    """The computer of the sample keyring, as the cloud knows it."""
+    """The computer as the cloud knew it at first."""
 
-    key_bytes: bytes
+    registered: Owner
 
     @property
     @override
     def owner(self) -> Owner:
-        return Owner(
-            source_computer_id=str(UUID(int=1000 + self.number)),
-            repository_id=sample_keyring()[0].repository_id,
-            public_key=self.key_bytes,
-        )
+        return self.registered
 
 
 @final
@@ -107,20 +111,38 @@ class World:
         self.chance = SteadyRandom(seed)
         self.clock = ManualClock(_BEGIN)
         self.state, self.spool = SteadyDisk(), SteadyDisk(is_scratch=True)
-        self.document, self._master, _ = sample_keyring()
-        self._signing = signing_key(self.document, self._master)
-        computer = _Registered(key_bytes=public_key(self._signing))
-        self.cloud = Reclaiming(computer=computer, disk=SteadyDisk(), clock=self.clock)
-        self.prefix = f"{VAULT}/{computer.owner.prefix}"
+        self.home_disk = SteadyDisk()
+        self.cloud = Reclaiming(disk=SteadyDisk(), clock=self.clock)
+        self.door = Door(self.cloud, random=self.chance, chains=self.chains)
+        self.openers = Openers()
         self.last: dict[str, PointId | None] = {}
         self.made = 0
         self.meanwhile: Callable[[], None] = _nothing
         """Called between the steps of a run, where the cloud does what it likes."""
         self._open_transactions = 0
         self._watch_transactions()
-        put(self.vault, keyring_name(1), encode_keyring(self.document))
-        self.keys: ReadKeys = open_keys(self.objects(), passphrase=PASSPHRASE)
+        self._set_up()
         self.begin_agent()
+
+    def _set_up(self) -> None:
+        """Do what the operator does first."""
+        secret = self.openers.passphrase(PASSPHRASE)
+        identity, kit = initialise(
+            self.home, computer_name="files", passphrase=secret, random=self.chance, cost=CHEAP
+        )
+        self.openers.kit(kit)
+        credentials = self.door.credentials()
+        made = register(self.home, credentials, http=self.door.http(credentials.registration_token))
+        owner = Owner(
+            source_computer_id=made.source_computer_id,
+            repository_id=RepositoryId(identity.repository_id),
+            public_key=bytes.fromhex(identity.signing_public_key),
+        )
+        self.cloud.computer = _Registered(registered=owner)
+        self.prefix = f"{VAULT}/{owner.prefix}"
+        publish(self.home, self.vault)
+        self.model.keys.append(owner.public_key)
+        self.note_keys()
 
     def _watch_transactions(self) -> None:
         def began(_: object) -> None:
@@ -158,28 +180,96 @@ class World:
     def objects(self) -> LayeredObjects:
         return LayeredObjects([("vault", self.vault)])
 
+    @property
+    def home(self) -> AgentHome:
+        return AgentHome(self.home_disk)
+
+    @property
+    def signing_cloud(self) -> SigningCloud:
+        """The cloud, asked with this computer's token."""
+        registered = self.home.registration()
+        http = self.door.http(registered.token)
+        return SigningCloud(http, source_computer_id=registered.source_computer_id)
+
     def begin_agent(self) -> None:
         """Start the agent's process on what its disks hold."""
-        self.repository = Repository(
-            repository_id=self.document.repository_id,
-            master_key=self._master,
-            signing_key=self._signing,
-            state=self.state,
-            state_folder=None,
-            random=self.chance,
-        )
+        keys, files = load_keys(self.home), self.home.files
+        self.repository = repository_of(keys, files, state=self.state, random=self.chance)
+
+    @property
+    def keys(self) -> ReadKeys:
+        """The keys as the commands here have them, with the key changes at home at hand."""
+        keys = load_keys(self.home)
+        return ReadKeys.of(keys.document, keys.master, at_hand=[self.home.files])
+
+    def go_on(self, vault: Objects | None = None) -> None:
+        """Do with keys what every command does first that writes to the vault.
+
+        Raises:
+            OverlandError: As the parts of the program.
+        """
+        try:
+            signing.go_on(self.home, self.vault, self.signing_cloud)
+        except NotAuthorised:  # a kill took the answer of the last registration
+            self.register_again()
+            signing.go_on(self.home, self.vault, self.signing_cloud)
+        self.note_keys()
+        try:
+            ready_to_seal(self.home, vault or self.vault)
+        except KeyringTaken:
+            # A flipped bit of a MAC looks like a stranger's keyring, and the operator is asked.
+            if vault is not None:
+                raise
+            assert newest_keyring(self.home)[0] in self.model.damaged(self.held())
+            reissue(self.home, self.vault)
+        self.begin_agent()
+
+    def register_again(self) -> None:
+        credentials = self.door.credentials()
+        http = self.door.http(credentials.registration_token)
+        signing.register_again(self.home, credentials, http=http)
+
+    def opens(self) -> dict[str, str] | None:
+        """Return what has to open the vault; None while its newest keyring is harmed."""
+        self.openers.note_vault(self.model.truth)
+        return self.openers.newest(self.held())
+
+    def opens_at_home(self) -> dict[str, str]:
+        """Return what opens the home folder's newest keyring."""
+        name, _ = newest_keyring(self.home)
+        return self.openers.of(self.home.files.read(name))
+
+    def note_keys(self) -> None:
+        """Have the model know which keyrings and key changes there are, by what lies there."""
+        files = self.home.files
+        names = [info.name for info in files.names("keys/")]
+        if self.home.is_signing_key_changing():
+            names.append(SIGNING_CHANGE)
+        self.openers.note([files.read(name) for name in names])
+        if self.home.is_signing_key_changing():
+            return
+        _, document = newest_keyring(self.home)
+        former, known = former_signers_of(document), len(self.model.changes)
+        assert len(former) - known in {0, 1}, "one key after the other"
+        for number, each in enumerate(former[known:], start=known + 1):
+            assert bytes.fromhex(each.public_key) == self.model.keys[-1], "the present one ended"
+            name = key_change_name(number, each.change_sha256)
+            key = bytes.fromhex(document.signing_public_key)
+            self.model.changed_key(name, files.read(name), key)
 
     def restart(
         self, which: str = "", *, cut_at: int | None = None, seed: int = 0, lies: bool = False
     ) -> None:
-        """Start all computers anew; one disk may fail from now on: `vault`, `state` or `spool`."""
+        """Start all computers anew; one disk may fail from now on: by its name below."""
         failing = {"cut_at": cut_at, "lies": lies}
         disks = {"vault": self.disk, "state": self.state, "spool": self.spool}
+        disks["home"] = self.home_disk
         again = {
             name: disk.restart(seed=seed, **(failing if name == which else {}))  # type: ignore[arg-type]  # as named
             for name, disk in disks.items()
         }
         self.cloud.disk, self.state, self.spool = again["vault"], again["state"], again["spool"]
+        self.home_disk, self.door.cut_at = again["home"], None
         self.cloud.engine = self.cloud.engine.restart()
         self.begin_agent()
         self.cloud.begin()
@@ -201,11 +291,13 @@ class World:
             OverlandError, OSError: As the data path.
         """
         for _ in range(_TRIES):
+            self.go_on(vault)
             point_id, base, version = self._send(
                 policy, full=full, reads_all=reads_all, vault=vault, spool=spool
             )
             if self._publish(policy, point_id, base, version):
                 self.model.take(self.held())
+                assert point_id not in self.model.promised, "each point is made once"
                 self.model.promised[point_id] = self.model.attempts[point_id]
                 return point_id
         return None
@@ -263,7 +355,7 @@ class World:
         return point_id, base, known.chain_version
 
     def _publish(self, policy: str, point_id: PointId, base: PointId | None, version: int) -> bool:
-        point = self._record(policy, point_id, version)
+        point = self.record(policy, point_id, version)
         if point is not None and point.state != "incomplete":
             return True
         self.last[policy] = base
@@ -280,6 +372,7 @@ class World:
         return base
 
     def workshop(self) -> Workshop:
+        self.go_on()
         return Workshop(
             repository=self.repository,
             keys=self.keys,
@@ -293,21 +386,27 @@ class World:
         )
 
     def check(self, *, with_keys: bool = True) -> CheckReport:
+        keys = self.keys
         return check(
             self.vault,
             progress=NullProgress(),
-            keys=self.keys if with_keys else None,
-            signatures=self.keys.signatures,
+            keys=keys if with_keys else None,
+            signatures=keys.signatures,
             reclaimed={row.point_id for row in self.rows() if row.reclaimed_at is not None},
             workers=1,
         )
 
-    def read(self, point_id: PointId) -> Tree:
+    def vault_keys(self) -> ReadKeys:
+        """Return the keys without what else the home folder has: the vault has to have it."""
+        keys = load_keys(self.home)
+        return ReadKeys.of(keys.document, keys.master)
+
+    def read(self, point_id: PointId, keys: ReadKeys | None = None) -> Tree:
         """Return what a point gives back; raises if anything of it cannot be read."""
-        objects = self.objects()
-        store = ChunkStore(objects, self.keys)
+        objects, keys = self.objects(), keys or self.vault_keys()
+        store = ChunkStore(objects, keys)
         store.open_index()
-        tree = PointTree(open_point(objects, self.keys, point_id), store)
+        tree = PointTree(open_point(objects, keys, point_id), store)
         found: Tree = {}
         root = str(self.source.folder).encode() + b"/"
         for step in tree.walk():
@@ -343,10 +442,13 @@ class World:
         version = self.cloud.accept(wanted, chain_version=chain_version)
         self.model.take(self.held())
         self.model.accept(replacement_id)  # from here on it counts, whatever is cut off
-        replacing.keep_copy(self.cloud.store, self.cloud.owner, wanted)
+        with self.cloud.database.begin() as connection:
+            fence = chains.read_fence(connection, self.cloud.owner)
+        replacing.keep_copy(self.cloud.store, fence.owner, wanted)
         return version
 
-    def _record(self, policy: str, point_id: PointId, version: int) -> CatalogPoint | None:
+    def record(self, policy: str, point_id: PointId, version: int) -> CatalogPoint | None:
+        """Enter a point into the catalog; None if it may not be relied upon."""
         return chains.look_again(lambda: self._looked(policy, point_id, version))
 
     def _looked(self, policy: str, point_id: PointId, version: int) -> CatalogPoint | None:
@@ -405,6 +507,19 @@ class World:
         else:
             self.model.let_go_at.pop(point_id, None)
         return True
+
+
+def repository_of(keys: Keys, home: Files, *, state: Files, random: SteadyRandom) -> Repository:
+    """Return the repository as the holder of a home folder sees it."""
+    return Repository(
+        repository_id=keys.document.repository_id,
+        master_key=keys.master,
+        signing_key=keys.signing,
+        state=state,
+        state_folder=None,
+        signatures=lambda: Signatures.of(keys.document, at_hand=[home]),
+        random=random,
+    )
 
 
 def _nothing() -> None:
