@@ -2,7 +2,8 @@
 
 `./dev bench scale` measures a quick size, and prints a table on standard error and JSON on
 standard output; `--files 1,2,4,8` (millions) and `--tb 1,10,100` are the whole curve, and
-`--svg FILE` draws it.  `--beside-tb 0,100` backs up beside an index of that size (`bench.beside`).
+`--svg FILE` draws it.  `--beside-tb 0,100` backs up beside an index of that size (`bench.beside`),
+and `--objects 10000,1500000` writes and reads points and manifests of so many (`bench.bigpoint`).
 Each measurement has a process of its own, so that its peak memory is its own.
 
 Trees are of tiny files, 100 in a folder, or all in one folder with `--one-folder`; each is the one
@@ -14,6 +15,7 @@ nothing is looked up, so that 100 TB fit a disk that holds none of it.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -28,6 +30,8 @@ from bench.backedup import Figures, backed_up, make_tree, measured, plan_of
 from bench.beside import CHILDREN as BESIDE
 from bench.beside import measure as measure_beside
 from bench.bigindex import looked_up
+from bench.bigpoint import STEPS as POINT_STEPS
+from bench.bigpoint import measure_point
 from bench.plot import drawn
 
 from overland.adapters.posix import PosixFiles
@@ -43,7 +47,7 @@ def main() -> None:
         kind, *arguments = options.child
         print(json.dumps(_CHILDREN[kind](*arguments)), flush=True)
         return
-    found: Figures = {"files": [], "index": [], "beside": []}
+    found: Figures = {"files": [], "index": [], "beside": [], "points": []}
     work = Path(tempfile.mkdtemp(prefix="overland-scale-", dir=options.folder))
     try:
         made = 0
@@ -56,6 +60,10 @@ def main() -> None:
             _tell(row)
         for row in _measure_beside(work / "beside", options):
             found["beside"].append(row)
+            _tell(row)
+        for objects, step in itertools.product(_numbers(options.objects), POINT_STEPS):
+            row = _child("point", str(work / "points"), str(int(objects)), step)
+            found["points"].append(row)
             _tell(row)
     finally:
         shutil.rmtree(work)
@@ -72,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--beside-tb", default="", help="terabytes beside which to back up")
     parser.add_argument("--beside-files", type=int, default=200_000, help="of each source")
     parser.add_argument("--beside-mib", type=int, default=2048, help="in large files of each")
+    parser.add_argument("--objects", default="", help="objects in points and manifests")
     parser.add_argument("--one-folder", action="store_true", help="all files in one folder")
     parser.add_argument("--folder", type=Path, default=None, help="where to make trees and indexes")
     parser.add_argument("--svg", type=Path, default=None, help="where to draw the curves")
@@ -151,6 +160,7 @@ def _state_bytes(state: Path) -> int:
 _CHILDREN: Final[dict[str, Callable[..., Figures]]] = {
     "backup": _back_up,
     "index": looked_up,
+    "point": measure_point,
     **BESIDE,
 }
 

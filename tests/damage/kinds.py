@@ -276,7 +276,7 @@ def _sealed_drive(serial: str, seed: int) -> tuple[SimDisk, StationJob, StationD
     source = SimDisk()
     staged.stage(source, content)
     opened = staged.location(source).open(staged.SEED_ID)
-    begin_drive(disk, seed_id=staged.SEED_ID, seed_manifest=opened.document)
+    begin_drive(disk, seed_id=staged.SEED_ID, seed_manifest=opened.read_document())
     for name, data in content.items():
         disk.write(object_path(staged.SEED_ID, name), data)
     key = sign.generate_signing_key(lambda size: b"c" * size)

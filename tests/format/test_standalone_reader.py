@@ -475,7 +475,9 @@ def test_a_root_that_leads_out_of_the_target_is_not_restored(
 ) -> None:
     real = Repository.seal_point
 
-    def seal_point(made: Repository, public: point.PointPublic, root: point.PointRoot) -> bytes:
+    def seal_point(
+        made: Repository, public: point.PointPublic, root: point.PointRoot
+    ) -> memoryview:
         roots = [point.Root(b"/../escaped", each.entry) for each in root.roots]
         return real(made, public, replace(root, roots=roots))
 

@@ -71,10 +71,12 @@ def _owner() -> Owner:
 @cache
 def _seed_document() -> bytes:
     signer = sample.signer()
-    return signed_seed_manifest(
-        sample.manifest(),
-        public_key=public_key(signer),
-        sign=lambda purpose, body: sign(signer, purpose, body),
+    return bytes(
+        signed_seed_manifest(
+            sample.manifest(),
+            public_key=public_key(signer),
+            sign=lambda purpose, body: sign(signer, purpose, body),
+        )
     )
 
 

@@ -26,6 +26,7 @@ from overland.crypto.keyring import encode_keyring
 from overland.crypto.keys import new_keyring, signing_key, with_passphrase
 from overland.crypto.masterkey import Subkeys
 from overland.crypto.secrets import Secret
+from overland.crypto.sign import message_start
 from overland.errors import IntegrityError, ObjectCorrupt, SignatureInvalid
 from overland.format import point as point_format
 from overland.ports.progress import NullProgress
@@ -216,9 +217,15 @@ def test_a_points_root_opens_with_its_own_public_part_only(mine: BackedUp) -> No
         )
         for path in (older, newer)
     )
-    forged = point_format.assemble(
-        second.public, first.sealed_root, master_number=0, sign=mine.repository._sign_point
+    start = message_start(point_format.SIGNATURE_PURPOSE)
+    signed = point_format.assemble(
+        second.public,
+        first.sealed_root,
+        master_number=0,
+        sign=mine.repository._sign_point,
+        before=start,
     )
+    forged = bytes(signed[len(start) :])
     with pytest.raises(SealBroken):
         mine.repository.open_point(forged, name=f"points/{newer.name}", place=mine.place(0))
 

@@ -283,11 +283,13 @@ def seal_root(plain: bytes, master: MasterKey | None = None) -> bytes:
 def sample_point(master: MasterKey | None = None) -> bytes:
     """Return a good recovery point."""
     private, master = signer(), master or keys()[1]
-    return point.assemble(
-        public(),
-        seal_root(point.encode_root(root()), master),
-        master_number=master.number,
-        sign=lambda data: sign(private, point.SIGNATURE_PURPOSE, data),
+    return bytes(
+        point.assemble(
+            public(),
+            seal_root(point.encode_root(root()), master),
+            master_number=master.number,
+            sign=lambda data: sign(private, point.SIGNATURE_PURPOSE, data),
+        )
     )
 
 

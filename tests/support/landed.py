@@ -128,11 +128,13 @@ class Computer:
                 for name, data in objects
             ],
         )
-        return point_id, points.assemble(
-            public,
-            bytes(100),
-            master_number=0,
-            sign=lambda data: sign.sign(self.key, points.SIGNATURE_PURPOSE, data),
+        return point_id, bytes(
+            points.assemble(
+                public,
+                bytes(100),
+                master_number=0,
+                sign=lambda data: sign.sign(self.key, points.SIGNATURE_PURPOSE, data),
+            )
         )
 
 

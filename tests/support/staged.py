@@ -36,7 +36,7 @@ SIGNING_KEY = sign.generate_signing_key(lambda count: b"s" * count)
 STAGING = "/staging"
 
 
-def sign_with_source_key(purpose: str, body: bytes) -> bytes:
+def sign_with_source_key(purpose: str, body: sign.Signable) -> bytes:
     return sign.sign(SIGNING_KEY, purpose, body)
 
 

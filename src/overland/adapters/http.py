@@ -25,6 +25,7 @@ from urllib3.response import BaseHTTPResponse
 from overland.adapters.localsocket import Attachment, local_pools
 from overland.crypto.secrets import Secret
 from overland.errors import RefusedError, Unreachable
+from overland.format.signed import MAX_DOCUMENT_BYTES
 from overland.ports.http import Reply
 
 __all__ = ["CertificateNotTrusted", "CloudAddressInvalid", "ReplyTooLong", "UrllibHttp", "Wire"]
@@ -32,7 +33,7 @@ __all__ = ["CertificateNotTrusted", "CloudAddressInvalid", "ReplyTooLong", "Urll
 _ATTEMPTS: Final = 4
 _FIRST_PAUSE_S: Final = 0.25  # doubled each time: a service that restarts is back within 2 s
 _CONNECT_TIMEOUT_S: Final = 10.0
-_MAX_REPLY_BYTES: Final = 256 << 20  # the longest document that we sign
+_MAX_REPLY_BYTES: Final = MAX_DOCUMENT_BYTES
 _BUSY: Final = frozenset({502, 503, 504})
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _LOCAL_URL: Final = "http://localhost"  # names nobody: the socket is the address

@@ -1,6 +1,7 @@
 """The first copy of an offline policy: sealed into the staging location, and read there again."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,12 +14,14 @@ from overland.agent.backup.roots import checked_sources
 from overland.agent.backup.run import BackupPlan, BackupResult, back_up
 from overland.agent.datapath import Made, Staged
 from overland.agent.home import AgentHome
+from overland.agent.points.pointfile import read_point_file
 from overland.agent.policy import Policy
 from overland.agent.repository import Repository
 from overland.agent.setup import Keys, newest_keyring
 from overland.crypto.sign import public_key, sign
 from overland.crypto.signers import KeyChangeMissing
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError
+from overland.format.objecttable import ObjectTable
 from overland.format.seed_manifest import ManifestObject, SeedManifest
 from overland.ports.clock import Clock
 from overland.ports.files import Files
@@ -114,13 +117,14 @@ class FirstCopy:
 
     def manifest(self, seed_id: SeedId) -> bytes:
         """Return the signed manifest of the staged seed; see `DataPath.staged_manifest`."""
-        return self._open_staged(seed_id).document
+        return self._open_staged(seed_id).read_document()
 
     def send(self, seed_id: SeedId, *, names: Iterable[str], vault: Objects) -> int:
         """Send objects of the staged seed to the vault; see `DataPath.send_missing`."""
         staged = self._open_staged(seed_id)
-        by_name = {item.name: item for item in staged.manifest.objects}
-        wanted = [by_name[name] for name in names if name in by_name]
+        asked = dict.fromkeys(names)
+        by_name = {item.name: item for item in staged.manifest.objects if item.name in asked}
+        wanted = [by_name[name] for name in asked if name in by_name]
         self._meter.start("sending", sum(item.size_bytes for item in wanted), len(wanted))
         for item in wanted:
             content = staged.files.blocks(item.name)
@@ -193,10 +197,7 @@ class FirstCopy:
         result: BackupResult,
         keyrings: list[ManifestObject],
     ) -> SeedManifest:
-        made = [
-            ManifestObject(name=found.name, size_bytes=found.size_bytes, sha256=found.sha256)
-            for found in result.objects
-        ]
+        objects = ObjectTable(itertools.chain(keyrings, result.objects))
         return SeedManifest(
             seed_id=seed_id,
             repository_id=self._repository.repository_id,
@@ -204,12 +205,14 @@ class FirstCopy:
             point_id=result.point_id,
             snapshot_at=result.created_at,
             created_at=self._clock.now(),
-            objects=sorted([*keyrings, *made], key=lambda item: item.name),
+            objects=objects.by_name(),
         )
 
     def _staged(self, seed: StagedSeed, folder: str) -> Staged:
         name = point_name(seed.manifest.point_id)
-        _, root = self._repository.open_point(seed.files.read(name), name=name, place=seed.files)
+        file = read_point_file(seed.files, name)
+        _, root = self._repository.open_point(file, name=name, place=seed.files)
+        del file  # of 100 TB, 280 MB
         return Staged(
             made=Made(
                 point_id=seed.manifest.point_id,
@@ -217,6 +220,6 @@ class FirstCopy:
                 skipped=root.statistics.skipped,
                 changed=root.statistics.changed_while_read,
             ),
-            manifest=seed.document,
+            manifest=seed.read_document(),
             folder=folder,
         )

@@ -15,7 +15,7 @@ from overland.agent.points.signatures import Signatures
 from overland.agent.policy import Policies
 from overland.agent.setup import newest_keyring
 from overland.agent.signingcloud import SigningCloud
-from overland.crypto.sign import verify
+from overland.crypto.sign import Signable, verify
 from overland.crypto.signers import KeyChangeMissing
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError, SignatureInvalid
 from overland.format import point as point_format
@@ -253,14 +253,14 @@ class _Look:
         if not is_now:
             self.older.add(point_id)
             return True
-        objects = {each.name: each for each in manifest.objects}
+        name = point_name(point_id)
         self._list(
             point_id,
             created_at=manifest.snapshot_at,
             kind="seed",
             base=None,
             size_bytes=sum(each.size_bytes for each in manifest.objects),
-            sha256=objects[point_name(point_id)].sha256,
+            sha256=next(each.sha256 for each in manifest.objects if each.name == name),
             is_living=is_living,
         )
         return True
@@ -309,7 +309,7 @@ class _Look:
         return self._is_by_newest(purpose, signed.body, signed.signature, file=document, name=name)
 
     def _is_by_newest(
-        self, purpose: str, signed: bytes, signature: bytes, *, file: bytes, name: str
+        self, purpose: str, signed: Signable, signature: bytes, *, file: bytes, name: str
     ) -> bool:
         """Return whether the present key signed it, or else a former one that still counts.
 

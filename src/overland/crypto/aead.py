@@ -186,7 +186,9 @@ def index_cipher(
     return IndexCipher(derive(subkey, INDEX_FILE, salt=salt), header=header, name=name)
 
 
-def seal_once(subkey: Secret, purpose: str, *, salt: bytes, plaintext: Buffer, aad: bytes) -> bytes:
+def seal_once(
+    subkey: Secret, purpose: str, *, salt: bytes, plaintext: Buffer, aad: Buffer
+) -> bytes:
     """Return `plaintext` sealed under a key for this one object, `TAG_BYTES` longer.
 
     `salt` is 32 fresh random bytes, stored in clear in the object: the derived key seals one
@@ -197,7 +199,7 @@ def seal_once(subkey: Secret, purpose: str, *, salt: bytes, plaintext: Buffer, a
 
 
 def open_once(
-    subkey: Secret, purpose: str, *, salt: bytes, sealed: Buffer, aad: bytes, name: str
+    subkey: Secret, purpose: str, *, salt: bytes, sealed: Buffer, aad: Buffer, name: str
 ) -> bytes:
     """Return what `seal_once` was given.
 

@@ -4,7 +4,7 @@ Verifying needs no secret: this is the module of `crypto` that keyless machines 
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -15,7 +15,10 @@ from overland.errors import SignatureInvalid
 __all__ = [
     "PUBLIC_KEY_BYTES",
     "SIGNATURE_BYTES",
+    "Message",
+    "Signable",
     "generate_signing_key",
+    "message_start",
     "public_key",
     "sign",
     "verify",
@@ -43,6 +46,23 @@ _SMALL_ORDER: Final = frozenset(
 )
 
 
+@final
+class Message:
+    """What a signature is of, in one piece with its purpose, so that long data is not copied."""
+
+    __slots__ = ("purpose", "whole")
+
+    def __init__(self, purpose: str, whole: memoryview) -> None:
+        """Take the data with `message_start(purpose)` before it."""
+        start = message_start(purpose)
+        assert whole[: len(start)] == start, "the purpose stands before the data"
+        self.purpose, self.whole = purpose, whole
+
+
+Signable = bytes | bytearray | memoryview | Message
+"""Data to sign or to verify for a purpose; a `Message` has it in it."""
+
+
 def generate_signing_key(random: Callable[[int], bytes]) -> Secret:
     """Return a new private key, made of 32 bytes of `random`."""
     seed = random(_PRIVATE_KEY_BYTES)
@@ -55,7 +75,14 @@ def public_key(private: Secret) -> bytes:
     return _private(private).public_key().public_bytes_raw()
 
 
-def sign(private: Secret, purpose: str, data: bytes) -> bytes:
+def message_start(purpose: str) -> bytes:
+    """Return what stands before the data in everything that is signed for a purpose."""
+    assert purpose.isascii(), "purposes are ASCII"
+    assert purpose.isprintable(), "purposes hold no zero byte, so the message has one reading"
+    return purpose.encode("ascii") + b"\0"
+
+
+def sign(private: Secret, purpose: str, data: Signable) -> bytes:
     """Return the 64-byte signature of `data` for `purpose` (`docs/format/keys-v1.md` §6).
 
     Signed are the purpose in ASCII, a zero byte, and the data.
@@ -63,7 +90,7 @@ def sign(private: Secret, purpose: str, data: bytes) -> bytes:
     return _private(private).sign(_message(purpose, data))
 
 
-def verify(public: bytes, purpose: str, data: bytes, signature: bytes) -> None:
+def verify(public: bytes, purpose: str, data: Signable, signature: bytes) -> None:
     """Return when `signature` is that of `data` for `purpose` by the owner of `public`.
 
     The caller decides whether it trusts `public`; a document that brings its own key proves
@@ -91,7 +118,8 @@ def _private(private: Secret) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(private.reveal())
 
 
-def _message(purpose: str, data: bytes) -> bytes:
-    assert purpose.isascii(), "purposes are ASCII"
-    assert purpose.isprintable(), "purposes hold no zero byte, so the message has one reading"
-    return b"".join((purpose.encode("ascii"), b"\0", data))
+def _message(purpose: str, data: Signable) -> bytes | memoryview:
+    if isinstance(data, Message):
+        assert data.purpose == purpose, "a message is of one purpose"
+        return data.whole
+    return b"".join((message_start(purpose), data))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, Self, final
 
 from overland.crypto.keyring import FormerSigner, KeyringDocument, former_signers_of
-from overland.crypto.sign import verify
+from overland.crypto.sign import Signable, verify
 from overland.errors import KeyChangeMissing, SignatureInvalid, SigningKeyRetired
 from overland.values import ObjectName, key_change_name
 
@@ -56,10 +56,10 @@ class Signers:
     def prove(
         self,
         purpose: str,
-        signed: bytes,
+        signed: Signable,
         signature: bytes,
         *,
-        file: bytes,
+        file: bytes | memoryview,
         name: str,
         vouched: Vouched,
         claimed: bytes | None = None,
@@ -92,7 +92,7 @@ class Signers:
             raise SigningKeyRetired(name, change=number)
 
     def _signer(
-        self, purpose: str, signed: bytes, signature: bytes, claimed: bytes | None
+        self, purpose: str, signed: Signable, signature: bytes, claimed: bytes | None
     ) -> int | None:
         former = enumerate((bytes.fromhex(each.public_key) for each in self.former), start=1)
         for number, public in [(_NEWEST, self.newest), *reversed([*former])]:

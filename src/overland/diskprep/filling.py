@@ -88,7 +88,7 @@ class DriveFilling:
         """Make the drive recognisable as one of this seed.  It is blank before."""
         self.forget_read_back()
         begin_drive(
-            self.medium, seed_id=self.seed.manifest.seed_id, seed_manifest=self.seed.document
+            self.medium, seed_id=self.seed.manifest.seed_id, seed_manifest=self.seed.read_document()
         )
 
     def was_begun(self) -> bool:

@@ -309,7 +309,7 @@ class _Work:
         if not waiting:
             begun = [each.serial for each in self._in_use() if each.state is not DriveState.SEALED]
             raise DriveUnfinished(begun)
-        room_bytes -= fixed_bytes(len(self._seed.document))
+        room_bytes -= fixed_bytes(self._seed.document_bytes)
         numbers = fill(objects, waiting, room_bytes=room_bytes)
         if not numbers:
             raise SmallestDoesNotFit(

@@ -5,13 +5,23 @@ names, times and sizes of the source are in the sealed root.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from overland.errors import ObjectCorrupt
+from overland.format.objecttable import (
+    Buffer,
+    ListingBroken,
+    ObjectRef,
+    ObjectTable,
+    joined,
+    listing,
+    split,
+)
 from overland.format.tree import Entry, TreeCorrupt, check_entry
 from overland.values import PointId, RepositoryId, SeedId, canonical_uuid, is_object_name
 
@@ -48,6 +58,7 @@ _TAG_BYTES: Final = 16
 _ALIGNMENT: Final = 512
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_NEW: Final = "the new recovery point"
 
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -61,16 +72,8 @@ class PointCorrupt(ObjectCorrupt):
     code = "point-corrupt"
 
 
-class ObjectRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An object that a run published: its name, size and SHA-256."""
-
-    name: str
-    size_bytes: Annotated[int, msgspec.Meta(gt=0, le=1 << 30)]
-    sha256: _Sha256
-
-
 class PointPublic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What everybody may know of a recovery point."""
+    """What everybody may know of a recovery point; long `objects` are an `ObjectTable`."""
 
     point_id: PointId
     repository_id: RepositoryId
@@ -79,7 +82,7 @@ class PointPublic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     seed_id: SeedId | None
     base: PointId | None
     salt: _Sha256
-    objects: list[ObjectRef]
+    objects: Sequence[ObjectRef]
 
 
 class Statistics(
@@ -159,6 +162,7 @@ class _WireRoot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 class ParsedPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A recovery point's parts.  Nothing is proven until the signature was verified.
 
+    `public_bytes` and `signed_bytes` are views of the file, which stays in memory with them;
     `master_number` says which master key the key of the sealed root comes from.
 
     `signed_bytes` and `signature` go to `crypto.sign.verify` with `SIGNATURE_PURPOSE`;
@@ -166,38 +170,41 @@ class ParsedPoint(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     public: PointPublic
-    public_bytes: bytes
+    public_bytes: memoryview
     master_number: int
     salt: bytes
     sealed_root: bytes
-    signed_bytes: bytes
+    signed_bytes: memoryview
     signature: bytes
 
 
-def encode_public(public: PointPublic) -> bytes:
+def encode_public(public: PointPublic) -> bytearray:
     """Return the public part as canonical JSON; the additional data of the sealed root.
 
     Raises:
         PointCorrupt: `public` breaks a rule of §3; nothing may be written from it.
     """
-    _check_public(public, name="the new recovery point")
-    return msgspec.json.encode(public)
+    return _append_public(bytearray(), public)
 
 
-def decode_public(data: bytes, *, name: str) -> PointPublic:
+def decode_public(data: Buffer, *, name: str) -> PointPublic:
     """Return the public part of a recovery point.
 
     Raises:
         PointCorrupt: A rule of `docs/format/point-v1.md` §3 is broken.
     """
     try:
-        public = msgspec.json.decode(data, type=PointPublic)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        shell, elements = split(data)
+        public = msgspec.json.decode(shell, type=PointPublic)
+        _check_shell(public, name=name)
+        if msgspec.json.encode(public) != shell:
+            raise PointCorrupt(name, check="the public part is not in canonical form")
+        objects = listing(elements, check=lambda ref: _check_object(ref, name=name))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ListingBroken) as error:
         raise PointCorrupt(name, check=f"not a public part of version 1: {error}") from None
-    _check_public(public, name=name)
-    if msgspec.json.encode(public) != data:
-        raise PointCorrupt(name, check="the public part is not in canonical form")
-    return public
+    if objects.has_twice():
+        raise PointCorrupt(name, check="an object's name is not allowed, or there twice")
+    return replace(public, objects=objects)
 
 
 def encode_root(root: PointRoot) -> bytes:
@@ -221,7 +228,7 @@ def encode_root(root: PointRoot) -> bytes:
     )
     data = msgspec.msgpack.encode(wire)
     if len(data) > MAX_ROOT_BYTES - _TAG_BYTES:
-        raise PointCorrupt("the new recovery point", check="its root is too long")
+        raise PointCorrupt(_NEW, check="its root is too long")
     return data
 
 
@@ -271,8 +278,9 @@ def assemble(
     sealed_root: bytes,
     *,
     master_number: int,
-    sign: Callable[[bytes], bytes],
-) -> bytes:
+    sign: Callable[[memoryview], bytes],
+    before: bytes = b"",
+) -> bytearray:
     """Return the whole file of a recovery point; its length is a multiple of 512.
 
     Args:
@@ -280,20 +288,28 @@ def assemble(
         sealed_root: `encode_root` sealed under `public.salt` with `encode_public` as additional
             data.
         master_number: Of the master key that the root is sealed under.
-        sign: Returns the Ed25519 signature of its argument for `SIGNATURE_PURPOSE`.
+        sign: Returns the Ed25519 signature for `SIGNATURE_PURPOSE` of its argument; keeps no view.
+        before: Stands before the file in what is returned, and in what `sign` is given: a file of
+            hundreds of MiB is in memory once, together with what a signature wants before it.
+
+    Raises:
+        PointCorrupt: `public` breaks a rule of §3, or the file would be too long.
     """
-    public_bytes = encode_public(public)
-    lengths = len(public_bytes), len(sealed_root)
-    prefix = _PREFIX.pack(_MAGIC, _VERSION, _AES_256_GCM, master_number, *lengths)
-    body = b"".join((prefix, public_bytes, sealed_root))
-    signed = body + bytes(-(len(body) + SIGNATURE_BYTES) % _ALIGNMENT)
-    signature = sign(signed)
+    text = _append_public(bytearray(before + bytes(_PREFIX.size)), public)
+    lengths = len(text) - len(before) - _PREFIX.size, len(sealed_root)
+    text += sealed_root
+    text += bytes(-(len(text) - len(before) + SIGNATURE_BYTES) % _ALIGNMENT)
+    if len(text) - len(before) + SIGNATURE_BYTES > MAX_POINT_BYTES:
+        raise PointCorrupt(_NEW, check="it lists more objects than a point can")
+    _PREFIX.pack_into(text, len(before), _MAGIC, _VERSION, _AES_256_GCM, master_number, *lengths)
+    with memoryview(text) as signed:
+        signature = sign(signed)
     assert len(signature) == SIGNATURE_BYTES, "an Ed25519 signature has 64 bytes"
-    assert len(signed) + SIGNATURE_BYTES <= MAX_POINT_BYTES, "a run publishes fewer objects"
-    return signed + signature
+    text += signature
+    return text
 
 
-def parse(data: bytes, *, name: str) -> ParsedPoint:
+def parse(data: Buffer, *, name: str) -> ParsedPoint:
     """Return the parts of a recovery point's file.  Checks no signature and opens nothing.
 
     Raises:
@@ -303,20 +319,21 @@ def parse(data: bytes, *, name: str) -> ParsedPoint:
         raise PointCorrupt(name, check="the file's length is not allowed")
     if len(data) % _ALIGNMENT:
         raise PointCorrupt(name, check="the file's length is not a multiple of 512")
-    master_number, public_bytes, sealed_at, sealed_end = _layout(data, name=name)
+    view = memoryview(data)
+    master_number, public_bytes, sealed_root = _layout(view, name=name)
     public = decode_public(public_bytes, name=name)
     return ParsedPoint(
         public=public,
         public_bytes=public_bytes,
         master_number=master_number,
         salt=bytes.fromhex(public.salt),
-        sealed_root=data[sealed_at:sealed_end],
-        signed_bytes=data[:-SIGNATURE_BYTES],
-        signature=data[-SIGNATURE_BYTES:],
+        sealed_root=sealed_root,
+        signed_bytes=view[:-SIGNATURE_BYTES],
+        signature=bytes(view[-SIGNATURE_BYTES:]),
     )
 
 
-def _layout(data: bytes, *, name: str) -> tuple[int, bytes, int, int]:
+def _layout(data: memoryview, *, name: str) -> tuple[int, memoryview, bytes]:
     magic, version, cipher, number, public_bytes, sealed_bytes = _PREFIX.unpack_from(data)
     if magic != _MAGIC or version != _VERSION or cipher != _AES_256_GCM:
         raise PointCorrupt(name, check="not a recovery point of version 1")
@@ -329,10 +346,22 @@ def _layout(data: bytes, *, name: str) -> tuple[int, bytes, int, int]:
         raise PointCorrupt(name, check="the parts do not fill the file")
     if any(data[sealed_end : sealed_end + padding]):
         raise PointCorrupt(name, check="the padding is not zero")
-    return number, data[_PREFIX.size : sealed_at], sealed_at, sealed_end
+    return number, data[_PREFIX.size : sealed_at], bytes(data[sealed_at:sealed_end])
 
 
-def _check_public(public: PointPublic, *, name: str) -> None:
+def _append_public(data: bytearray, public: PointPublic) -> bytearray:
+    _check_shell(public, name=_NEW)
+    for ref in public.objects:
+        _check_object(ref, name=_NEW)
+    objects = public.objects
+    if (objects if isinstance(objects, ObjectTable) else ObjectTable(objects)).has_twice():
+        raise PointCorrupt(_NEW, check="an object's name is not allowed, or there twice")
+    for part in joined(msgspec.json.encode(replace(public, objects=())), objects):
+        data += part
+    return data
+
+
+def _check_shell(public: PointPublic, *, name: str) -> None:
     ids = (public.point_id, public.repository_id, public.seed_id, public.base)
     if any(text is not None and not _is_canonical(text) for text in ids):
         raise PointCorrupt(name, check="an id is not a canonical UUID")
@@ -342,10 +371,12 @@ def _check_public(public: PointPublic, *, name: str) -> None:
         raise PointCorrupt(name, check="an incremental has a base, and nothing else has")
     if public.created_at.utcoffset() != timedelta(0):
         raise PointCorrupt(name, check="an instant is not in UTC")
-    names = [ref.name for ref in public.objects]
-    if len(set(names)) != len(names) or not all(map(_is_payload, names)):
+
+
+def _check_object(ref: ObjectRef, *, name: str) -> None:
+    if not _is_payload(ref.name):
         raise PointCorrupt(name, check="an object's name is not allowed, or there twice")
-    if any(ref.sha256 not in ref.name or ref.size_bytes % _ALIGNMENT for ref in public.objects):
+    if ref.sha256 not in ref.name or ref.size_bytes % _ALIGNMENT:
         raise PointCorrupt(name, check="an object's name or size is not its own")
 
 

@@ -4,13 +4,22 @@ Both are the bodies of signed documents (`format.signed`).  They hold no file na
 and no plaintext hash of the source.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from overland.errors import IntegrityError
+from overland.format.objecttable import (
+    Buffer,
+    ListingBroken,
+    ObjectRef,
+    joined,
+    listing,
+    split,
+)
 from overland.values import PointId, RepositoryId, SeedId, canonical_uuid, is_object_name
 
 __all__ = [
@@ -25,11 +34,12 @@ __all__ = [
     "decode_seed_manifest",
     "encode_drive_manifest",
     "encode_seed_manifest",
+    "seed_manifest_parts",
 ]
 
 SEED_MANIFEST_PURPOSE: Final = "overland-seed-manifest-v1"
 DRIVE_MANIFEST_PURPOSE: Final = "overland-drive-manifest-v1"
-MAX_OBJECTS: Final = 1_000_000
+MAX_OBJECTS: Final = 2_000_000
 _ALIGNMENT: Final = 512
 _ALIGNED: Final = (".pack", ".index", ".point")
 
@@ -50,16 +60,15 @@ class ManifestInvalid(IntegrityError):
         self.name, self.check = name, check
 
 
-class ManifestObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One object of a seed; its digest is lower-case hexadecimal."""
-
-    name: str
-    size_bytes: Annotated[int, msgspec.Meta(gt=0, le=1 << 30)]
-    sha256: _Sha256
+ManifestObject = ObjectRef
+"""One object of a seed; its digest is lower-case hexadecimal."""
 
 
 class SeedManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole seed: every object that must arrive for its recovery point to be restorable."""
+    """The whole seed: every object that must arrive for its recovery point to be restorable.
+
+    `objects` of a manifest that was read are an `ObjectTable`: 37 bytes each.
+    """
 
     format_version: Literal[1] = 1
     seed_id: SeedId
@@ -68,7 +77,7 @@ class SeedManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     point_id: PointId
     snapshot_at: _Instant
     created_at: _Instant
-    objects: Annotated[list[ManifestObject], msgspec.Meta(min_length=1, max_length=MAX_OBJECTS)]
+    objects: Sequence[ManifestObject]
     parity: Annotated[list[str], msgspec.Meta(max_length=0)] = msgspec.field(default_factory=list)
 
 
@@ -82,7 +91,7 @@ class DriveManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sequence: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
     drive_count: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None
     seed_manifest_sha256: _Sha256
-    objects: Annotated[list[ManifestObject], msgspec.Meta(max_length=MAX_OBJECTS)]
+    objects: Sequence[ManifestObject]
     prepared_at: _Instant
 
 
@@ -92,11 +101,20 @@ def encode_seed_manifest(manifest: SeedManifest) -> bytes:
     Raises:
         ManifestInvalid: A rule of `docs/format/seed-manifest-v1.md` §3 is broken.
     """
+    return b"".join(seed_manifest_parts(manifest))
+
+
+def seed_manifest_parts(manifest: SeedManifest) -> Iterator[bytes]:
+    """Return the same in parts, for who has no room for a long one twice.
+
+    Raises:
+        ManifestInvalid: As `encode_seed_manifest`.
+    """
     _check_seed(manifest, name="the new manifest")
-    return _encode(manifest)
+    return _parts(manifest)
 
 
-def decode_seed_manifest(body: bytes, *, name: str) -> SeedManifest:
+def decode_seed_manifest(body: Buffer, *, name: str) -> SeedManifest:
     """Return a seed's manifest from the body of its signed document.
 
     Raises:
@@ -114,10 +132,10 @@ def encode_drive_manifest(manifest: DriveManifest) -> bytes:
         ManifestInvalid: A rule of `docs/format/drive-manifest-v1.md` §2 is broken.
     """
     _check_drive(manifest, name="the new manifest")
-    return _encode(manifest)
+    return b"".join(_parts(manifest))
 
 
-def decode_drive_manifest(body: bytes, *, name: str) -> DriveManifest:
+def decode_drive_manifest(body: Buffer, *, name: str) -> DriveManifest:
     """Return a drive's manifest from the body of its signed document.
 
     Raises:
@@ -128,24 +146,28 @@ def decode_drive_manifest(body: bytes, *, name: str) -> DriveManifest:
     return manifest
 
 
-def _encode(manifest: SeedManifest | DriveManifest) -> bytes:
+def _parts(manifest: SeedManifest | DriveManifest) -> Iterator[bytes]:
     # Types and bounds hold in what is written, as they must in what is read.
-    return msgspec.json.encode(manifest)
+    return joined(msgspec.json.encode(replace(manifest, objects=())), manifest.objects)
 
 
-def _decode(body: bytes, form: type[_Manifest], *, name: str) -> _Manifest:
+def _decode(body: Buffer, form: type[_Manifest], *, name: str) -> _Manifest:
     try:
-        manifest = msgspec.json.decode(body, type=form)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        shell, elements = split(body)
+        manifest = msgspec.json.decode(shell, type=form)
+        if msgspec.json.encode(manifest) != shell:
+            raise ManifestInvalid(name, check="it is not in canonical form")
+        objects = listing(elements, check=lambda _: None)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ListingBroken) as error:
         raise ManifestInvalid(name, check=f"not a manifest of version 1: {error}") from None
-    if msgspec.json.encode(manifest) != body:
-        raise ManifestInvalid(name, check="it is not in canonical form")
-    return manifest
+    return replace(manifest, objects=objects)
 
 
 def _check_seed(manifest: SeedManifest, *, name: str) -> None:
     _check_ids((manifest.seed_id, manifest.repository_id, manifest.point_id), name=name)
     _check_instants((manifest.snapshot_at, manifest.created_at), name=name)
+    if not manifest.objects:
+        raise ManifestInvalid(name, check="not a manifest of version 1: it lists no object")
     _check_objects(manifest.objects, name=name)
     points = [o.name for o in manifest.objects if o.name.endswith(".point")]
     if points != [f"points/{manifest.point_id}.point"]:
@@ -178,7 +200,9 @@ def _check_instants(instants: Iterable[datetime], *, name: str) -> None:
             raise ManifestInvalid(name, check="an instant is not in UTC")
 
 
-def _check_objects(objects: list[ManifestObject], *, name: str) -> None:
+def _check_objects(objects: Sequence[ManifestObject], *, name: str) -> None:
+    if len(objects) > MAX_OBJECTS:
+        raise ManifestInvalid(name, check=f"it lists more than {MAX_OBJECTS} objects")
     before = ""
     for found in objects:
         # A seed is a chain's first point: nothing of it can have been replaced yet.

@@ -5,7 +5,7 @@ hands the body, the purpose and the signature there, and decides whose key it tr
 """
 
 from collections.abc import Callable
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
@@ -13,16 +13,22 @@ from overland.errors import IntegrityError
 
 __all__ = [
     "MAX_DOCUMENT_BYTES",
+    "Signature",
     "SignedDocument",
     "SignedDocumentInvalid",
     "countersigned",
     "decode_countersigned",
+    "decode_signature",
     "decode_signed",
     "encode_signed",
+    "sign_in_place",
 ]
 
-MAX_DOCUMENT_BYTES: Final = 256 << 20
+MAX_DOCUMENT_BYTES: Final = 384 << 20  # of `seed_manifest.MAX_OBJECTS` packs: 376 MB
 _MAX_SIGNATURE_LINE_BYTES: Final = 1024
+_SEARCHED_BYTES: Final = 1 << 20  # at a time, for the end of the first line
+
+_Signed = TypeVar("_Signed", bytes, memoryview)
 
 
 class SignedDocumentInvalid(IntegrityError):
@@ -40,6 +46,14 @@ class _SignatureLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     purpose: str
     public_key: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     signature: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """What the second line of a signed document says, and how long the body before it is."""
+
+    body_bytes: int
+    public_key: bytes
+    signature: bytes
 
 
 class SignedDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +82,32 @@ def encode_signed(
     return document
 
 
+def sign_in_place(
+    text: bytearray,
+    purpose: str,
+    *,
+    public_key: bytes,
+    sign: Callable[[memoryview], bytes],
+    before: int = 0,
+) -> None:
+    """Make a body the document that `encode_signed` returns, with no second one in memory.
+
+    Args:
+        text: Something that a signature wants before the body, and the body; on return the
+            document.
+        purpose: As above.
+        public_key: As above.
+        sign: Returns the signature of its argument, all of `text`, and lets go of it.
+        before: How long that something is.
+    """
+    with memoryview(text) as whole:
+        line = _line(purpose, whole, public_key, sign)
+    del text[:before]
+    assert text.find(b"\n") < 0, "a body is one line"
+    text += b"\n" + line
+    assert len(text) <= MAX_DOCUMENT_BYTES, "a seed has fewer objects (§5)"
+
+
 def countersigned(
     document: bytes, purpose: str, *, public_key: bytes, sign: Callable[[bytes], bytes]
 ) -> bytes:
@@ -88,12 +128,28 @@ def decode_signed(document: bytes, purpose: str, *, name: str) -> SignedDocument
     Raises:
         SignedDocumentInvalid: It is cut, too long, of another purpose, or not a signed document.
     """
+    found = decode_signature(memoryview(document), purpose, name=name)
+    return SignedDocument(
+        purpose=purpose,
+        body=document[: found.body_bytes],
+        public_key=found.public_key,
+        signature=found.signature,
+    )
+
+
+def decode_signature(document: memoryview, purpose: str, *, name: str) -> Signature:
+    """Return the same of a long document, whose body stays where it is.
+
+    Raises:
+        SignedDocumentInvalid: As `decode_signed`.
+    """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise SignedDocumentInvalid(name, check="it is too long")
-    body, found, line = document.partition(b"\n")
-    if not found:
-        raise SignedDocumentInvalid(name, check="it has no signature line")
-    return _decode(body, line, purpose, name=name)
+    for at in range(0, len(document), _SEARCHED_BYTES):
+        found = bytes(document[at : at + _SEARCHED_BYTES]).find(b"\n")
+        if found >= 0:
+            return _signature(document, at + found, purpose, name=name)
+    raise SignedDocumentInvalid(name, check="it has no signature line")
 
 
 def decode_countersigned(
@@ -106,10 +162,18 @@ def decode_countersigned(
     """
     cut = document.rfind(b"\n", 0, -1) + 1
     inner = decode_signed(document[:cut], first, name=name)
-    return inner, _decode(document[:cut], document[cut:], second, name=name)
+    outer = _signature(memoryview(document), cut - 1, second, name=name)
+    return inner, SignedDocument(
+        purpose=second,
+        body=document[:cut],
+        public_key=outer.public_key,
+        signature=outer.signature,
+    )
 
 
-def _line(purpose: str, signed: bytes, public_key: bytes, sign: Callable[[bytes], bytes]) -> bytes:
+def _line(
+    purpose: str, signed: _Signed, public_key: bytes, sign: Callable[[_Signed], bytes]
+) -> bytes:
     line = _SignatureLine(
         algorithm="ed25519",
         purpose=purpose,
@@ -119,7 +183,9 @@ def _line(purpose: str, signed: bytes, public_key: bytes, sign: Callable[[bytes]
     return msgspec.json.encode(line) + b"\n"
 
 
-def _decode(body: bytes, line: bytes, purpose: str, *, name: str) -> SignedDocument:
+def _signature(document: memoryview, end: int, purpose: str, *, name: str) -> Signature:
+    """Read the line behind the line feed at `end`."""
+    line = document[end + 1 :]
     if len(line) > _MAX_SIGNATURE_LINE_BYTES:
         raise SignedDocumentInvalid(name, check="it has no signature line")
     try:
@@ -130,9 +196,8 @@ def _decode(body: bytes, line: bytes, purpose: str, *, name: str) -> SignedDocum
         raise SignedDocumentInvalid(name, check="its signature line is not in canonical form")
     if signature.purpose != purpose:
         raise SignedDocumentInvalid(name, check=f"it is not signed for {purpose}")
-    return SignedDocument(
-        purpose=purpose,
-        body=body,
+    return Signature(
+        body_bytes=end,
         public_key=bytes.fromhex(signature.public_key),
         signature=bytes.fromhex(signature.signature),
     )

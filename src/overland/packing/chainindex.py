@@ -65,3 +65,11 @@ class ChainIndex:
         if self.loaded is None:
             self.loaded = self._load()
         return self.loaded
+
+    def let_go(self) -> None:
+        """Give up the index, and its memory with it; from now on only its epoch may be asked."""
+        self._epoch, self._load, self.loaded = self.epoch, _let_go, None
+
+
+def _let_go() -> "ChunkIndex":
+    raise AssertionError("nobody asks for chunks when the hints are written")

@@ -16,14 +16,15 @@ __all__ = ["Packs"]
 
 _FLAG: Final = np.dtype(np.bool_)
 _AT_ONCE: Final = 4096
+_RECENT: Final = 8192  # appended packs that are found by a dictionary of 300 bytes for each
 
 
 @final
 class Packs:
     """Rows of packs, the saved ones first.
 
-    13 bytes of memory for each that was saved, which stays where it lies, and about 300 for each
-    that is appended.
+    13 bytes of memory for each that was saved, which stays where it lies, and 61 for each that is
+    appended.
     """
 
     def __init__(self, saved: Sequence[Piece], *, lost: NDArray[np.uint32]) -> None:
@@ -36,7 +37,7 @@ class Packs:
         keys = [np.empty(0, np.uint64), *(id_keys(piece.rows["id"]) for piece in saved)]
         order = np.argsort(np.concatenate(keys), kind="stable")
         self._keys, self._rows = np.concatenate(keys)[order], order.astype(np.uint32)
-        self._appended: dict[PackId, int] = {}
+        self._recent: dict[PackId, int] = {}
         for piece in saved:
             piece.let_go()
 
@@ -48,14 +49,16 @@ class Packs:
         first = self._table.append(entries)
         self._flags.append(np.zeros(len(entries), _FLAG))
         for row, pack_id in enumerate(_pack_ids(entries), first):
-            self._appended[pack_id] = row
+            self._recent[pack_id] = row
+        if len(self._recent) > _RECENT:
+            self._sort_in()
         return first
 
     def row_of(self, pack_id: PackId) -> int | None:
         """Return the row of a pack that is not lost; None where there is none."""
-        row = self._appended.get(pack_id)
+        row = self._recent.get(pack_id)
         if row is None:
-            row = self._saved_row_of(bytes.fromhex(pack_id))
+            row = self._sorted_row_of(bytes.fromhex(pack_id))
         return None if row is None or self._flags.new_rows()[row] else row
 
     def pack_id(self, row: int) -> PackId:
@@ -87,7 +90,19 @@ class Packs:
         """Return the rows that were appended."""
         return self._table.new_piece()
 
-    def _saved_row_of(self, pack_id: bytes) -> int | None:
+    def _sort_in(self) -> None:
+        """Move the recent rows to the sorted ones, behind those of the same key."""
+        rows = np.fromiter(self._recent.values(), np.int64, len(self._recent))
+        rows.sort()
+        keys = id_keys(self._table.take(rows)["id"])
+        order = np.argsort(keys, kind="stable")
+        keys, rows = keys[order], rows[order]
+        at = np.searchsorted(self._keys, keys, side="right")
+        self._keys = np.insert(self._keys, at, keys)
+        self._rows = np.insert(self._rows, at, rows.astype(np.uint32))
+        self._recent = {}
+
+    def _sorted_row_of(self, pack_id: bytes) -> int | None:
         key: Any = np.uint64(int.from_bytes(pack_id[:KEY_BYTES], "big"))
         at = int(np.searchsorted(self._keys, key, side="right"))
         # From the last on: a pack that was lost and stored again has two rows.

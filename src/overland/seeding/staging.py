@@ -20,7 +20,7 @@ import msgspec
 from overland.errors import IntegrityError, ObjectAbsent, OutOfSpace, RefusedError
 from overland.format.seed_manifest import ManifestObject, SeedManifest
 from overland.ports.files import Files
-from overland.seeding.manifest import Signer, read_seed_manifest, signed_seed_manifest
+from overland.seeding.manifest import Signer, load_seed_manifest, signed_seed_manifest
 from overland.seeding.seedrecord import (
     SeedRecord,
     SeedRecordInvalid,
@@ -163,23 +163,22 @@ class StagingLocation:
             raise SeedIncomplete(seed_id, why="the staging location does not hold it")
         try:
             ready = seed.read(READY)
-            document = seed.read(MANIFEST)
+            loaded = load_seed_manifest(
+                seed.blocks(MANIFEST),
+                name=f"{seed_folder(seed_id)}/{MANIFEST}",
+                check=lambda digest: _check_ready(ready, digest),
+            )
         except ObjectAbsent as absent:
             raise SeedIncomplete(seed_id, why=f"{absent.name} is not there") from None
-        digest = hashlib.sha256(document).hexdigest()
-        if ready.strip().decode("ascii", "replace") != digest:
-            raise SeedRecordInvalid(MANIFEST, check="its SHA-256 is not the one in READY")
-        manifest, public_key = read_seed_manifest(
-            document, name=f"{seed_folder(seed_id)}/{MANIFEST}"
-        )
+        manifest = loaded.manifest
         if (manifest.seed_id, manifest.repository_id) != (record.seed_id, record.repository_id):
             raise SeedRecordInvalid(MANIFEST, check="it is the manifest of another seed")
         return StagedSeed(
             record=record,
             manifest=manifest,
-            document=document,
-            sha256=digest,
-            public_key=public_key,
+            document_bytes=loaded.document_bytes,
+            sha256=loaded.sha256,
+            public_key=loaded.public_key,
             files=seed,
         )
 
@@ -228,7 +227,7 @@ class SeedDraft:
 
 
 class StagedSeed(msgspec.Struct, frozen=True, kw_only=True):
-    """A complete seed: its record, its signed manifest as value and as bytes, and its files.
+    """A complete seed: its record, its signed manifest, and its files.
 
     `public_key` is the key that signed the manifest; whether it is the source computer's is for
     the cloud to say, which knows that computer.
@@ -236,10 +235,21 @@ class StagedSeed(msgspec.Struct, frozen=True, kw_only=True):
 
     record: SeedRecord
     manifest: SeedManifest
-    document: bytes
+    document_bytes: int
     sha256: str
     public_key: bytes
     files: Files
+
+    def read_document(self) -> bytes:
+        """Return the signed manifest as bytes; of 100 TB it has 280 MB, so nobody keeps it.
+
+        Raises:
+            SeedRecordInvalid: It is not what it was any more.
+        """
+        document = self.files.read(MANIFEST)
+        if hashlib.sha256(document).hexdigest() != self.sha256:
+            raise SeedRecordInvalid(MANIFEST, check="its SHA-256 is not the one in READY")
+        return document
 
     def check_sizes(self) -> list[StagedProblem]:
         """Return the objects that are absent or have another size; reads no content."""
@@ -258,15 +268,22 @@ class StagedSeed(msgspec.Struct, frozen=True, kw_only=True):
         return problems
 
 
+def _check_ready(ready: bytes, digest: str) -> None:
+    if ready.strip().decode("ascii", "replace") != digest:
+        raise SeedRecordInvalid(MANIFEST, check="its SHA-256 is not the one in READY")
+
+
 def _size_problems(files: Files, objects: Iterable[ManifestObject]) -> list[StagedProblem]:
-    sizes = {info.name: info.size_bytes for info in files.names()}
-    problems = []
+    """Compare a folder with a manifest's objects; both are sorted by name, and long."""
+    infos, problems = files.names(), []
+    info = next(infos, None)
     for item in objects:
-        size_bytes = sizes.get(item.name)
-        if size_bytes is None:
+        while info is not None and info.name < item.name:
+            info = next(infos, None)
+        if info is None or info.name != item.name:
             problems.append(StagedProblem(name=item.name, check="it is not there"))
-        elif size_bytes != item.size_bytes:
-            check = f"it has {size_bytes} bytes instead of {item.size_bytes}"
+        elif info.size_bytes != item.size_bytes:
+            check = f"it has {info.size_bytes} bytes instead of {item.size_bytes}"
             problems.append(StagedProblem(name=item.name, check=check))
     return problems
 

@@ -13,6 +13,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from overland.format.signed import MAX_DOCUMENT_BYTES
 from overland.server.problems import problem
 
 __all__ = ["IMPORT_EXPORT_VERSIONS", "Envelope", "canonical_path"]
@@ -20,7 +21,6 @@ __all__ = ["IMPORT_EXPORT_VERSIONS", "Envelope", "canonical_path"]
 IMPORT_EXPORT_VERSIONS: Final = frozenset({"2016-11-01", "2020-08-01", "2021-01-01"})
 
 _MAX_BODY_BYTES: Final = 1 << 20
-_MAX_MANIFEST_BYTES: Final = 256 << 20
 _MANIFEST: Final = re.compile(r"/v1/seeds/[^/]+/manifest")
 _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 
@@ -89,7 +89,7 @@ def _refusal(scope: Scope) -> ASGIApp | None:
     path, headers = scope["path"], Headers(scope=scope)
     if "transfer-encoding" in headers:
         return problem(path, status=411, code="length-required", message="send Content-Length")
-    limit = _MAX_MANIFEST_BYTES if _MANIFEST.fullmatch(path) else _MAX_BODY_BYTES
+    limit = MAX_DOCUMENT_BYTES if _MANIFEST.fullmatch(path) else _MAX_BODY_BYTES
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > limit:
         message = f"send at most {limit} bytes"

@@ -77,11 +77,13 @@ def forged_point(data: bytes, thief: Secret, *, point_id: PointId = FORGED) -> b
     """A point as the thief of a signing key and of the old master key can make it."""
     parsed = point.parse(data, name="points/old.point")
     public = replace(parsed.public, point_id=point_id)
-    return point.assemble(
-        public,
-        parsed.sealed_root,
-        master_number=parsed.master_number,
-        sign=lambda signed: sign(thief, point.SIGNATURE_PURPOSE, signed),
+    return bytes(
+        point.assemble(
+            public,
+            parsed.sealed_root,
+            master_number=parsed.master_number,
+            sign=lambda signed: sign(thief, point.SIGNATURE_PURPOSE, signed),
+        )
     )
 
 

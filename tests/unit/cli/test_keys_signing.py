@@ -103,11 +103,13 @@ def forged(computer: SourceComputer, key: Secret, number: int = 1) -> tuple[Poin
         salt="5a" * 32,
         objects=[],
     )
-    return point_id, points_format.assemble(
-        public,
-        bytes(100),
-        master_number=0,
-        sign=lambda data: sign.sign(key, points_format.SIGNATURE_PURPOSE, data),
+    return point_id, bytes(
+        points_format.assemble(
+            public,
+            bytes(100),
+            master_number=0,
+            sign=lambda data: sign.sign(key, points_format.SIGNATURE_PURPOSE, data),
+        )
     )
 
 

@@ -214,7 +214,7 @@ PUBLICS: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("case", PUBLICS)
 def test_a_public_part_just_outside_a_bound_is_refused(case: str) -> None:
     change, why = PUBLICS[case]
-    body = encode_public(sample.public())
+    body = bytes(encode_public(sample.public()))
     decode_public(body, name=NAME)
     with pytest.raises(PointCorrupt, match=why):
         decode_public(changed(body, change), name=NAME)

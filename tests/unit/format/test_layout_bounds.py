@@ -40,8 +40,10 @@ def test_a_header_alone_is_enough_and_a_byte_less_is_not() -> None:
 
 
 def point_file(sealed_bytes: int) -> bytes:
-    return point.assemble(
-        sample.public(), bytes(sealed_bytes), master_number=0, sign=lambda _: bytes(64)
+    return bytes(
+        point.assemble(
+            sample.public(), bytes(sealed_bytes), master_number=0, sign=lambda _: bytes(64)
+        )
     )
 
 

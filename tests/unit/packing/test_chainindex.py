@@ -1,5 +1,8 @@
 """A chain's index is loaded once, and only if a chunk or a pack is asked for."""
 
+import weakref
+
+import pytest
 from tests.unit.packing.test_chunk_index import chunks, ids, pack
 from tests.unit.packing.test_hints import made
 
@@ -43,3 +46,14 @@ def test_the_first_question_loads_the_index_and_the_others_ask_it() -> None:
 def test_an_index_in_memory_counts_as_loaded() -> None:
     index = made(pack(1, chunks(3)))
     assert ChainIndex.of(index).loaded is index
+
+
+def test_an_index_that_was_let_go_leaves_its_epoch_and_no_memory() -> None:
+    chain = ChainIndex.of(made(pack(1, chunks(3))))
+    assert chain.loaded is not None
+    epoch, index = chain.epoch, weakref.ref(chain.loaded)
+    chain.let_go()
+    assert index() is None
+    assert chain.epoch == epoch
+    with pytest.raises(AssertionError, match="nobody asks"):
+        chain.has_pack(PackId(f"{1:064x}"))

@@ -1,6 +1,7 @@
 """The packs of a chunk index are a dictionary with marks, whether they were saved or not."""
 
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -20,8 +21,12 @@ def entries(*pack_ids: PackId) -> "np.typing.NDArray[np.void]":
     return rows
 
 
+@pytest.mark.parametrize("recent", [0, 3, 8192])
 @pytest.mark.parametrize("seed", range(50))
-def test_packs_are_a_dictionary_with_marks(seed: int) -> None:
+def test_packs_are_a_dictionary_with_marks(
+    seed: int, recent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("overland.packing.packs._RECENT", recent)
     choose = random.Random(seed)
     ids = [PackId(choose.randbytes(32).hex()) for _ in range(12)]
     ids += [PackId(ALIKE + choose.randbytes(24).hex()) for _ in range(6)]
@@ -46,3 +51,19 @@ def test_packs_are_a_dictionary_with_marks(seed: int) -> None:
         of_rows = packs.are_kept(np.arange(len(rows)))
         assert np.flatnonzero(of_rows).tolist() == sorted(kept.values())
         assert packs.any_lost or of_rows.all()
+
+
+def test_many_appended_packs_take_few_bytes_each() -> None:
+    count, step = 200_000, 10_000
+    tracemalloc.start()
+    try:
+        packs = Packs((), lost=np.empty(0, np.uint32))
+        for at in range(0, count, step):
+            rows = np.zeros(step, PACK_ROW)
+            rows["id"][:, :8] = np.arange(at, at + step).astype(">u8").view(np.uint8).reshape(-1, 8)
+            packs.append(rows)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(list(packs.pack_ids())) == count
+    assert taken < 130 * count, "arrays of 61 bytes, which grow ahead, and no dictionary of all"

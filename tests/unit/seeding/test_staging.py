@@ -1,6 +1,7 @@
 """The staging location keeps apart what is complete, what is not, and what is not ours."""
 
 import hashlib
+import random
 
 import msgspec
 import pytest
@@ -9,9 +10,10 @@ from tests.support.simdisk import SimDisk
 
 from overland.crypto.sign import public_key
 from overland.errors import IntegrityError, OutOfSpace
+from overland.format.signed import SignedDocumentInvalid
 from overland.ports.progress import NullProgress
 from overland.seeding.copying import ObjectCopier
-from overland.seeding.manifest import signed_seed_manifest
+from overland.seeding.manifest import load_seed_manifest, signed_seed_manifest
 from overland.seeding.seedrecord import SeedFormatUnknown, SeedRecordInvalid
 from overland.seeding.staging import SeedAlreadyStaged, SeedConflict, SeedIncomplete
 from overland.values import RepositoryId
@@ -197,6 +199,47 @@ def test_an_absent_and_a_short_object_are_two_problems(disk: SimDisk) -> None:
         (absent, "is"),
         (short, "has"),
     ]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_is_absent_or_short_is_told_and_nothing_else(disk: SimDisk, seed: int) -> None:
+    choose, content = random.Random(seed), staged.objects(packs=[512] * 6)
+    staged.stage(disk, content)
+    opened, expected = staged.location(disk).open(staged.SEED_ID), dict[str, str]()
+    for name in sorted(content):
+        match choose.choice(["kept", "absent", "short", "beside"]):
+            case "absent":
+                disk.delete(f"{FOLDER}/{name}")
+                expected[name] = "is"
+            case "short":
+                disk.truncate(f"{FOLDER}/{name}", length=1)
+                expected[name] = "has"
+            case "beside":
+                disk.write(f"{FOLDER}/{name}.foreign", b"1")
+            case _:
+                pass
+    found = opened.check_sizes()
+    assert [(each.name, each.check.split()[1]) for each in found] == list(expected.items())
+
+
+def test_a_manifest_that_changes_after_it_was_opened_is_not_handed_on(disk: SimDisk) -> None:
+    staged.stage(disk, staged.objects())
+    seed = staged.location(disk).open(staged.SEED_ID)
+    assert hashlib.sha256(seed.read_document()).hexdigest() == seed.sha256
+    assert len(seed.read_document()) == seed.document_bytes
+    disk.damage(f"{FOLDER}/manifest.json", offset=20)
+    with pytest.raises(SeedRecordInvalid):
+        seed.read_document()
+
+
+def test_a_manifest_that_is_too_long_is_not_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("overland.seeding.manifest.MAX_DOCUMENT_BYTES", 1000)
+    blocks = iter([bytes(400)] * 10)
+    with pytest.raises(SignedDocumentInvalid, match="too long"):
+        load_seed_manifest(blocks, name="manifest.json")
+    assert len(list(blocks)) == 7
 
 
 @pytest.mark.requirement("R70")

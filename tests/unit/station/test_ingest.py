@@ -284,10 +284,12 @@ def test_a_drive_signed_by_another_copy_computer_is_refused(make_dock: MakeDock)
 def test_a_seed_manifest_by_somebody_else_is_refused(make_dock: MakeDock) -> None:
     dock = make_dock()
     other = sign.generate_signing_key(lambda count: b"x" * count)
-    dock.document = signed_seed_manifest(
-        staged.manifest(dock.objects),
-        public_key=sign.public_key(other),
-        sign=lambda purpose, body: sign.sign(other, purpose, body),
+    dock.document = bytes(
+        signed_seed_manifest(
+            staged.manifest(dock.objects),
+            public_key=sign.public_key(other),
+            sign=lambda purpose, body: sign.sign(other, purpose, body),
+        )
     )
     dock.hashes["D1"] = dock.seal(dock.drives["D1"], list(dock.objects))
     dock.ship()
@@ -329,10 +331,12 @@ def test_another_manifest_by_the_replaced_key_is_refused(make_dock: MakeDock) ->
     """As whoever stole the key can make it."""
     dock = make_dock()
     less = {name: data for name, data in dock.objects.items() if name != pack(dock)}
-    dock.document = signed_seed_manifest(
-        staged.manifest(less),
-        public_key=sign.public_key(staged.SIGNING_KEY),
-        sign=staged.sign_with_source_key,
+    dock.document = bytes(
+        signed_seed_manifest(
+            staged.manifest(less),
+            public_key=sign.public_key(staged.SIGNING_KEY),
+            sign=staged.sign_with_source_key,
+        )
     )
     dock.hashes["D1"] = dock.seal(dock.drives["D1"], list(less))
     dock.ship()

@@ -11,6 +11,7 @@ from heapq import merge
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from overland.agent.points.pointfile import read_point_file
 from overland.agent.repository import ObjectReader, Repository, pack_id_of
 from overland.errors import IntegrityError, KeyChangeMissing, ObjectAbsent
 from overland.events import Log
@@ -167,7 +168,8 @@ def _named_by_chain(
 
 def _public(repository: Repository, objects: ObjectReader, name: str) -> PointPublic | None:
     try:
-        return repository.verified_point(objects.read(name), name=name, place=objects).public
+        file = read_point_file(objects, name)
+        return repository.verified_point(file, name=name, place=objects).public
     except ObjectAbsent:
         return None
     except (IntegrityError, KeyChangeMissing) as error:

@@ -108,7 +108,8 @@ def next_hints(
     Args:
         repository: Whose hints these are.
         policy: Whose run it is.
-        chain: The index of its chain, to which nothing is added any more.
+        chain: The index of its chain, which nobody asks any more: it gives its memory up, and the
+            point, of 280 MB after 100 TB, can have it.
         changes: What the run saw; nothing is added to it either.
         tip: The point that the run makes.
 
@@ -126,6 +127,7 @@ def next_hints(
         raise
     if cache is not None:
         prepared.add(cache, changes_name(policy))
+    chain.let_go()
     return NextHints(prepared)
 
 

@@ -1,6 +1,6 @@
 """What to back up, and what came of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -138,7 +138,7 @@ class BackupResult(msgspec.Struct, frozen=True, kw_only=True):
 
     point_id: PointId
     created_at: datetime
-    objects: tuple[Published, ...]
+    objects: Sequence[Published]
     statistics: Statistics
     skipped: tuple[Skipped, ...]
     failed: tuple[Skipped, ...]

@@ -7,10 +7,9 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, final
 
-import msgspec
-
 from overland.agent.backup.crew import Crew, Take
 from overland.agent.repository import Repository
+from overland.format.objecttable import ObjectRef, ObjectTable
 from overland.ports.files import Files
 from overland.sealing.dedup import Dedup
 from overland.values import index_name, pack_name
@@ -34,13 +33,8 @@ class TellsPacks(Protocol):
         ...
 
 
-class Published(msgspec.Struct, frozen=True, kw_only=True):
-    """An object that a run put into its folder, or found there and took over."""
-
-    name: str
-    size_bytes: int
-    sha256: str
-
+Published = ObjectRef
+"""An object that a run put into its folder, or found there and took over."""
 
 OnPublished = Callable[[Published], None]
 """Called when an object is published in the run's folder: packs, their index, the point last."""
@@ -48,7 +42,12 @@ OnPublished = Callable[[Published], None]
 
 @final
 class Publisher:
-    """Makes packs durable in a thread of its own, and describes them in index files."""
+    """Makes packs durable in a thread of its own, and describes them in index files.
+
+    Attributes:
+        published: Everything that the point will rely on beside its base, in the order of coming;
+            37 bytes each.
+    """
 
     def __init__(
         self,
@@ -59,7 +58,7 @@ class Publisher:
         out: Files,
         on_published: OnPublished,
     ) -> None:
-        self.published: list[Published] = []
+        self.published = ObjectTable()
         self._repository, self._index, self._dedup = repository, index, dedup
         self._out, self._on_published = out, on_published
         self._described: list[PackDirectory] = []
@@ -105,7 +104,7 @@ class Publisher:
         if directory is not None:
             self._describe(directory)
 
-    def write(self, name: Callable[[str], str], data: bytes) -> None:
+    def write(self, name: Callable[[str], str], data: bytes | memoryview) -> None:
         """Publish a small object whose name may depend on its SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
         self._out.write(name(sha256), data)

@@ -28,7 +28,6 @@ from overland.agent.repository import ObjectReader, Repository, changes_name
 from overland.events import Log
 from overland.format.point import (
     LeftOut,
-    ObjectRef,
     PointPublic,
     PointRoot,
     Root,
@@ -120,7 +119,7 @@ def back_up(
     return BackupResult(
         point_id=plan.point_id,
         created_at=run.started_at,
-        objects=tuple(publisher.published),
+        objects=publisher.published,
         statistics=statistics,
         skipped=tuple(walk.counts.skipped),
         failed=tuple(run.failed),
@@ -270,7 +269,7 @@ class _Run:
             others=counts.others,
             source_bytes=counts.source_bytes,
             new_bytes=sum(store.new_bytes for store in self._stores),
-            stored_bytes=sum(found.size_bytes for found in publisher.published),
+            stored_bytes=publisher.published.size_bytes,
             chunks=sum(store.chunks for store in self._stores),
             new_chunks=sum(store.new_chunks for store in self._stores),
             changed_while_read=counts.changed_while_read,
@@ -282,10 +281,6 @@ class _Run:
     ) -> None:
         """Publish the point: from here on, what was backed up can be restored."""
         plan = self._plan
-        objects = [
-            ObjectRef(name=found.name, size_bytes=found.size_bytes, sha256=found.sha256)
-            for found in publisher.published
-        ]
         public = PointPublic(
             point_id=plan.point_id,
             repository_id=self._repository.repository_id,
@@ -294,7 +289,7 @@ class _Run:
             seed_id=plan.seed_id,
             base=plan.base,
             salt=self._repository.random(32).hex(),
-            objects=objects,
+            objects=publisher.published,
         )
         root = PointRoot(
             roots=roots,

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 import msgspec
 
+from overland.agent.points.pointfile import PointFile, read_point_file
 from overland.agent.points.signatures import KeyChangePlace, Signatures
 from overland.agent.sources import LayeredObjects
 from overland.crypto.aead import POINT_ROOT, open_once
@@ -39,7 +40,6 @@ from overland.format.point import (
     PointPublic,
     PointRoot,
     decode_root,
-    parse,
 )
 from overland.values import PointId, RepositoryId, is_object_name, keyring_name, point_name
 
@@ -274,16 +274,19 @@ def open_point(objects: LayeredObjects, keys: ReadKeys, point_id: PointId) -> Po
 def _read(objects: LayeredObjects, keys: ReadKeys, point_id: PointId) -> ParsedPoint:
     name = point_name(point_id)
     try:
-        return objects.first(name, lambda layer: _proven(layer.read(name), keys, point_id, objects))
+        return objects.first(
+            name, lambda layer: _proven(read_point_file(layer, name), keys, point_id, objects)
+        )
     except ObjectAbsent:
         raise PointAbsent(point_id) from None
 
 
-def _proven(data: bytes, keys: ReadKeys, point_id: PointId, places: LayeredObjects) -> ParsedPoint:
-    name = point_name(point_id)
-    parsed = parse(data, name=name)
+def _proven(
+    file: PointFile, keys: ReadKeys, point_id: PointId, places: LayeredObjects
+) -> ParsedPoint:
+    name, parsed = point_name(point_id), file.parsed
     keys.signatures.prove(
-        places, SIGNATURE_PURPOSE, parsed.signed_bytes, parsed.signature, file=data, name=name
+        places, SIGNATURE_PURPOSE, file.message, parsed.signature, file=file.data, name=name
     )
     if parsed.public.point_id != point_id:
         raise PointCorrupt(name, check="it has the name of another recovery point")

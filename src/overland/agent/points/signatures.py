@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol, Self, final
 
 from overland.crypto.keyring import KeyringDocument
+from overland.crypto.sign import Signable
 from overland.crypto.signers import Signers
 from overland.errors import IntegrityError, NotAuthorised, ObjectAbsent, TransientError
 from overland.values import ObjectName, RepositoryId
@@ -69,10 +70,10 @@ class Signatures:
         self,
         place: KeyChangePlace,
         purpose: str,
-        signed: bytes,
+        signed: Signable,
         signature: bytes,
         *,
-        file: bytes,
+        file: bytes | memoryview,
         name: str,
         claimed: bytes | None = None,
     ) -> None:
