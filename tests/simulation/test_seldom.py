@@ -280,7 +280,6 @@ def test_a_file_that_changed_in_the_same_tick_of_the_clock_is_read_again(vaulted
     with (
         patch("overland.agent.backup.looks.fingerprint", coarse),
         patch("overland.agent.backup.folders.fingerprint", coarse),
-        patch("overland.agent.backup.nodes.fingerprint", coarse),
         patch.object(vaulted.clock, "now", lambda: just_now),
     ):
         vaulted.back_up()

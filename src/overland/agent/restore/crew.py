@@ -251,6 +251,7 @@ class _Shared:
     def wait(self) -> None:
         self._is_idle = True
         try:
+            self._write_out()  # what was taken while there was something else to do
             self._team.wait()
         except BaseException:
             self._team.kill()
