@@ -294,7 +294,8 @@ def finished_at_each_write_out(
 ) -> list[int]:
     """Note how many files had their names whenever this process had them written out.
 
-    Each process waits with its second job until that has happened.
+    Each process waits with its sixth job until that has happened: a job may hold a part of a file
+    only, and several of them hold whole ones.
     """
     parent, noted, jobs = os.getpid(), list[int](), list[object]()
     mark = backed.staging.with_name("written out")
@@ -310,7 +311,7 @@ def finished_at_each_write_out(
 
     def waiting(writers: work.Writers, job: Job, prepared: Prepared) -> tuple[int, int]:
         deadline = time.monotonic() + 20
-        while jobs and not mark.exists():
+        while len(jobs) > 4 and not mark.exists():
             assert time.monotonic() < deadline, "nothing is written out"
             time.sleep(0.01)
         jobs.append(job)
