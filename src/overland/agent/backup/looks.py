@@ -55,11 +55,10 @@ class Looks:
         self._turns = turns
         if not self._is_cache_sure or self._cache.size_bytes < WORTH_BYTES:
             return
-        # Loaded here: a short run does without.
-        from overland.agent.backup.lookahead import LookAhead, is_possible  # noqa: PLC0415
+        from overland.agent.backup import lookahead  # noqa: PLC0415 - a short run does without
 
-        if is_possible():
-            self._ahead = LookAhead()
+        if lookahead.is_possible():
+            self._ahead = lookahead.LookAhead()
             elsewhere = self._selection.elsewhere_root
             self._ahead.start([(path, elsewhere(path) or path) for path in roots], self._cache)
 
