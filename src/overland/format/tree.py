@@ -27,12 +27,15 @@ __all__ = [
     "Kind",
     "TreeCorrupt",
     "check_entry",
+    "decode_entry",
     "decode_node",
     "decode_nodes",
     "decode_own_node",
     "encode_node",
+    "encode_own_node",
     "joined_node",
     "node_head",
+    "split_own_node",
 ]
 
 CHUNK_ID_BYTES: Final = 32
@@ -46,6 +49,7 @@ KIND_FIFO: Final = "fifo"
 _VERSION: Final = 1
 _NO_NAMES: Final = frozenset({b"", b".", b".."})
 _MAX_MODE: Final = 0o7777
+_NEW: Final = "the new node"
 
 Kind = Literal["file", "folder", "symlink", "fifo"]
 _Name = Annotated[bytes, msgspec.Meta(max_length=65_535)]
@@ -93,8 +97,15 @@ class _Node(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     entries: list[Entry]
 
 
+class _SplitNode(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    version: Literal[1]
+    entries: list[msgspec.Raw]
+
+
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(_Node)
+_splitter: Final = msgspec.msgpack.Decoder(_SplitNode)
+_entry_decoder: Final = msgspec.msgpack.Decoder(Entry)
 
 
 def encode_node(entries: Iterable[Entry]) -> bytes:
@@ -106,11 +117,24 @@ def encode_node(entries: Iterable[Entry]) -> bytes:
         TreeCorrupt: An entry breaks a rule of `docs/format/tree-v1.md` §4.
     """
     node = _Node(version=_VERSION, entries=list(entries))
-    _check_nodes([node], name="the new node")
-    data = _encoder.encode(node)
-    if len(data) > MAX_NODE_BYTES:
-        raise TreeCorrupt("the new node", check="the node is too long")
-    return data
+    _check_nodes([node], name=_NEW)
+    return _encoded(node)
+
+
+def encode_own_node(entries: Sequence[Entry | msgspec.Raw], *, names: Sequence[bytes]) -> bytes:
+    """Return the node that `encode_node` would, of entries some of which are encoded already.
+
+    Args:
+        entries: Those in MessagePack are of `split_own_node`: they were checked when they were
+            encoded, and a checksum has kept them since.
+        names: Of all the entries, which are sorted by them.
+
+    Raises:
+        TreeCorrupt: A name, or an entry that is not encoded yet, breaks a rule of §4.
+    """
+    _check_names(names, ends=(), name=_NEW)
+    _check_entries([entry for entry in entries if isinstance(entry, Entry)], name=_NEW)
+    return _encoded((_VERSION, entries))
 
 
 def decode_node(data: bytes, *, name: str) -> list[Entry]:
@@ -152,6 +176,37 @@ def decode_own_node(data: bytes, *, name: str) -> list[Entry]:
     return _decoded(data, name=name).entries
 
 
+def split_own_node(data: bytes, *, name: str) -> list[msgspec.Raw]:
+    """Return the entries of a node of our own, as `decode_own_node`, each still in MessagePack.
+
+    Raises:
+        TreeCorrupt: It is no node at all.
+    """
+    try:
+        return _splitter.decode(data).entries
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise TreeCorrupt(name, check=f"not a node of version 1: {error}") from None
+
+
+def decode_entry(encoded: msgspec.Raw, *, name: str) -> Entry:
+    """Return an entry of `split_own_node`.
+
+    Raises:
+        TreeCorrupt: It is no entry at all.
+    """
+    try:
+        return _entry_decoder.decode(encoded)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TreeCorrupt(name, check=f"not an entry: {error}") from None
+
+
+def _encoded(node: object) -> bytes:
+    data = _encoder.encode(node)
+    if len(data) > MAX_NODE_BYTES:
+        raise TreeCorrupt(_NEW, check="the node is too long")
+    return data
+
+
 def _decoded(data: bytes, *, name: str) -> _Node:
     try:
         return _decoder.decode(data)
@@ -174,7 +229,7 @@ def joined_node(nodes: Iterable[bytes], *, counts: Sequence[int]) -> Iterator[by
     for node, count in zip(nodes, counts, strict=True):
         length += len(node)
         if length > MAX_NODE_BYTES:
-            raise TreeCorrupt("the new node", check="the node is too long")
+            raise TreeCorrupt(_NEW, check="the node is too long")
         yield node[len(node_head(count)) :]
 
 
@@ -234,9 +289,15 @@ def _check_file(entry: Entry, *, name: str) -> None:
 
 def _check_nodes(nodes: Sequence[_Node], *, name: str) -> None:
     entries = [entry for node in nodes for entry in node.entries]
-    names = [entry.name for entry in entries]
+    ends = accumulate(len(node.entries) for node in nodes)
+    _check_names([entry.name for entry in entries], ends=ends, name=name)
+    _check_entries(entries, name=name)
+
+
+def _check_names(names: Sequence[bytes], *, ends: Iterable[int], name: str) -> None:
+    """Check the names of several nodes, one behind the other; at each of `ends` one ends."""
     ascends = list(map(operator.lt, names, names[1:]))
-    for end in accumulate(len(node.entries) for node in nodes):
+    for end in ends:
         if 0 < end < len(names):
             ascends[end - 1] = True  # what follows is in another node
     if not all(ascends):
@@ -245,6 +306,9 @@ def _check_nodes(nodes: Sequence[_Node], *, name: str) -> None:
     is_plain = joined.count(b"\0") == max(len(names) - 1, 0) and b"/" not in joined
     if not is_plain or not _NO_NAMES.isdisjoint(names):
         raise TreeCorrupt(name, check="a name is not allowed")
+
+
+def _check_entries(entries: Iterable[Entry], *, name: str) -> None:
     for entry in entries:
         if not (  # a file as nearly all are, of which nothing would be said
             entry.kind == KIND_FILE

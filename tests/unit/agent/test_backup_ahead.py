@@ -270,6 +270,7 @@ def test_what_cannot_be_backed_up_is_named_as_ever(twice: Twice) -> None:
 def test_a_cache_that_names_a_file_whose_entry_it_lost_costs_time_only(
     twice: Twice, ahead: Ahead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (twice.source / "a/two").hardlink_to(_write(twice, "a/one"))
     _write(twice, "a/f")
     (twice.source / "a/gone").mkdir()
     twice.back_up()
@@ -278,7 +279,7 @@ def test_a_cache_that_names_a_file_whose_entry_it_lost_costs_time_only(
     ahead.found = 0
     result = twice.back_up()
     assert ahead.found
-    assert result.statistics.files == 2
+    assert result.statistics.files == 4
 
 
 def test_a_time_that_no_message_holds_is_left_to_the_walk(

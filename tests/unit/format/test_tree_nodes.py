@@ -8,7 +8,16 @@ import pytest
 from tests.support import format_samples as sample
 
 from overland.format import tree
-from overland.format.tree import Entry, TreeCorrupt, decode_node, decode_nodes, encode_node
+from overland.format.tree import (
+    Entry,
+    TreeCorrupt,
+    decode_entry,
+    decode_node,
+    decode_nodes,
+    encode_node,
+    encode_own_node,
+    split_own_node,
+)
 
 _FILE = next(
     each
@@ -74,3 +83,48 @@ def test_what_two_nodes_are_only_together_is_refused() -> None:
         if border != half:
             with pytest.raises(TreeCorrupt):
                 decode_nodes([joined[:border], joined[border:]], name="n")
+
+
+def test_entries_that_stay_encoded_make_the_same_node() -> None:
+    entries = sample.entries()
+    names = [entry.name for entry in entries]
+    split = split_own_node(encode_node(entries), name="n")
+    assert [decode_entry(each, name="n") for each in split] == entries
+    for kept in range(1 << min(len(entries), 6)):
+        mixed = [split[at] if kept >> at & 1 else entry for at, entry in enumerate(entries)]
+        assert encode_own_node(mixed, names=names) == encode_node(entries)
+    assert encode_own_node([], names=[]) == encode_node([])
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 65_535, 65_536])
+def test_as_many_encoded_entries_as_a_head_has_forms_for(count: int) -> None:
+    entries = files(*(b"%06d" % number for number in range(count)))
+    node = encode_node(entries)
+    split = split_own_node(node, name="n")
+    assert encode_own_node(split, names=[entry.name for entry in entries]) == node
+
+
+@pytest.mark.parametrize("names", [(b"b", b"a"), (b"a", b"a"), (b"a", b"."), (b"a", b"x/y")])
+def test_names_of_encoded_entries_are_checked(names: tuple[bytes, bytes]) -> None:
+    split = split_own_node(encode_node(files(b"a", b"b")), name="n")
+    with pytest.raises(TreeCorrupt):
+        encode_own_node(split, names=names)
+
+
+def test_what_comes_to_encoded_entries_is_checked() -> None:
+    (one,) = split_own_node(encode_node(files(b"a")), name="n")
+    bad = msgspec.structs.replace(_FILE, name=b"b", size_bytes=0)
+    with pytest.raises(TreeCorrupt, match="does not match its size"):
+        encode_own_node([one, bad], names=[b"a", b"b"])
+
+
+@pytest.mark.parametrize("data", [b"", b"\x92\x02\x90", b"\x93\x01\x90\x90", b"\x92\x01\x91"])
+def test_what_is_no_node_is_not_split(data: bytes) -> None:
+    with pytest.raises(TreeCorrupt):
+        split_own_node(data, name="n")
+
+
+@pytest.mark.parametrize("data", [b"\xc0", b"\x91\xc4\x01a", b"\x90"])
+def test_what_is_no_entry_is_not_decoded(data: bytes) -> None:
+    with pytest.raises(TreeCorrupt):
+        decode_entry(msgspec.Raw(data), name="n")

@@ -4,11 +4,12 @@ import os
 import stat
 from typing import NamedTuple, final
 
+import msgspec
+
 from overland.agent.backup.sections import Sections
 from overland.agent.backup.sights import Sight
-from overland.format.tree import Entry, decode_own_node
+from overland.format.tree import Entry
 from overland.source.changes import (
-    FINGERPRINT_BYTES,
     UNTRUSTED,
     FolderBlock,
     fingerprint,
@@ -19,10 +20,7 @@ from overland.source.changes import (
 from overland.source.entries import Xattrs
 from overland.source.scan import Stat, open_folder, open_root
 
-__all__ = ["Folder", "Old", "View", "old_entries", "open_source", "view_of"]
-
-Old = dict[bytes, tuple[bytes, Entry]]
-"""What the last run knew of a folder's entries: name -> fingerprint and entry."""
+__all__ = ["Folder", "Kept", "View", "open_source", "view_of"]
 
 
 class View(NamedTuple):
@@ -31,6 +29,15 @@ class View(NamedTuple):
     names: list[bytes]
     stats: list[Stat | None]
     prints: list[bytes]
+
+
+class Kept(NamedTuple):
+    """How many entries of a folder stay as the last run encoded them, but for folders in it."""
+
+    files: int = 0
+    others: int = 0
+    file_bytes: int = 0
+    has_links: bool = False
 
 
 def view_of(sight: Sight, block: FolderBlock | None) -> View | None:
@@ -58,9 +65,11 @@ class Folder:
         "changed_children",
         "children",
         "fd",
+        "has_links",
         "is_fresh",
         "is_included",
         "is_walked",
+        "kept",
         "key",
         "marks",
         "name",
@@ -105,11 +114,13 @@ class Folder:
         self.names: list[bytes] = []
         self.sight: Sight | None = None  # what was reported of it from ahead, until it is entered
         self.stats: list[Stat | None] = []  # None: a file as the last run left it
-        self.slots: list[Entry | None] = []
+        self.slots: list[Entry | msgspec.Raw | None] = []  # in MessagePack as the last run left it
+        self.kept = Kept()  # what in the slots is in MessagePack
         self.prints: list[bytes] = []
         self.children: list[int] = []  # slots of folders to walk, the next one last
         self.changed_children: dict[int, Entry | None] = {}
         self.old: FolderBlock | None = None
+        self.has_links = False  # a file in it has several names
         self.is_fresh = False  # nothing in it changed since the last run, but perhaps in folders
         self.is_walked = False
         self.awaited = 0  # files and folders in it that are not done
@@ -216,12 +227,16 @@ class Folder:
     def begin(self, names: list[bytes], stats: list[Stat | None]) -> None:
         """Take note of what is in it."""
         self.names, self.stats = names, stats
-        self.children = [
-            slot
-            for slot, state in enumerate(stats)
-            if state is not None and stat.S_ISDIR(state.st_mode)
-        ]
-        self.children.reverse()
+        children: list[int] = []
+        for slot, state in enumerate(stats):
+            if state is None:
+                continue
+            if stat.S_ISDIR(state.st_mode):
+                children.append(slot)
+            elif state.st_nlink > 1:
+                self.has_links = True
+        children.reverse()
+        self.children = children
 
     def is_as(self, block: FolderBlock, prints: list[bytes]) -> bool:
         """Return whether its entries, with these fingerprints, are as the last run left them."""
@@ -276,13 +291,3 @@ def open_source(
     root.opens_at = opens_at
     root.key = root.block_key = folder_key(b"", path)
     return root
-
-
-def old_entries(block: FolderBlock) -> Old:
-    """Return what the block knows of each entry of its folder."""
-    prints = block.fingerprints
-    entries = decode_own_node(block.node, name="the change cache")
-    return {
-        entry.name: (prints[at : at + FINGERPRINT_BYTES], entry)
-        for entry, at in zip(entries, range(0, len(prints), FINGERPRINT_BYTES), strict=True)
-    }

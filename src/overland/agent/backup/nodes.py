@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Final, final
 
-from overland.agent.backup.folders import Folder
+from overland.agent.backup.folders import Folder, Kept
+from overland.agent.backup.known import encoded_entries
 from overland.agent.backup.sections import Sections
 from overland.agent.backup.stores import ChunkStore
-from overland.format.tree import decode_own_node, encode_node
+from overland.format.tree import KIND_FILE, KIND_FOLDER, Entry, encode_own_node
 from overland.source.changes import FolderBlock, split_prints
 from overland.source.chunker import Chunker
 
@@ -28,31 +29,34 @@ class Nodes:
 
         A section's node is not stored: it becomes a part of the whole folder's.
         """
-        prints, entries = folder.prints, folder.slots
+        names, prints, slots, kept = folder.names, folder.prints, folder.slots, folder.kept
         if folder.is_fresh and folder.old is not None:
-            entries = list(decode_own_node(folder.old.node, name="the change cache"))
-            prints = split_prints(folder.old.fingerprints)
+            old = folder.old
+            slots, prints = [*encoded_entries(old)], split_prints(old.fingerprints)
+            kept = Kept(old.files, old.others, old.file_bytes, old.has_links)
             for slot, entry in folder.changed_children.items():
-                entries[slot] = entry
-        kept = [entry for entry in entries if entry is not None]
-        node = encode_node(kept)
+                slots[slot] = entry
+        entries = [entry for entry in slots if entry is not None]
+        if len(entries) < len(slots):
+            names = [name for name, entry in zip(names, slots, strict=True) if entry is not None]
+            prints = [mark for mark, entry in zip(prints, slots, strict=True) if entry is not None]
+        new = [entry for entry in entries if isinstance(entry, Entry)]
+        file_sizes = [entry.size_bytes for entry in new if entry.kind == KIND_FILE]
+        folders = sum(1 for entry in new if entry.kind == KIND_FOLDER)
+        node = encode_own_node(entries, names=names)
         content, levels = (b"", 0) if folder.whole else self.content(self._node(node))
-        file_sizes = [entry.size_bytes for entry in kept if entry.kind == "file"]
-        folders = sum(1 for entry in kept if entry.kind == "folder")
         return FolderBlock(
             key=folder.block_key,
             device=folder.state.st_dev,
-            has_links=any(entry.link for entry in kept),
-            names=b"\0".join([entry.name for entry in kept]),
-            fingerprints=b"".join(
-                [mark for mark, entry in zip(prints, entries, strict=True) if entry is not None]
-            ),
+            has_links=kept.has_links or any(entry.link for entry in new),
+            names=b"\0".join(names),
+            fingerprints=b"".join(prints),
             node=node,
             content=content,
             levels=levels,
-            files=len(file_sizes),
-            others=len(kept) - len(file_sizes) - folders,
-            file_bytes=sum(file_sizes),
+            files=kept.files + len(file_sizes),
+            others=kept.others + len(new) - len(file_sizes) - folders,
+            file_bytes=kept.file_bytes + sum(file_sizes),
         )
 
     def whole(self, folder: Folder, sections: Sections) -> FolderBlock:

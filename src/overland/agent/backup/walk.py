@@ -16,7 +16,8 @@ from typing import Final, final
 
 from overland.agent.backup.collector import collecting_rarely
 from overland.agent.backup.counts import Counts
-from overland.agent.backup.folders import Folder, Old, View, old_entries, open_source
+from overland.agent.backup.folders import Folder, View, open_source
+from overland.agent.backup.known import Old, keep_same, old_entries
 from overland.agent.backup.large import LargeFile, read_large
 from overland.agent.backup.looks import Looks
 from overland.agent.backup.nodes import Nodes
@@ -206,10 +207,15 @@ class Walk:
             self._progress.advance(bytes=old.file_bytes, count=old.files)
             return
         folder.slots, folder.prints = [None] * len(view.names), view.prints
-        self._begin_entries(folder, old_entries(old) if old is not None else {})
+        if old is None or not self._is_cache_sure or old.has_links or folder.has_links:
+            self._begin_entries(folder, old_entries(old) if old is not None else {})
+            return
+        to_read = keep_same(folder, old)
+        self._progress.advance(bytes=folder.kept.file_bytes, count=folder.kept.files)
+        for slot in to_read:
+            self._read(folder, slot)
 
     def _begin_entries(self, folder: Folder, old: Old) -> None:
-        reused: list[int] = []
         for slot, state in enumerate(folder.stats):
             if state is not None and stat.S_ISDIR(state.st_mode):
                 continue
@@ -217,11 +223,9 @@ class Walk:
             is_known = known is not None and known[0] == folder.prints[slot]
             if known is not None and is_known and self._reuse(folder, slot, known[1]):
                 if known[1].kind == KIND_FILE:
-                    reused.append(known[1].size_bytes)
+                    self._progress.advance(bytes=known[1].size_bytes, count=1)
             else:
                 self._read(folder, slot)
-        if reused:
-            self._progress.advance(bytes=sum(reused), count=len(reused))
 
     def _reuse(self, folder: Folder, slot: int, entry: Entry) -> bool:
         """Take an entry from the last run; return whether its content is surely stored."""
