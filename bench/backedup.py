@@ -69,15 +69,21 @@ class _SettledClock:
 
 
 def measured(work: Callable[[], object]) -> Used:
-    """Return what the work took of this process."""
-    wall, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
+    """Return what the work took of this process, and of those that it started and ended."""
+    wall, before = time.monotonic(), _used()
     work()
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    return Used(
-        time.monotonic() - wall,
-        after.ru_utime - before.ru_utime,
-        after.ru_stime - before.ru_stime,
-        (after.ru_inblock - before.ru_inblock) / 2048,
+    wall_s = time.monotonic() - wall
+    user_s, system_s, read_mib = (now - was for now, was in zip(_used(), before, strict=True))
+    return Used(wall_s, user_s, system_s, read_mib)
+
+
+def _used() -> tuple[float, float, float]:
+    """Return seconds of the program, of the system, and MiB read from disks, until now."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return (
+        sum(used.ru_utime for used in both),
+        sum(used.ru_stime for used in both),
+        sum(used.ru_inblock for used in both) / 2048,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-__all__ = ["Command", "Cost", "ToolFailed", "folder_bytes", "forget", "run"]
+__all__ = ["Command", "Cost", "ToolFailed", "folder_bytes", "forget", "recall", "run"]
 
 _LOOK_S: Final = 0.2
 _ENVIRONMENT: Final = {
@@ -22,6 +22,7 @@ _ENVIRONMENT: Final = {
 }
 """Installed programs find themselves compiled; a developer's shell may forbid it."""
 
+_READ_BYTES: Final = 1 << 20
 _SHOWN_BYTES: Final = 3000  # of what a failed command said
 
 
@@ -94,6 +95,16 @@ def forget(*places: Path) -> None:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(fd)
+
+
+def recall(place: Path) -> None:
+    """Have the page cache hold all files below a folder, as far as there is memory."""
+    buffer = bytearray(_READ_BYTES)
+    for path in place.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
 
 
 class _MemoryWatch:

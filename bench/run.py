@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 from bench.data import DATA_SETS, DataSet, generate, modify
 from bench.freshdisk import fresh_ext4, image_bytes, memory_bytes
 from bench.install import borg_program, restic_program
-from bench.measure import Command, Cost, ToolFailed, folder_bytes, forget, run
+from bench.measure import Command, Cost, ToolFailed, folder_bytes, forget, recall, run
 from bench.report import Result, as_json, print_tables
 from bench.tools import STEPS, Borg, Floor, Overland, Place, Restic, Step, Tar, Tool
 from rich.console import Console
@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 _TOOLS: Final = ("overland", "restic", "borg")
 _READING: Final = ("restore", "check")  # begin with a repository that is not in memory
+_BACKUPS: Final = ("first", "unchanged", "incremental")  # begin with the source in memory
 _NEEDED: Final = ("first", "incremental")  # every other step can be left out
 _SETTLE_S: Final = 3.0  # a backup does not trust younger files to be unchanged
 _SEED: Final = 1
@@ -162,6 +163,8 @@ class _DataBench:
             if isinstance(tool, Tar | Floor) and step not in tool.steps:
                 continue
             place = self._place(tool)
+            if step in _BACKUPS:
+                recall(self._source)  # borg has the system forget what it has read
             if self._options.settle:
                 os.sync()  # or one tool would wait for what another has written
             if step in _READING:
