@@ -11,7 +11,13 @@ import pytest
 from tests.support.cloud import LocalCloud
 from tests.support.rotating import CHEAP, NEW, OLD, Rotating, Town
 
-from overland.agent.keys import KeyringBehind, change_passphrase, generations, rotate_master
+from overland.agent.keys import (
+    KeyringBehind,
+    change_passphrase,
+    generations,
+    publish,
+    rotate_master,
+)
 from overland.agent.refusals import SigningChangeUnderWay
 from overland.agent.setup import load_keys
 from overland.agent.signing import SigningKeyBehind, go_on
@@ -177,6 +183,17 @@ def test_other_changes_wait_until_it_is_finished(computer: Rotating) -> None:
     computer.back_up()
     computer.rotate()
     computer.back_up()
+
+
+def test_a_keyring_that_is_published_meanwhile_leaves_the_new_master_key(
+    computer: Rotating,
+) -> None:
+    begun(computer)
+    publish(computer.home, computer.vault)  # as a backup does where the vault lost the keyring
+    computer.rotate()
+    assert not computer.home.is_signing_key_changing()
+    made = computer.back_up()
+    assert made in computer.believed(computer.opened(passphrase=NEW))
 
 
 @pytest.mark.parametrize(
