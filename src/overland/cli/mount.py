@@ -32,6 +32,9 @@ _FOR_EVER_S: Final = 86_400
 
 _BLOCK_BYTES: Final = 512
 
+_LOOP_ENDED: Final = 8
+"""What `fuse_main` of libfuse 3.14 returns when a signal has ended its loop."""
+
 _FOLDER: Final = click.Path(path_type=Path, readable=False)  # a dead mount is not readable
 
 
@@ -107,6 +110,8 @@ def mount(folder: Path, *, foreground: bool, allow_other: bool, **fields: Any) -
                 default_permissions=allow_other,
             )
         except RuntimeError as error:
+            if files.is_begun and error.args == (_LOOP_ENDED,) and _has_no_mount(folder):
+                return  # by Ctrl-C
             problem = f"the mount failed ({error}); see the lines above"
             raise MountFailed(folder, problem=problem) from None
 
@@ -175,9 +180,11 @@ class _Files:
         self._cache = ChunkCache()
         self._open: dict[int, FileContent] = {}
         self._handles = count(1)
+        self.is_begun = False  # as seen by the process that serves the calls
 
     def init(self, _: str) -> None:
         """Begin, in the background process if there is one: its errors go to the log file."""
+        self.is_begun = True
         if self._log_path is not None:
             log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             os.dup2(log, 2)
