@@ -23,6 +23,7 @@ _TOP: Final = 34
 _BOTTOM: Final = 40
 _RIGHT: Final = 32
 _COLOURS: Final = ("#2563a8", "#b4531f", "#7ba7d4", "#d99a72")
+_LABEL: Final = 12  # the least from one label to the next
 _STEPS: Final = 4  # lines across a panel
 _FONT: Final = 'font-family="sans-serif" font-size="11" fill="#333"'
 
@@ -128,20 +129,29 @@ def _panel(panel: _Panel) -> list[str]:
     parts.append(
         f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(panel.under)}</text>'
     )
+    taken: list[float] = []
     for curve, colour in zip(panel.curves, _COLOURS, strict=False):
-        parts += _line([place(*point) for point in sorted(curve.points)], curve.label, colour)
+        places = [place(*point) for point in sorted(curve.points)]
+        parts += _line(places, curve.label, colour, taken)
     return parts
 
 
-def _line(places: list[tuple[float, float]], label: str, colour: str) -> list[str]:
+def _line(
+    places: list[tuple[float, float]], label: str, colour: str, taken: list[float]
+) -> list[str]:
+    """Draw a curve, and its label above those that are `taken`, where it would lie on one."""
     if not places:
         return []
     path = " ".join(f"{x},{y}" for x, y in places)
-    x, y = places[-1]
+    x, end = places[-1]
+    y = end - 7
+    while any(abs(y - other) < _LABEL for other in taken):
+        y -= _LABEL
+    taken.append(y)
     return [
         f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>',
         *(f'<circle cx="{left}" cy="{high}" r="3" fill="{colour}"/>' for left, high in places),
-        f'<text x="{x - 6}" y="{y - 7}" text-anchor="end" fill="{colour}">{escape(label)}</text>',
+        f'<text x="{x - 6}" y="{y}" text-anchor="end" fill="{colour}">{escape(label)}</text>',
     ]
 
 
