@@ -33,7 +33,10 @@ _FOR_EVER_S: Final = 86_400
 _BLOCK_BYTES: Final = 512
 
 _LOOP_ENDED: Final = 8
-"""What `fuse_main` of libfuse 3.14 returns when a signal has ended its loop."""
+"""What `fuse_main` of libfuse 3.14 returns when a signal has ended its loop.
+
+It returns the same where the device failed; what is mounted no more is taken as ended by a signal.
+"""
 
 _FOLDER: Final = click.Path(path_type=Path, readable=False)  # a dead mount is not readable
 

@@ -48,6 +48,9 @@ def keep_same(folder: Folder, old: FolderBlock) -> list[int]:
     Args:
         folder: With names, states and fingerprints; no file in it has several names.
         old: Its block, without such files as well, all of whose content is stored.
+
+    Raises:
+        TreeCorrupt: The block's node is none, though its checksum is right.
     """
     names, prints = folder.names, folder.prints
     old_names = old.names.split(b"\0") if old.names else []
