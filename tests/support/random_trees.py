@@ -139,6 +139,9 @@ def _describe(path: Path, node: Node) -> None:
     os.utime(path, ns=(node.mtime_ns, node.mtime_ns), follow_symlinks=False)
 
 
+_LONGEST_PATH = 3000  # the system takes 4,096 bytes, and a new name may be longer
+
+
 def mutate(top: Path, seed: int) -> None:
     """Change the tree `top` as a day of work does: write, insert, rename, remove, touch, create."""
     rng = random.Random(seed)
@@ -156,6 +159,27 @@ def mutate(top: Path, seed: int) -> None:
         if rng.random() < 0.5:
             created = Path(folder, f"new {rng.randrange(10**9)}")
             created.write_bytes(rng.randbytes(rng.randrange(100_000)))
+    for folder, below, _ in list(os.walk(top, topdown=False)):
+        if os.access(folder, os.W_OK | os.X_OK):
+            _rename_folders([Path(folder, name) for name in sorted(below)], rng)
+
+
+def _rename_folders(paths: list[Path], rng: random.Random) -> None:
+    """Give some of the folders new names, or each other's."""
+    chosen = [path for path in paths if rng.random() < 0.3 and _is_renamable(path)]
+    if len(chosen) != 2:
+        for path in chosen:
+            _rename(path, rng)
+        return
+    one, other = chosen
+    away = one.with_name("on its way")
+    one.rename(away)
+    other.rename(one)
+    away.rename(other)
+
+
+def _is_renamable(path: Path) -> bool:
+    return len(os.fsencode(path)) < _LONGEST_PATH and not path.is_symlink()
 
 
 def _append(path: Path, rng: random.Random) -> None:

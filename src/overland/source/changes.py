@@ -13,6 +13,7 @@ block and the table have a CRC-32; what is damaged counts as missing.
 """
 
 import contextlib
+import stat
 import struct
 import zlib
 from array import array
@@ -32,8 +33,10 @@ __all__ = [
     "ChangeCache",
     "ChangeCacheWriter",
     "FolderBlock",
+    "as_mounted",
     "fingerprint",
     "folder_key",
+    "folders_by_inode",
     "is_settled",
     "split_prints",
     "state_as_seen",
@@ -41,6 +44,7 @@ __all__ = [
 
 _FINGERPRINT: Final = struct.Struct("<QqqQI")  # size, mtime, ctime, inode, mode
 _FAR_FINGERPRINT: Final = struct.Struct("<QQQQI")
+_MOUNTED: Final = 1 << 31  # a bit that no mode has
 _64_BITS: Final = 2**64 - 1  # times beyond the year 2262 do not fit a signed number
 FINGERPRINT_BYTES: Final = _FINGERPRINT.size
 UNTRUSTED: Final = b"\xff" * FINGERPRINT_BYTES
@@ -82,10 +86,30 @@ def fingerprint(state: Stat) -> bytes:
         return _FAR_FINGERPRINT.pack(state.st_size, *far, state.st_ino, state.st_mode)
 
 
+def as_mounted(mark: bytes) -> bytes:
+    """Return the fingerprint of a folder where a file system is mounted: no other one is equal."""
+    return mark[:-4] + (int.from_bytes(mark[-4:], "little") | _MOUNTED).to_bytes(4, "little")
+
+
 def split_prints(joined: bytes) -> list[bytes]:
     """Return the fingerprints that were laid end to end."""
     size = FINGERPRINT_BYTES
     return [joined[at : at + size] for at in range(0, len(joined), size)]
+
+
+def folders_by_inode(block: FolderBlock) -> dict[int, bytes]:
+    """Return the inodes and names of the folders in a folder, but for those not trusted.
+
+    Where a file system is mounted is none of them: its inode is one of its own, which a folder
+    here may have as well, and who made that file system may have chosen it.
+    """
+    names = block.names.split(b"\0") if block.names else []
+    marks = _FINGERPRINT.iter_unpack(block.fingerprints)
+    return {
+        inode: name
+        for name, (_, _, _, inode, mode) in zip(names, marks, strict=True)
+        if stat.S_ISDIR(mode) and mode < _MOUNTED
+    }
 
 
 def state_as_seen(mark: bytes, *, device: int) -> State:

@@ -136,7 +136,7 @@ def test_borders_move_only_where_a_name_comes_or_goes() -> None:
 
 
 def _taken(names: list[bytes]) -> list[tuple[bytes, tuple[bytes, ...]]]:
-    sections = Sections(list(names), key=b"k" * 16, scratch=None)
+    sections = Sections(list(names), key=b"k" * 16, former_key=b"k" * 16, scratch=None)
     taken = []
     while sections.have_more:
         key, part = sections.take()

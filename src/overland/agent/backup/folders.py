@@ -14,6 +14,7 @@ from overland.source.changes import (
     FolderBlock,
     fingerprint,
     folder_key,
+    folders_by_inode,
     is_settled,
     split_prints,
 )
@@ -65,12 +66,14 @@ class Folder:
         "changed_children",
         "children",
         "fd",
+        "former_names",
         "has_links",
         "is_fresh",
         "is_included",
         "is_walked",
         "kept",
         "key",
+        "known_key",
         "marks",
         "name",
         "names",
@@ -107,6 +110,8 @@ class Folder:
         self.opens_at: bytes | None = None  # the path to open it by, if not its own: a snapshot
         self.xattrs: Xattrs = ()
         self.key = self.block_key = b""
+        self.known_key = b""  # that the last run had for it; another one where it was renamed
+        self.former_names: dict[int, bytes] | None = None  # of folders in it, by inode
         self.is_included = True
         self.marks = frozenset[bytes]()
         self.sections: Sections | None = None  # of a very large folder, which then has no slots
@@ -131,7 +136,7 @@ class Folder:
         """Return the folder in a slot, which is opened when something in it has to be read."""
         name, state = self.names[slot], self.state_of(slot)
         found = Folder(name, state=state, parent=self, slot=slot, fd=-1, still_open=self._open)
-        found.key = found.block_key = folder_key(self.key, name)
+        found.key = found.block_key = found.known_key = folder_key(self.key, name)
         return found
 
     def child(self, slot: int, *, opens_at: bytes | None) -> "Folder":
@@ -145,7 +150,7 @@ class Folder:
         state = os.fstat(fd) if opens_at else self.state_of(slot)
         found = Folder(name, state=state, parent=self, slot=slot, fd=fd, still_open=self._open)
         found.opens_at = opens_at
-        found.key = found.block_key = folder_key(self.key, name)
+        found.key = found.block_key = found.known_key = folder_key(self.key, name)
         return found
 
     def section(self, block_key: bytes) -> "Folder":
@@ -162,10 +167,29 @@ class Folder:
             fd=os.dup(self.open_fd()),
             still_open=self._open,
         )
-        part.opens_at, part.key, part.block_key = self.opens_at, self.key, block_key
+        part.opens_at, part.key, part.known_key = self.opens_at, self.key, self.known_key
+        part.block_key = block_key
         part.is_included, part.marks = self.is_included, self.marks
         part.whole = self
         return part
+
+    def former_key(self) -> bytes:
+        """Return the key that the last run had for this folder, as far as its parent's block tells.
+
+        The parent's block names the folders in it with their inodes; one that is there by another
+        name now was renamed.  Where a file system is mounted its inode says nothing: who could
+        mount something in a source could else have another's files taken for its own.
+        """
+        parent, name = self.parent, self.name
+        if parent is None or parent.old is None:
+            return self.key
+        if not parent.is_fresh and self.state.st_dev == parent.state.st_dev:
+            if parent.former_names is None:
+                parent.former_names = folders_by_inode(parent.old)
+            name = parent.former_names.get(self.state.st_ino, name)
+        if name == self.name and parent.known_key == parent.key:
+            return self.key
+        return folder_key(parent.known_key, name)
 
     def path(self) -> bytes:
         """Return the absolute path; built when asked for, because depth has no limit."""
@@ -289,5 +313,5 @@ def open_source(
     fd = open_root(opens_at or path)
     root = Folder(path, state=os.fstat(fd), parent=None, slot=slot, fd=fd, still_open=still_open)
     root.opens_at = opens_at
-    root.key = root.block_key = folder_key(b"", path)
+    root.key = root.block_key = root.known_key = folder_key(b"", path)
     return root

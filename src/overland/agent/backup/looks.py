@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
+import msgspec
+
 from overland.agent.backup.counts import Counts
 from overland.agent.backup.folders import Folder, View, view_of
 from overland.agent.backup.sections import MANY_ENTRIES, Sections
 from overland.agent.backup.selection import Selection
 from overland.agent.backup.turns import Turns
-from overland.source.changes import ChangeCache, fingerprint
+from overland.source.changes import ChangeCache, FolderBlock, as_mounted, fingerprint
 from overland.source.entries import read_xattrs
 from overland.source.scan import list_names, look_at
 
@@ -99,6 +101,7 @@ class Looks:
         folder.old = self._cache.find(folder.key)
         sight, folder.sight = folder.sight, None
         view = view_of(sight, folder.old) if sight is not None else None
+        self._find_renamed(folder)
         if sight is not None and view is not None:
             folder.xattrs = sight.xattrs
             folder.marks = self._selection.marks(folder, view.names)
@@ -108,19 +111,45 @@ class Looks:
         names = list_names(fd)
         folder.marks = self._selection.marks(folder, names)
         if len(names) > MANY_ENTRIES:
-            folder.sections = Sections(names, key=folder.key, scratch=self._scratch)
+            folder.sections = Sections(
+                names, key=folder.key, former_key=folder.known_key, scratch=self._scratch
+            )
             return None
         return self._look(folder, names)
 
     def section(self, folder: Folder, names: list[bytes]) -> View:
         """Return what is in the next section of a folder with very many entries."""
-        folder.old = self._cache.find(folder.block_key)
+        sections = folder.whole.sections if folder.whole is not None else None
+        assert sections is not None, "a section is one of a folder"
+        folder.old = self._known(sections.former_key, as_key=folder.block_key)
         return self._look(folder, names)
+
+    def _find_renamed(self, folder: Folder) -> None:
+        """Take what the last run knew of a folder by another name, its own or of one above it.
+
+        What is in it is trusted by its own fingerprints, as everywhere.
+        """
+        key = folder.former_key()
+        if key != folder.key:
+            found = self._known(key, as_key=folder.key)
+            if found is not None:
+                folder.old, folder.known_key = found, key
+
+    def _known(self, key: bytes, *, as_key: bytes) -> FolderBlock | None:
+        """Return the block that the last run kept by a key, for a new cache to keep by another."""
+        found = self._cache.find(key)
+        if found is None or key == as_key:
+            return found
+        return msgspec.structs.replace(found, key=as_key)
 
     def _look(self, folder: Folder, names: list[bytes]) -> View:
         with self._turns.one(len(names)):
             listing = look_at(names, fd=folder.fd)
         for name, reason in listing.failed:
             self._counts.skip(folder.path() + b"/" + name, reason)
-        prints = [fingerprint(state) for state in listing.stats]
+        device = folder.state.st_dev
+        prints = [
+            fingerprint(state) if state.st_dev == device else as_mounted(fingerprint(state))
+            for state in listing.stats
+        ]
         return View(listing.names, list(listing.stats), prints)

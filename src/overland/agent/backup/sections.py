@@ -36,16 +36,21 @@ class _Part(NamedTuple):
 class Sections:
     """What is still to be walked of a folder, and what became of its sections."""
 
-    def __init__(self, names: list[bytes], *, key: bytes, scratch: Path | None) -> None:
+    def __init__(
+        self, names: list[bytes], *, key: bytes, former_key: bytes, scratch: Path | None
+    ) -> None:
         """Begin with all names of a folder, sorted; the list is used up.
 
         Args:
             names: Of the entries.
             key: Of the folder.
+            former_key: That the last run had for it: another one where it was renamed.
             scratch: Where to put a file without a name; None keeps all in memory.
         """
         names.reverse()
-        self._rest, self._key = names, key
+        self._rest, self._key, self._former_key = names, key, former_key
+        self.former_key = b""
+        """Of the section that was taken last: by which the last run has its block."""
         self._before = b""
         self._taken: list[bytes] = []
         self._parts: dict[bytes, _Part] = {}
@@ -65,7 +70,8 @@ class Sections:
     def take(self) -> tuple[bytes, list[bytes]]:
         """Return the key of the next section's block, and the names in it."""
         # No name holds a `/`: it is no folder's key.
-        key = folder_key(self._key, b"/" + self._before)
+        place = b"/" + self._before
+        key, self.former_key = folder_key(self._key, place), folder_key(self._former_key, place)
         names: list[bytes] = []
         while self._rest and len(names) < _MAX_ENTRIES:
             names.append(self._rest.pop())
