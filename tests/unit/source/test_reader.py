@@ -1,11 +1,13 @@
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from overland.source import reader
 from overland.source.chunker import Chunker, Sizes
+from overland.source.cutter import Cutter
 from overland.source.pieces import pieces
 from overland.source.reader import WholeFile, cut_short, data_extents, read_whole
 
@@ -199,14 +201,11 @@ def test_pieces_cut_as_the_whole_file_would_be(
         fd,
         spans,
         size,
-        chunker=chunker,
+        cutter=Cutter(chunker, chunk_id=bytes, behind=lambda _: []),
         take=lambda: memoryview(bytearray(4096)),
         give_back=lambda _: None,
     ):
-        found += [
-            bytes(piece.buffer[start:end])
-            for start, end in zip([0, *piece.cuts], piece.cuts, strict=False)
-        ]
+        found += [bytes(piece.buffer[start:end]) for start, end in pairwise([0, *piece.cuts.ends])]
     cuts = chunker.cuts(memoryview(wanted), is_end=True)
     assert found == [wanted[a:b] for a, b in zip([0, *cuts], cuts, strict=False)]
 
