@@ -164,6 +164,7 @@ class Vaulted:
         self.thief = signing_key(self.document, self._master)
         self._vouched: set[str] = set()
         self.pack_bytes = pack_bytes
+        self.sizes = SMALL_CHUNKS
         self.clock = SettledClock()
         self.made = 0
         self.last: dict[str, PointId] = {}
@@ -242,8 +243,10 @@ class Vaulted:
             chunk_sizes=[SMALL_CHUNKS],
         )
 
-    def back_up(self, policy: str = "documents", *, full: bool = False) -> PointId:
-        """Send a point of everything in the source, and record it."""
+    def back_up(
+        self, policy: str = "documents", *, full: bool = False, images: Sequence[Path] = ()
+    ) -> PointId:
+        """Send a point of everything in the source, and of images, and record it."""
         base = None if full else self.last.get(policy)
         point_id = PointId(str(UUID(int=0x1000 + self.made)))
         self.made += 1
@@ -259,7 +262,9 @@ class Vaulted:
             never_enter=(),
             policy=policy,
             host="source",
-            sizes=SMALL_CHUNKS,
+            images=tuple(images),
+            sizes=self.sizes,
+            image_sizes=self.sizes,
             pack_bytes=self.pack_bytes,
             workers=1,
         )

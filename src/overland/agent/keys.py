@@ -69,6 +69,7 @@ log = Log()
 Random = Callable[[int], bytes]
 Keep = Callable[[str], None]
 """Keeps a recovery kit where it survives, before the keyring that it opens comes into being."""
+_FIRST = "if somebody has this computer's token, register the computer again first; then "
 _Made = tuple[KeyringDocument, MasterKey]
 
 
@@ -96,8 +97,8 @@ class KeyringTaken(RefusedError):
         what = "a damaged keyring" if maker is Maker.DAMAGED else "a keyring that is not yours"
         super().__init__(
             f"the vault has {what} as {keyring_name(number)}, the name of this computer's newest; "
-            "nothing was changed: run `overland keys reissue`, which puts this computer's under "
-            "another number"
+            f"nothing was changed: {'' if maker is Maker.DAMAGED else _FIRST}run "
+            "`overland keys reissue`, which puts this computer's under another number"
         )
         self.number, self.maker = number, maker
 
@@ -226,9 +227,9 @@ def ready_to_seal(home: AgentHome, vault: Objects) -> None:
     """Return when everything that this computer seals from now on can be opened from the vault.
 
     A new master key whose keyring the vault does not have yet is published first; one whose keyring
-    is damaged there is put again under another number.  Whoever withholds keyrings in the vault, or
-    puts others there, cannot lead the computer to an older master key: what is sealed is sealed
-    under the newest of its own.
+    is damaged there is put again under another number, with a warning.  Whoever withholds keyrings
+    in the vault, or puts others there, cannot lead the computer to an older master key: what is
+    sealed is sealed under the newest of its own.
 
     Raises:
         KeyringBehind: The vault has a keyring of a later master key that the owner made, on
@@ -244,7 +245,8 @@ def ready_to_seal(home: AgentHome, vault: Objects) -> None:
     if found.has_ours or found.of_owner:
         return  # one that opens the newest master key is there
     if found.under_our_number is Maker.DAMAGED:
-        reissue(home, vault)
+        number = reissue(home, vault)
+        log.warning("keyring.mended", damaged=keyring_name(found.here), new=keyring_name(number))
     else:
         publish(home, vault)
 

@@ -2,6 +2,8 @@
 
 Whoever has the computer's token can put anything under a keyring's name, and a store can damage
 what is there; neither can make a keyring whose MAC holds (`docs/format/keys-v1.md` §2.6, §2.7).
+A keyring whose MAC does not hold, and that is this computer's own in all else, is damaged: nothing
+in it is anybody else's.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from overland.crypto.keyring import (
     decode_keyring,
     generation_of,
     master_number,
+    without_macs,
 )
 from overland.crypto.keyringproof import is_genuine
 from overland.crypto.masterkey import MasterKey
@@ -42,7 +45,7 @@ class Maker(StrEnum):
     OWNER = "owner"  # the holder of the newest master key here
     FORMER = "former"  # the holder of a former one: a copy of the home folder, or who stole one
     STRANGER = "stranger"  # nobody with a key of this repository
-    DAMAGED = "damaged"  # nobody knows: it is no keyring
+    DAMAGED = "damaged"  # nobody knows: it is no keyring, or ours with other MACs
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +131,7 @@ def look(home: AgentHome, vault: Objects) -> VaultKeyrings:
         found = _read(vault, name)
         has_ours = found == ours
         if found is not None and not has_ours:
-            others.append(_judged(found, name, home))
+            others.append(_judged_as_ours(found, name, home, document))
     for newer in [each for each in names if each > name][-_MAX_KEYRINGS:]:
         data = _read(vault, newer)
         if data is not None:
@@ -167,6 +170,19 @@ def _judged(data: bytes, name: str, home: AgentHome) -> Found:
         return Found(number=number, maker=Maker.DAMAGED, master_number=0)
     maker = _maker(document, load_keys(home).master)
     return Found(number=number, maker=maker, master_number=master_number(document))
+
+
+def _judged_as_ours(data: bytes, name: str, home: AgentHome, ours: KeyringDocument) -> Found:
+    """Judge what has the name of our newest, but is not the same."""
+    found = _judged(data, name, home)
+    if found.maker is Maker.DAMAGED or not _is_but_for_macs(decode_keyring(data, name=name), ours):
+        return found
+    # Whichever of its MACs still holds: the others would, too, had anybody with a key made it.
+    return Found(number=found.number, maker=Maker.DAMAGED, master_number=0)
+
+
+def _is_but_for_macs(document: KeyringDocument, ours: KeyringDocument) -> bool:
+    return without_macs(document) == without_macs(ours)
 
 
 def _maker(document: KeyringDocument, master: MasterKey) -> Maker:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
-from overland.agent.repair.run import LostFile, RepairReport
+from overland.agent.repair.run import Harmless, LostFile, RepairReport
 from overland.agent.repair.run import repair as bring_back
 from overland.cli.machine import AgentMachine, open_agent
 from overland.cli.outcome import (
@@ -49,6 +50,12 @@ class RepairIncomplete(IntegrityError):
             "keep the place that has a whole copy, and name it with --from when you restore"
         )
         self.objects = objects
+
+
+_HARMLESS: Final[dict[Harmless, str]] = {
+    "retired": "a former signing key signed it, and no key change lists it; it counts for nobody",
+    "superseded": "a newer keyring, which is whole, opens all that it opened",
+}
 
 
 @click.command("repair", cls=click.Command)
@@ -108,6 +115,7 @@ def _value(report: RepairReport) -> dict[str, object]:
         "missing": report.missing,
         "fetched": report.fetched,
         "unhealed": report.unhealed,
+        "harmless": report.harmless,
         "broken": report.broken,
         "waiting": report.waiting,
         "unreadable": report.unreadable,
@@ -129,6 +137,21 @@ def _value(report: RepairReport) -> dict[str, object]:
 
 def _lines(report: RepairReport, *, dry_run: bool) -> Iterator[str]:
     yield f"looked at {count_text(report.objects, 'object')}, {size_text(report.size_bytes)}"
+    yield from _object_lines(report, dry_run=dry_run)
+    for point_id in report.waiting:
+        yield f"waiting recovery point {point_id}: its seed is still on its way"
+    for point_id in report.unreadable:
+        yield f"LOST recovery point {point_id}: its own file is in no place"
+    for name in report.unhealed:
+        yield f"STILL DAMAGED {name}: a vault never replaces it"
+    for point_id, files in report.lost.items():
+        yield f"LOST in recovery point {point_id}:"
+        yield from (f"  {_path(file)}{_parts(file)}" for file in files)
+    if report.is_whole and not dry_run:
+        yield "everything that recovery points need is there and whole"
+
+
+def _object_lines(report: RepairReport, *, dry_run: bool) -> Iterator[str]:
     fetched = "could be taken from" if dry_run else "taken again from"
     for kind, names in (("damaged", report.damaged), ("missing", report.missing)):
         for name in names:
@@ -142,17 +165,8 @@ def _lines(report: RepairReport, *, dry_run: bool) -> Iterator[str]:
         )
     if dry_run and report.broken:
         yield f"{count_text(len(report.broken), 'object')} in no place; chunks would be looked for"
-    for point_id in report.waiting:
-        yield f"waiting recovery point {point_id}: its seed is still on its way"
-    for point_id in report.unreadable:
-        yield f"LOST recovery point {point_id}: its own file is in no place"
-    for name in report.unhealed:
-        yield f"STILL DAMAGED {name}: a vault never replaces it"
-    for point_id, files in report.lost.items():
-        yield f"LOST in recovery point {point_id}:"
-        yield from (f"  {_path(file)}{_parts(file)}" for file in files)
-    if report.is_whole and not dry_run:
-        yield "everything that recovery points need is there and whole"
+    for name, why in sorted(report.harmless.items()):
+        yield f"{why} {name}: {_HARMLESS[why]}"
 
 
 def _path(file: LostFile) -> str:

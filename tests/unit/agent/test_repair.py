@@ -99,6 +99,22 @@ def test_points_and_keyrings_come_back_when_they_are_missing(vaulted: Vaulted) -
     assert vaulted.check().is_whole
 
 
+@HARMS
+def test_a_place_that_lacks_a_point_stops_nothing(
+    vaulted: Vaulted, harm: Callable[[SimDisk, str], None]
+) -> None:
+    """A staging location has the first copy alone; the drive behind it has everything."""
+    drive, staging = copy_of(vaulted.disk), FolderObjects(SimDisk())
+    name = max(info.name for info in vaulted.disk.names("points/"))
+    harm(vaulted.disk, name)
+    report = vaulted.repair(staging=staging, drive=drive)
+    is_gone = harm is lose
+    assert report.fetched == ({name: "drive"} if is_gone else {})
+    assert report.unhealed == ([] if is_gone else [name])
+    alone = vaulted.repair(staging=staging)
+    assert alone.is_whole is is_gone
+
+
 def test_a_damaged_point_is_told_and_never_replaced(vaulted: Vaulted) -> None:
     drive = copy_of(vaulted.disk)
     name = next(info.name for info in vaulted.disk.names("points/"))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 from tests.support.simdisk import PowerCut, SimDisk
 from tests.unit.agent.test_keys import NEW, OLD, Computer, twin
 from tests.unit.agent.test_master_keys import document, master_of, opened
@@ -29,7 +30,9 @@ from overland.crypto.keyring import (
     NO_MAC,
     Former,
     KeyringCorrupt,
+    decode_keyring,
     encode_keyring,
+    former_of,
     with_checksum,
 )
 from overland.crypto.keyringproof import proven, renumbered
@@ -324,6 +327,80 @@ def test_a_run_puts_a_keyring_that_is_damaged_in_the_vault_again_by_itself() -> 
     ready_to_seal(computer.home, computer.vault)
     assert generations(computer.home, computer.vault).here == 3
     assert opened(computer, passphrase=NEW).segment.number == 1
+
+
+def flipped(mac: str) -> str:
+    return ("1" if mac[0] == "0" else "0") + mac[1:]
+
+
+def with_other_mac(data: bytes, which: str) -> bytes:
+    """Return a keyring in which one digit of a MAC is another, as a flipped bit leaves it."""
+    made = decode_keyring(data, name="a keyring")
+    if which == "its own":
+        return encode_keyring(replace(made, mac=flipped(made.mac)))
+    [first, *others] = former_of(made)
+    return encode_keyring(replace(made, former=[replace(first, mac=flipped(first.mac)), *others]))
+
+
+@pytest.mark.parametrize("which", ["its own", "a former master key's"])
+def test_a_run_puts_a_keyring_with_a_damaged_mac_again_by_itself_and_says_so(which: str) -> None:
+    computer = Computer()
+    computer.rotate_master()
+    damaged = with_other_mac(computer.store.read(keyring_name(2)), which)
+    overwrite(computer, 2, damaged)
+    assert kinds(computer) == {2: Maker.DAMAGED}
+    with capture_logs() as said:
+        ready_to_seal(computer.home, computer.vault)
+    [mended] = [each for each in said if each["event"] == "keyring.mended"]
+    assert mended["log_level"] == "warning"
+    assert (mended["damaged"], mended["new"]) == (keyring_name(2), keyring_name(3))
+    assert computer.store.read(keyring_name(2)) == damaged, "nothing in a vault is replaced"
+    assert generations(computer.home, computer.vault).here == 3
+    assert opened(computer, passphrase=NEW).segment.number == 1
+    with capture_logs() as said:
+        ready_to_seal(computer.home, computer.vault)
+    assert not said, "and that once"
+    assert generations(computer.home, computer.vault).here == 3
+
+
+def test_a_keyring_with_another_slot_is_no_damage_though_its_checksum_holds() -> None:
+    """Who can write the store can make a checksum; what he put there is for the operator to see."""
+    computer = Computer()
+    computer.rotate_master()
+    ours = document(computer.store, 2)
+    other = replace(ours.slots[0], wrapped_master_key="5" * 96)
+    made = with_checksum(replace(ours, slots=[other, *ours.slots[1:]]))
+    for mac in (ours.mac, "4" * 64):
+        overwrite(computer, 2, encode_keyring(replace(made, mac=mac)))
+        assert kinds(computer) == {2: Maker.STRANGER}
+        with pytest.raises(KeyringTaken, match="register the computer again first; then run"):
+            ready_to_seal(computer.home, computer.vault)
+    assert at_home(computer) == [keyring_name(2)]
+
+
+def test_a_later_master_key_of_another_copy_is_not_passed_over_when_its_mac_is_damaged() -> None:
+    """Else a flipped bit would lead this computer to go on under a key that was replaced."""
+    computer = Computer()
+    other = twin(computer)
+    new_recovery_kit(computer.home, None, random=secrets.token_bytes, keep=computer.kits.append)
+    other.rotate_master()
+    later = with_other_mac(computer.store.read(keyring_name(2)), "a former master key's")
+    overwrite(computer, 2, later)
+    assert kinds(computer) == {2: Maker.STRANGER}
+    with pytest.raises(KeyringTaken):
+        ready_to_seal(computer.home, computer.vault)
+
+
+def test_copies_of_our_keyring_with_other_macs_above_ours_change_nothing() -> None:
+    computer = Computer()
+    computer.rotate_master()
+    for number in range(3, 30):
+        copy = with_checksum(replace(document(computer.store, 2), generation=number))
+        computer.store.write(keyring_name(number), encode_keyring(copy))
+    before = [info.name for info in computer.store.names("keys/")]
+    ready_to_seal(computer.home, computer.vault)
+    assert [info.name for info in computer.store.names("keys/")] == before
+    assert at_home(computer) == [keyring_name(2)]
 
 
 def test_a_strangers_keyring_in_the_place_of_ours_stops_sealing_until_reissue() -> None:

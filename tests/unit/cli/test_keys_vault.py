@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.registered import SourceComputer, registered, typed
 
 from overland.cli.outcome import Exit
@@ -60,6 +61,30 @@ def test_a_first_copy_puts_the_keyring_into_the_vault_before_it_is_sealed(
     assert computer.create().exit_code == Exit.OK
     assert typed("backup", "now", "docs").exit_code == Exit.OK
     assert (in_vault(computer) / keyring_name(1)).exists()
+
+
+def test_a_flipped_digit_of_a_mac_is_mended_by_the_next_backup_which_says_so(
+    computer: SourceComputer,
+) -> None:
+    rotate_master(computer)
+    online = ("policy", "create", "mail", "--source", computer.source)
+    for words in (online, ("backup", "now", "mail")):
+        assert typed(*words).exit_code == Exit.OK
+    vault = in_vault(computer)
+    keyring = json.loads((vault / keyring_name(2)).read_bytes())
+    first = "1" if keyring["mac"][0] == "0" else "0"
+    keyring["mac"] = first + keyring["mac"][1:]
+    (vault / keyring_name(2)).write_text(json.dumps(keyring, separators=(",", ":")) + "\n")
+    (computer.source / "more").write_text("more")
+    with capture_logs() as said:
+        done = typed("backup", "now", "mail")
+    assert done.exit_code == Exit.OK, done.output
+    [mended] = [each for each in said if each["event"] == "keyring.mended"]
+    assert (mended["log_level"], mended["new"]) == ("warning", keyring_name(3))
+    listed = ("points", "list", "--from", vault, "--passphrase-file", computer.folder / "new")
+    assert typed(*listed).exit_code == Exit.OK
+    shown = json.loads(typed("keys", "status", "--json").stdout)
+    assert (shown["here"], shown["vault"], shown["unusable"]) == (3, 3, [])
 
 
 def test_a_damaged_keyring_in_the_vault_is_passed_by_reissue(computer: SourceComputer) -> None:

@@ -1,22 +1,34 @@
 """Whole copies from other places: found missing or damaged in the vault, proven, and put back."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Final, final
 
-from overland.agent.points.reading import ReadKeys, proven_keyring, read_public
+from overland.agent.points.reading import PointAbsent, ReadKeys, proven_keyring, read_public
 from overland.agent.points.replacements import proven_replacement
 from overland.agent.sources import LayeredObjects
-from overland.errors import IntegrityError, ObjectAbsent, ObjectExists
+from overland.crypto.keyring import master_number
+from overland.errors import IntegrityError, ObjectAbsent, ObjectExists, SigningKeyRetired
 from overland.events import Log
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress
 from overland.values import ObjectInfo, PointId, is_object_name, named_digest
 
-__all__ = ["Fetched", "damaged_in", "fetch", "is_whole", "take_key_changes"]
+__all__ = [
+    "Fetched",
+    "damaged_in",
+    "fetch",
+    "is_retired",
+    "is_superseded",
+    "is_whole",
+    "take_key_changes",
+]
 
 _ORDER = ("keychanges", "keys", "packs", "index", "points", "replacements")
+
+_NOT_WHOLE: Final = (IntegrityError, ObjectAbsent, PointAbsent)
 
 log = Log()
 
@@ -35,6 +47,8 @@ def damaged_in(
 ) -> set[str]:
     """Return the objects of the vault whose bytes are not what was written; reads all of them.
 
+    Documents of a former signing key that no key change lists are among them: see `is_retired`.
+
     Raises:
         TransientError: The vault did not answer.
     """
@@ -42,7 +56,10 @@ def damaged_in(
     for info in infos:
         if is_object_name(info.name) and not is_whole(vault, info.name, keys):
             damaged.add(info.name)
-            log.warning("object.damaged", object=info.name)
+            if is_retired(vault, info.name, keys):
+                log.warning("object.retired", object=info.name)
+            else:
+                log.warning("object.damaged", object=info.name)
         progress.advance(info.size_bytes, 1)
     return damaged
 
@@ -64,9 +81,43 @@ def is_whole(place: Objects, name: str, keys: ReadKeys) -> bool:
         digest = hashlib.sha256()
         for block in place.blocks(name):
             digest.update(block)
-    except (IntegrityError, ObjectAbsent):
+    except _NOT_WHOLE:
         return False
     return digest.hexdigest() == promised
+
+
+def is_retired(place: Objects, name: str, keys: ReadKeys) -> bool:
+    """Return whether a former signing key signed what a place has, and no key change lists it.
+
+    It is as it was written, then, and counts for nobody (`docs/format/keys-v1.md` §6.2).
+    """
+    if not name.startswith(("points/", "replacements/")):
+        return False
+    try:
+        _prove_document(place, name, keys)
+    except SigningKeyRetired:
+        return True
+    except _NOT_WHOLE:
+        return False
+    return False
+
+
+def is_superseded(place: Objects, name: str, keys: ReadKeys) -> bool:
+    """Return whether a keyring's place has a newer one that opens everything it opened.
+
+    That one is genuine, has the newest master key, and a reader prefers it by its number
+    (`docs/format/keys-v1.md` §2.6).
+    """
+    if not name.startswith("keys/"):
+        return False
+    for info in place.names("keys/"):
+        if not is_object_name(info.name) or info.name <= name:
+            continue
+        with contextlib.suppress(*_NOT_WHOLE):
+            newer = proven_keyring(place.read(info.name), keys, name=info.name)
+            if master_number(newer) >= keys.keyring_mac.number:
+                return True
+    return False
 
 
 def _prove_document(place: Objects, name: str, keys: ReadKeys) -> None:

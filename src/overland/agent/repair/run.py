@@ -8,11 +8,19 @@ recovery points change only when the cloud accepts the replacement, as one step.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from overland.agent.points.reading import open_point
 from overland.agent.repack.holdings import Held, Holdings, look, pack_ids
 from overland.agent.repack.run import Workshop
-from overland.agent.repair.fetch import Fetched, damaged_in, fetch, take_key_changes
+from overland.agent.repair.fetch import (
+    Fetched,
+    damaged_in,
+    fetch,
+    is_retired,
+    is_superseded,
+    take_key_changes,
+)
 from overland.agent.repair.salvage import LostFile, Salvage, salvage
 from overland.agent.sources import LayeredObjects
 from overland.events import Log
@@ -26,7 +34,10 @@ from overland.values import (
     replacement_name,
 )
 
-__all__ = ["LostFile", "RepairReport", "repair"]
+__all__ = ["Harmless", "LostFile", "RepairReport", "repair"]
+
+Harmless = Literal["retired", "superseded"]
+"""A document of a former signing key that no key change lists; a keyring below a newer one."""
 
 log = Log()
 
@@ -37,6 +48,7 @@ class RepairReport:
 
     `fetched` tells where each object came from; `unhealed` are damaged points, keyrings and
     replacements of which a whole copy exists elsewhere, and which a vault never replaces.
+    `harmless` tells of objects that prove nothing why nothing that counts is lost with them.
     """
 
     objects: int = 0
@@ -45,6 +57,7 @@ class RepairReport:
     missing: list[str] = field(default_factory=list)
     fetched: dict[str, str] = field(default_factory=dict)
     unhealed: list[str] = field(default_factory=list)
+    harmless: dict[str, Harmless] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     waiting: list[PointId] = field(default_factory=list)
     unreadable: list[PointId] = field(default_factory=list)
@@ -106,6 +119,7 @@ def repair(
     take_key_changes(shop.vault, shop.keys, done, dry_run=dry_run)
     report.fetched, report.unhealed = done.fetched, done.unhealed
     _sort_out(report, done, holdings)
+    _excuse(shop, report, done, holdings)
     if not dry_run:
         # A replacement may have let go what it should not; what it replaced is there for a while.
         broken = frozenset(report.broken) or _let_go(holdings)
@@ -145,6 +159,26 @@ def _sort_out(report: RepairReport, done: Fetched, holdings: Holdings) -> None:
     report.broken = sorted(needed.intersection(done.nowhere))
     documents = [name for name in done.nowhere if name.startswith(("points/", "replacements/"))]
     report.unhealed += [name for name in documents if name in report.damaged]
+
+
+def _excuse(shop: Workshop, report: RepairReport, done: Fetched, holdings: Holdings) -> None:
+    """Name what only looks like a loss as what it is.
+
+    What has the name of anything that a living point or an accepted replacement relies on counts,
+    whatever lies there: a thief's document in its place is damage to us.  Where a living point
+    cannot be read, nobody knows on which others it is based, and no document is excused.
+    """
+    counted = {replacement_name(each.replacement_id) for each in holdings.accepted}
+    counted |= {point_name(each) for held in holdings.points for each in held.line}
+    gone = set(done.nowhere)
+    for name in report.damaged:
+        may_be_retired = name in gone and name not in counted and not holdings.unreadable
+        if may_be_retired and is_retired(shop.vault, name, shop.keys):
+            report.harmless[name] = "retired"
+        elif is_superseded(shop.vault, name, shop.keys):
+            report.harmless[name] = "superseded"
+    report.unhealed = [name for name in report.unhealed if name not in report.harmless]
+    report.damaged = [name for name in report.damaged if report.harmless.get(name) != "retired"]
 
 
 def _let_go(holdings: Holdings) -> frozenset[str]:

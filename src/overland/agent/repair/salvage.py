@@ -16,6 +16,7 @@ from overland.agent.repack.live import Liveness, Unread, id_lists
 from overland.agent.repack.rewrite import Rewriter
 from overland.agent.repack.run import Workshop, replace
 from overland.agent.repack.shelf import Shelf
+from overland.agent.repair.cutting import Cutting
 from overland.agent.repair.idsets import NO_IDS, among, sorted_ids
 from overland.agent.repair.reread import lacking_parts, reread
 from overland.agent.sources import LayeredObjects
@@ -230,21 +231,30 @@ class _Work:
 
     def _reread(self, rewriter: Rewriter, lacking: Ids) -> Ids:
         """Store what files of the source still hold; return the others."""
-        found: list[Ids] = []
-        chunkers = [self._shop.repository.chunker(sizes) for sizes in self._shop.chunk_sizes]
-        for point in self._newest():
-            if not len(lacking):
-                break
-            tree = PointTree(point, self._store)
-            for chunk_id, data in reread(
-                tree, self._store, self._lengths, lacking, chunkers=chunkers
-            ):
-                one = as_ids(chunk_id)
-                rewriter.add(one, [memoryview(data)])
-                found.append(one)
-            lacking = lacking[~among(lacking, sorted_ids(found))]
-        self._result.reread_chunks = len(found)
+        cutting = Cutting(
+            self._shop.chunk_sizes,
+            chunker=self._shop.repository.chunker,
+            chunk_id=self._store.chunk_id,
+        )
+        learned = -1
+        # Sizes that one file told help with another that was looked at before it.
+        while len(lacking) and learned < cutting.learned:
+            learned = cutting.learned
+            for point in self._newest():
+                lacking = self._reread_point(rewriter, point, lacking, cutting)
         return lacking
+
+    def _reread_point(
+        self, rewriter: Rewriter, point: Point, lacking: Ids, cutting: Cutting
+    ) -> Ids:
+        if not len(lacking):
+            return lacking
+        tree, found = PointTree(point, self._store), list[Ids]()
+        for chunk_id, data in reread(tree, self._store, self._lengths, lacking, cutting=cutting):
+            found.append(as_ids(chunk_id))
+            rewriter.add(found[-1], [memoryview(data)])
+        self._result.reread_chunks += len(found)
+        return lacking[~among(lacking, sorted_ids(found))]
 
     def _newest(self) -> Iterator[Point]:
         """Yield the points, newest first: files change, and what is old is found least."""
