@@ -146,6 +146,7 @@ class DbosEngine:
             # However often it is interrupted, a work goes on: no limit to the attempts.
             @DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)
             def run(work: str, argument: str) -> str:
+                """Run a whole work; return its result, which DBOS keeps, as it keeps a failure."""
                 return self._work(work, argument)
 
             # DBOS resumes interrupted works before its `launch` returns, and they need both.

@@ -34,6 +34,7 @@ class _Locks:
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def of(self, name: str) -> threading.Lock:
+        """Return the lock of a name: the same one every time; other names may share it."""
         return self._locks[hash(name) % _LOCKS]
 
 

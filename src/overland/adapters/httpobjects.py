@@ -57,7 +57,12 @@ class _Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpObjects:
-    """`Objects` below one prefix of one space, with one grant."""
+    """`Objects` below one prefix of one space, with one grant.
+
+    Every call raises `NotAuthorised` where the grant does not allow it, `Unreachable` where the
+    store does not answer, however often it is asked, and `RefusedByStore` for an answer of another
+    form.
+    """
 
     def __init__(
         self,
@@ -124,7 +129,7 @@ class HttpObjects:
         return b"".join(self._download(name, 0, None))
 
     def blocks(self, name: str) -> Iterator[memoryview]:
-        """Yield the content in order; a broken download goes on where it broke off."""
+        """Yield the content in order; see the port.  A broken download goes on where it ended."""
         return (memoryview(block) for block in self._download(name, 0, None))
 
     def head(self, name: str) -> ObjectInfo:

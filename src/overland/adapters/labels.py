@@ -56,6 +56,11 @@ class _Page:
         self._is_whole = True
 
     def draw(self, sheet: Sheet, matrix: list[list[int]]) -> None:
+        """Draw a sheet: the code at the top right of the first page, title and lines from the left.
+
+        What one page does not hold goes on the next.  `matrix` has the code's modules by rows, top
+        left first, true where they are dark.
+        """
         self._draw_code(matrix)
         size = 15 if sheet.is_label else 10
         below_code = _HEIGHT - _MARGIN - _CODE

@@ -123,6 +123,12 @@ class _Connection(HTTPConnection):
 
     @override
     def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
+        """Send a request as urllib3 does; of an `Attachment` the open file goes along, and no body.
+
+        Raises:
+            SocketUnsafe: Others could answer on the socket, or it is not open to this user.
+            ObjectAbsent, OSError: What was to be attached cannot be opened; nothing was sent.
+        """
         self._forget_attached()
         if isinstance(body, Attachment):
             self._attached, body = body.content, None
@@ -130,6 +136,11 @@ class _Connection(HTTPConnection):
 
     @override
     def send(self, data: Any) -> None:
+        """Send bytes; with the first ones, the head, goes what is attached, once.
+
+        Raises:
+            ObjectAbsent, OSError: What was to be attached cannot be opened; nothing was sent.
+        """
         if self._attached is None or self._told is not None:
             super().send(data)
             return
@@ -144,6 +155,11 @@ class _Connection(HTTPConnection):
 
     @override
     def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3 itself has it
+        """Return the answer, when the other end has told how much it read of what is attached.
+
+        Raises:
+            OSError: The other end was silent for longer than the timeout.
+        """
         if self._attached is not None and self._told is not None:
             self._told.settimeout(self.timeout)
             while told := self._told.recv(_TOLD_BYTES):
@@ -154,6 +170,7 @@ class _Connection(HTTPConnection):
 
     @override
     def close(self) -> None:
+        """Close the connection, and with it the socket on which the other end tells of blocks."""
         self._forget_attached()
         super().close()
 

@@ -42,7 +42,11 @@ _Found = Literal["absent", "same", "damaged"]
 
 
 class ObstoreObjects:
-    """`Objects` below one prefix of a store."""
+    """`Objects` below one prefix of a store.
+
+    Every call raises `NotAuthorised` where the store's key does not allow it, and `Unreachable` for
+    whatever else the store's library fails with.
+    """
 
     def __init__(self, store: ObjectStore, prefix: str = "") -> None:
         """Keep objects in `store` under `prefix`, which is empty or ends with a slash.

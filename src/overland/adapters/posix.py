@@ -86,7 +86,12 @@ class PosixFiles:
             return medium.read_at(fd, offset=offset, length=length)
 
     def blocks(self, name: str, *, block_bytes: int = medium.BUFFER_BYTES) -> Iterator[memoryview]:
-        """Yield the content in order, past the page cache where the file system allows it."""
+        """Yield the content in order, past the page cache where the file system allows it.
+
+        Raises:
+            ObjectAbsent: There is no such file.
+            OSError: The device failed; blocks before were good.
+        """
         assert block_bytes > 0, "a block holds something"
         with self._root.opened(name) as fd:
             yield from medium.read_blocks(fd, block_bytes=block_bytes, pool=self._root.pool)

@@ -145,7 +145,13 @@ class FolderVolume:
         )
 
     def erase(self) -> None:
-        """Remove everything but the label; links are removed, not followed."""
+        """Remove everything but the label, durably; links are removed, not followed.
+
+        After a power cut any part of it may be left; erase it again.
+
+        Raises:
+            OSError: Something could not be removed.
+        """
         assert not self.is_system(), "callers have refused the system's drive"
         self._files = None
         remove_tree(self._folder, keep=frozenset({_LABEL}))
@@ -168,9 +174,16 @@ class _BoundedFiles:
         self._used_bytes = sum(info.size_bytes for info in self.names())
 
     def create(self) -> NewFile:
+        """Begin a new file; what is written to it counts at once; see the port."""
         return _BoundedNewFile(self, self._files.create())
 
     def write(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        """Create and publish a file in one step; see the port.
+
+        Raises:
+            OutOfSpace: With it the drive would hold more than its capacity; nothing was published.
+            ValueError: It is the name of the drive's label; so with every call that takes a name.
+        """
         _checked(name)
         new = self.create()
         try:
@@ -180,44 +193,55 @@ class _BoundedFiles:
             new.abandon()
 
     def read(self, name: str) -> bytes:
+        """Return the whole content; see the port."""
         return self._files.read(_checked(name))
 
     def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; see the port."""
         return self._files.read_range(_checked(name), offset=offset, length=length)
 
     def blocks(self, name: str, *, block_bytes: int = 4 << 20) -> Iterator[memoryview]:
+        """Yield the content in order; see the port."""
         return self._files.blocks(_checked(name), block_bytes=block_bytes)
 
     def opened(self, name: str) -> AbstractContextManager[int]:
+        """Open a file for reading, as a descriptor until the block ends; see the port."""
         return self._files.opened(_checked(name))
 
     def size_bytes(self, name: str) -> int:
+        """Return the file's length; see the port."""
         return self._files.size_bytes(_checked(name))
 
     def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield published files, sorted by name, without the label; see the port."""
         every = self._files.names(prefix, start_after=start_after)
         return (info for info in every if info.name != _LABEL)
 
     def settle(self, name: str) -> None:
+        """Make a visible file durable; see the port."""
         self._files.settle(_checked(name))
 
     def delete(self, name: str) -> None:
+        """Remove the file, durably; its bytes are free on return; see the port."""
         with self._lock:
             size_bytes = self.present_bytes(name)
             self._files.delete(_checked(name))
             self._used_bytes -= size_bytes
 
     def forget(self, name: str) -> None:
+        """Remove the file, and wait for nothing; its bytes are free on return; see the port."""
         with self._lock:
             size_bytes = self.present_bytes(name)
             self._files.forget(_checked(name))
             self._used_bytes -= size_bytes
 
     def free_bytes(self) -> int:
+        """Return what the capacity leaves, or the folder's file system if that is less."""
         with self._lock:
             return min(max(0, self._capacity_bytes - self._used_bytes), self._files.free_bytes())
 
     def sweep(self) -> int:
+        """Remove what interrupted writers left behind, which no capacity counts; see the port."""
         return self._files.sweep()
 
     def take(self, size_bytes: int) -> None:
@@ -254,27 +278,36 @@ class _BoundedNewFile:
         self._is_open = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data`, counted before it is written; see the port.
+
+        Raises:
+            OutOfSpace: The drive would hold more than its capacity; nothing of `data` was written.
+        """
         size_bytes = memoryview(data).nbytes
         self._files.take(size_bytes)
         self._size_bytes += size_bytes
         self._new.write(data)
 
     def publish(self, name: str) -> None:
+        """Give the file its name, durably; what it replaces counts no more; see the port."""
         replaced_bytes = self._files.present_bytes(name)
         self._new.publish(name)
         self._is_open = False
         self._files.give_back(replaced_bytes)
 
     def settle(self) -> None:
+        """Make durable what was written; see the port."""
         self._new.settle()
 
     def show(self, name: str) -> None:
+        """Give the file its name, and wait for nothing; what it replaces counts no more."""
         replaced_bytes = self._files.present_bytes(name)
         self._new.show(name)
         self._is_open = False
         self._files.give_back(replaced_bytes)
 
     def abandon(self) -> None:
+        """Forget the file, and count its bytes no more, unless it has a name; see the port."""
         self._new.abandon()
         if self._is_open:
             self._is_open = False

@@ -73,6 +73,7 @@ class ApplicationSignIn:
 
         Raises:
             CertificateExpired: Its days are over.
+            RecordDamaged: Its key cannot be read.
             CertificateNotAccepted: The cloud does not take it: removed, or never uploaded.
             ObjectAbsent: The scope names a seed that is no open one of this computer.
             Unreachable: The cloud does not answer.
@@ -94,6 +95,7 @@ class ApplicationSignIn:
         """Let a certificate that was uploaded by hand speak for this computer; again is harmless.
 
         Raises:
+            CertificateExpired, RecordDamaged, Unreachable: As `token`.
             CertificateNotAccepted: It is not there, or speaks for another computer.
         """
         self._certificate.check(self._clock.now())
@@ -170,16 +172,32 @@ class SeedConnection(Connection):
 
     @override
     def seed(self, seed_id: SeedId) -> SeedReport:
+        """Return what the cloud knows of a seed.
+
+        Raises:
+            ObjectAbsent: The cloud knows no such seed, or no open one of this computer.
+            CertificateExpired, CertificateNotAccepted: As `ApplicationSignIn.token`.
+        """
         other = self._other(seed_id)
         return super().seed(seed_id) if other is None else other.seed(seed_id)
 
     @override
     def start_adoption(self, seed_id: SeedId) -> AdoptionReport:
+        """Let the vault take over what landed in the container; start again if it ended short.
+
+        Raises:
+            ObjectAbsent, CertificateExpired, CertificateNotAccepted: As `seed`.
+        """
         other = self._other(seed_id)
         return super().start_adoption(seed_id) if other is None else other.start_adoption(seed_id)
 
     @override
     def adoption(self, seed_id: SeedId) -> AdoptionReport:
+        """Return how far the adoption is.
+
+        Raises:
+            ObjectAbsent, CertificateExpired, CertificateNotAccepted: As `seed`.
+        """
         other = self._other(seed_id)
         return super().adoption(seed_id) if other is None else other.adoption(seed_id)
 

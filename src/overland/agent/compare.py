@@ -77,7 +77,8 @@ def compare_trees(
     Paths of any depth are reached, and names are bytes.  Neither tree may change meanwhile.
 
     Raises:
-        OSError: One of the two is not a folder that can be read.
+        OSError: One of the two, or a folder that both have, cannot be opened or listed, or a medium
+            failed.  A file that must not be read is a difference.
     """
     comparer = _Comparer(rules or Rules())
     with _Place(os.fsencode(first)) as left, _Place(os.fsencode(second)) as right:
@@ -106,10 +107,12 @@ class _Place:
                 os.close(kept)
 
     def names(self) -> list[bytes]:
+        """Return the names in the open folder, sorted as bytes."""
         with os.scandir(self.fd) as entries:  # a descriptor gives text: undo it, byte for byte
             return sorted(os.fsencode(entry.name) for entry in entries)
 
     def stat(self, name: bytes) -> os.stat_result:
+        """Return the status of an entry of the open folder; of a symlink, its own."""
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
 
     def path(self, name: bytes) -> bytes:
@@ -117,6 +120,11 @@ class _Place:
         return b"/proc/self/fd/%d/%s" % (self.fd, name)
 
     def enter(self, name: bytes) -> None:
+        """Step into a folder of the open one.
+
+        Raises:
+            OSError: It is no folder, or must not be read; the open folder stays as it is.
+        """
         below = os.open(name, _FOLDER, dir_fd=self.fd)
         here = os.fstat(self.fd)
         kept = self.fd if len(self._above) < _KEPT_OPEN else None
@@ -126,6 +134,7 @@ class _Place:
         self.fd = below
 
     def leave(self) -> None:
+        """Step back to the folder above, which has to be the one that was open before."""
         device, inode, kept = self._above.pop()
         # Who may not search a folder cannot leave it by `..`, so the first ones stay open.
         above = os.open(b"..", _FOLDER, dir_fd=self.fd) if kept is None else kept
@@ -145,6 +154,7 @@ class _Pair:
     right: _Place
 
     def stats(self) -> tuple[os.stat_result, os.stat_result]:
+        """Return the status of both entries, the first tree's first; links are not followed."""
         return self.left.stat(self.name), self.right.stat(self.name)
 
 
@@ -158,6 +168,11 @@ class _Comparer:
         self._to_left: dict[tuple[int, int], tuple[int, int]] = {}
 
     def walk(self, left: _Place, right: _Place) -> None:
+        """Compare two open folders and all below, depth first; the differences are in `found`.
+
+        Raises:
+            OSError: A folder that both have cannot be opened or listed.
+        """
         if self._rules.root:
             self._metadata(_Pair(b".", b".", left, right), os.fstat(left.fd), os.fstat(right.fd))
         path: list[bytes] = []
@@ -318,6 +333,10 @@ class _Ranges:
         self._ranges, self._next = ranges, 0
 
     def meet(self, start: int, end: int) -> bool:
+        """Return whether a byte from `start` to before `end` lies in a range.
+
+        `start` is never less than the one asked before.
+        """
         while self._next < len(self._ranges) and self._ranges[self._next][1] <= start:
             self._next += 1
         return self._next < len(self._ranges) and self._ranges[self._next][0] < end

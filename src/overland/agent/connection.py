@@ -179,7 +179,7 @@ class _Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connection:
-    """The agent's requests over one authenticated connection."""
+    """The agent's requests over one authenticated connection; each raises as `accept` does."""
 
     def __init__(self, http: Http) -> None:
         self._http = http

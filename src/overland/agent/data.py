@@ -83,7 +83,11 @@ class LocalDataPath:
         )
 
     def estimate(self, policy: Policy) -> "Estimate":
-        """Return how much the policy selects now; reads no content."""
+        """Return how much the policy selects now; reads no content.
+
+        Raises:
+            PatternFileUnreadable: A file of patterns that the policy names cannot be read.
+        """
         from overland.agent.backup.estimate import selected_bytes  # noqa: PLC0415 - not in a run
 
         anyhow = PointId(str(uuid4()))
@@ -261,7 +265,11 @@ class LocalDataPath:
 def chunk_sizes(policies: Policies) -> list[Sizes]:
     """Return by what sizes this computer's backups cut files, without doubles.
 
-    A policy that cannot be read is left out; what every policy has by default is there always.
+    A policy whose record is damaged or breaks a rule is left out; what every policy has by default
+    is there always.
+
+    Raises:
+        PatternInvalid: A policy has a pattern that cannot be understood.
     """
     found: dict[Sizes, None] = {}
     for name in policies.names():

@@ -85,7 +85,14 @@ class FirstCopy:
         self._files_of, self._clock, self._meter = files_of, clock, meter
 
     def stage(self, plan: BackupPlan, reading: Reading, *, seed_id: SeedId) -> Staged:
-        """Write it to the staging location; see `DataPath.stage`."""
+        """Write it to the staging location; see `DataPath.stage`.
+
+        Raises:
+            StagingUnusable: The staging location is not there.
+            OutOfSpace: It is too small; what was written stays, incomplete.
+            SeedConflict: The seed's folder is of another repository, subscription or container.
+            KeyChangeMissing: The home folder has lost a key change that travels with the keyring.
+        """
         location = self._location()
         checked_sources(plan)
         needed_bytes, unknown = selected_bytes(plan)
@@ -116,11 +123,22 @@ class FirstCopy:
         return replace(staged, made=replace(staged.made, notes=tuple(view.notes)))
 
     def manifest(self, seed_id: SeedId) -> bytes:
-        """Return the signed manifest of the staged seed; see `DataPath.staged_manifest`."""
+        """Return the signed manifest of the staged seed; see `DataPath.staged_manifest`.
+
+        Raises:
+            ObjectAbsent: The staging location is not there, or does not hold the seed whole.
+            IntegrityError: What it holds is damaged.
+        """
         return self._open_staged(seed_id).read_document()
 
     def send(self, seed_id: SeedId, *, names: Iterable[str], vault: Objects) -> int:
-        """Send objects of the staged seed to the vault; see `DataPath.send_missing`."""
+        """Send objects of the staged seed to the vault, and return their bytes; see `DataPath`.
+
+        Names that the seed's manifest does not have are left out.
+
+        Raises:
+            ObjectAbsent: The staging location is not there, or does not hold one of them whole.
+        """
         staged = self._open_staged(seed_id)
         asked = dict.fromkeys(names)
         by_name = {item.name: item for item in staged.manifest.objects if item.name in asked}

@@ -174,6 +174,11 @@ class _Reader:
         self._path: list[str] = []
 
     def read(self, document: bytes) -> dict[str, list[str]]:
+        """Return the texts of each element under the root, by its name; a reader reads once.
+
+        Raises:
+            IdentityFileInvalid: It is not XML of the form, or has more in it than the form names.
+        """
         parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = _forbidden

@@ -336,6 +336,8 @@ class Policies:
         """Return a policy.
 
         Raises:
+            PolicyInvalid: No policy can have that name, or what is stored breaks a rule.
+            PatternInvalid: A pattern in it cannot be understood.
             PolicyAbsent: There is no policy of that name.
             RecordDamaged: The file is not what `save` wrote, or another policy's.
         """
@@ -351,7 +353,11 @@ class Policies:
         return policy
 
     def save(self, policy: Policy) -> None:
-        """Store a policy durably, replacing one of its name."""
+        """Store a policy durably, replacing one of its name.
+
+        Raises:
+            PolicyInvalid, PatternInvalid: As `Policy.checked`; nothing was stored.
+        """
         checked = policy.checked()
         self._files.write(
             f"policies/{checked.name}.policy.json",
@@ -359,12 +365,20 @@ class Policies:
         )
 
     def delete(self, name: str) -> None:
-        """Remove a policy and its progress."""
+        """Remove a policy, then its progress, each durably.
+
+        A power cut in between leaves the progress, and a new policy of that name goes on with it.
+        """
         self._files.delete(f"policies/{name}.policy.json")
         self._files.delete(f"policies/{name}.progress.json")
 
     def progress(self, name: str) -> Progress:
-        """Return how far the policy has come; `Configured` before its first run."""
+        """Return how far the policy has come; `Configured` before its first run.
+
+        Raises:
+            RecordDamaged: The file is not what `record` wrote.
+            PolicyAbsent, PolicyInvalid: There is no such file, and `load` raises.
+        """
         try:
             stored = self._files.read(f"policies/{name}.progress.json")
         except ObjectAbsent:

@@ -77,7 +77,10 @@ def processors() -> int:
 
 
 def carried(error: Exception) -> CarriedError:
-    """Return an error in a form that another process can take, whatever its constructor asks."""
+    """Return an error in a form that another process can take, whatever its constructor asks.
+
+    One whose parts cannot travel becomes an `OverlandError` with its text.
+    """
     kind, args, fields = type(error), error.args, dict(vars(error))
     if isinstance(error, OSError) and error.filename is not None:
         args = (error.errno, error.strerror, error.filename)
@@ -90,7 +93,7 @@ def carried(error: Exception) -> CarriedError:
 
 
 def original(form: CarriedError) -> Exception:
-    """Return the error again."""
+    """Return the error again: of its kind, with its fields, and without its traceback."""
     error = form.kind.__new__(form.kind, *form.args)
     error.args = form.args[:2] if isinstance(error, OSError) else form.args
     vars(error).update(form.fields)
@@ -113,7 +116,8 @@ def fork(
     """Start a process that calls `body` with the end to write of a pipe, and ends with it.
 
     The process ends quietly when it writes to the pipe and nobody has the other end any more.  To
-    end and await it before is the caller's part.  No signal is blocked afterwards.
+    end and await it before is the caller's part.  Afterwards the same signals are
+    blocked as before.
 
     Args:
         body: What the process does; what it raises ends the process with status 1.
@@ -122,6 +126,9 @@ def fork(
 
     Returns:
         False if the system allows no more processes, or has no memory for one.
+
+    Raises:
+        OSError: There is no descriptor left for the pipe; nothing was started.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
@@ -198,7 +205,11 @@ class Team:
         self._queue = -1
 
     def start(self) -> None:
-        """Begin; without any process if the system allows none."""
+        """Begin; without any process if the system allows none.
+
+        Raises:
+            OSError: There is no memory for the queue, or no descriptor; nothing runs.
+        """
         self._queue = _queue(self._jobs)
         try:
             for _ in range(min(self._processes, self._jobs)):
@@ -243,7 +254,7 @@ class Team:
     # -- in this process ------------------------------------------------------------------------
 
     def _fork(self) -> bool:
-        """Start a process; return whether that worked.  No signal is blocked afterwards."""
+        """Start a process; return whether that worked."""
         return fork(self._do_jobs, note=self._note, closing=self._pipes)
 
     def _note(self, forked: Forked) -> None:
@@ -309,6 +320,7 @@ class _Incoming:
         self._rest = b""
 
     def reports(self, data: bytes) -> Iterator[object]:
+        """Take in what the pipe gave; yield each report that is whole, and keep the rest."""
         self._rest += data
         while len(self._rest) >= _LENGTH.size:
             end = _LENGTH.size + _LENGTH.unpack_from(self._rest)[0]
@@ -327,12 +339,22 @@ class _Outgoing:
         os.set_blocking(fd, False)
 
     def send(self, report: object) -> None:
+        """Write a report, as much as the pipe takes at once; the next call and `finish` go on.
+
+        Raises:
+            BrokenPipeError: The parent is gone.
+        """
         data = pickle.dumps(report)
         self._rest += _LENGTH.pack(len(data)) + data
         with contextlib.suppress(BlockingIOError):
             self._write()
 
     def finish(self) -> None:
+        """Write what is left, and wait until the parent has taken it.
+
+        Raises:
+            BrokenPipeError: The parent is gone.
+        """
         os.set_blocking(self._fd, True)
         self._write()
 

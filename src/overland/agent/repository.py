@@ -167,6 +167,7 @@ class Repository:
 
         Raises:
             ObjectCorrupt: The header is damaged, or names another repository.
+            MasterKeyUnknown: It names a master key that comes after ours.
         """
         from overland.sealing.seal import open_pack
 

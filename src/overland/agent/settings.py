@@ -45,7 +45,10 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class AgentSettings:
-    """The settings of one source computer."""
+    """The settings of one source computer.
+
+    What reads their file raises `RecordDamaged` where it is not what `set` wrote.
+    """
 
     def __init__(self, home: AgentHome, *, scratch: str) -> None:
         """Read and write the settings beside `home`'s records; `scratch` is that folder's path."""

@@ -100,6 +100,7 @@ def load_keys(home: AgentHome) -> Keys:
 
     Raises:
         AgentNotInitialised: There are none.
+        ObjectAbsent: The home folder has lost its keyrings or the master key.
         MasterKeyDamaged: The master key has a wrong length.
         KeyringCorrupt: They do not fit one another.
     """
@@ -119,7 +120,12 @@ def master_key_name(number: int) -> str:
 
 
 def newest_keyring(home: AgentHome) -> tuple[ObjectName, KeyringDocument]:
-    """Return the keyring's newest generation and its object name."""
+    """Return the keyring's newest generation and its object name.
+
+    Raises:
+        ObjectAbsent: The home folder has none.
+        KeyringCorrupt: It is damaged; an older one does not take its place.
+    """
     names = [info.name for info in home.files.names("keys/")]
     if not names:
         raise ObjectAbsent("keys")
@@ -155,6 +161,8 @@ def register(
 
     Raises:
         RefusedError: The computer belongs to another vault, or the vault refuses it.
+        ObjectAbsent, MasterKeyDamaged, KeyringCorrupt: As `load_keys`.
+        Unreachable: The cloud does not answer; if it did its part, doing it again makes it good.
     """
     identity = home.identity()
     if home.is_registered() and home.registration().vault_id != credentials.vault_id:

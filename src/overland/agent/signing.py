@@ -95,6 +95,7 @@ def register_again(home: AgentHome, credentials: VaultCredentials, *, http: Http
     Raises:
         SigningKeyBehind: The key that counts here was replaced by another copy of the home folder.
         RefusedError: The computer belongs to another vault, or the vault refuses it.
+        IntegrityError, ObjectAbsent: Something in the home folder is damaged, or lost.
     """
     try:
         return register(home, credentials, http=http)
@@ -169,6 +170,7 @@ def rotate_signing(
             on.
         SigningKeyBehind: Another copy of the home folder was faster; nothing is left of it here.
         RefusedByCloud, TransientError: Doing it again goes on.
+        IntegrityError, ObjectAbsent: As `go_on`.
     """
     is_under_way = home.is_signing_key_changing()
     if is_under_way and go_on(home, vault, cloud):
@@ -207,7 +209,11 @@ def _begin(home: AgentHome, vault: Objects, new: NewKeys) -> None:
 
 
 def newest_generation(home: AgentHome) -> int:
-    """Return which keyring is the newest here."""
+    """Return which keyring is the newest here.
+
+    Raises:
+        KeyringCorrupt, ObjectAbsent: It is damaged, or the home folder has none.
+    """
     return generation_of(newest_keyring(home)[1])
 
 
@@ -218,6 +224,8 @@ def go_on(home: AgentHome, vault: Objects, cloud: SigningCloud, *, disown: bool 
         SigningKeyBehind: The cloud has entered another; nothing is left of this one here.
         KeyringBehind, KeyringTaken: As `keys.publish`; it goes on the next time.
         TransientError: Vault or cloud do not answer; it goes on the next time.
+        IntegrityError, ObjectAbsent: Something that it needs in the home folder, or the change that
+            the cloud entered, is damaged or lost.
     """
     under_way = signingchange.find(home)
     if under_way is None:

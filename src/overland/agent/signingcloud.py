@@ -22,7 +22,7 @@ class SignerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SigningCloud:
-    """The cloud, asked with the token of one source computer."""
+    """The cloud, asked with the token of one source computer; each request raises as `accept`."""
 
     def __init__(self, http: Http, *, source_computer_id: str) -> None:
         self._http, self._computer = http, source_computer_id

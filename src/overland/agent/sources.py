@@ -112,7 +112,11 @@ class LayeredObjects:
         return self.first(name, lambda o: o.read_range(name, offset=offset, length=length))
 
     def read(self, name: str) -> bytes:
-        """Return a whole object, from a copy whose digest holds where the name promises one."""
+        """Return a whole object, from a copy whose digest holds where the name promises one.
+
+        Raises:
+            ObjectAbsent, IntegrityError, TransientError, NotAuthorised, OSError: As `first`.
+        """
         return self.first(name, lambda objects: _digest_held(name, objects.read(name)))
 
     def blocks(self, name: str) -> Iterator[memoryview]:
@@ -120,8 +124,9 @@ class LayeredObjects:
 
         Raises:
             ObjectCorrupt: After the last block: the digest does not hold.  Asked for again, the
-                object comes from the next layer that has it.
+                object comes from the next layer that has it; before the first, when none is left.
             ObjectAbsent: No layer has it.
+            TransientError, NotAuthorised, OSError: A layer failed, and no other has it.
         """
         label, objects = self._holder(name)
         digest, promised = hashlib.sha256(), named_digest(name)
@@ -133,7 +138,12 @@ class LayeredObjects:
             raise ObjectCorrupt(name, check="SHA-256 differs from the name")
 
     def head(self, name: str) -> ObjectInfo:
-        """Return the object's size, from the first layer that has it."""
+        """Return the object's size, from the first layer that has it.
+
+        Raises:
+            ObjectAbsent, ObjectCorrupt, TransientError, NotAuthorised, OSError: As `blocks` before
+                the first block.
+        """
         _, objects = self._holder(name)
         return objects.head(name)
 
@@ -148,11 +158,19 @@ class LayeredObjects:
             last = info.name
 
     def put(self, name: str, *_: object, **__: object) -> NoReturn:
-        """Refuse."""
+        """Refuse.
+
+        Raises:
+            ReadOnlySource: Always.
+        """
         raise ReadOnlySource(name)
 
     def delete(self, name: str) -> NoReturn:
-        """Refuse."""
+        """Refuse.
+
+        Raises:
+            ReadOnlySource: Always.
+        """
         raise ReadOnlySource(name)
 
     def _holder(self, name: str) -> tuple[str, Objects]:
@@ -187,30 +205,45 @@ class _Counted:
         self.is_local: bool = getattr(objects, "is_local", False)
 
     def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; see the port."""
         data = self._objects.read_range(name, offset=offset, length=length)
         self._count(len(data))
         return data
 
     def read(self, name: str) -> bytes:
+        """Return a whole object; see the port."""
         data = self._objects.read(name)
         self._count(len(data))
         return data
 
     def blocks(self, name: str) -> Iterator[memoryview]:
+        """Yield the content in order, each block counted as a read; see the port."""
         for block in self._objects.blocks(name):
             self._count(len(block))
             yield block
 
     def head(self, name: str) -> ObjectInfo:
+        """Return the object's size, which counts as no read; see the port."""
         return self._objects.head(name)
 
     def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose name starts with `prefix`, sorted by name; see the port."""
         return self._objects.names(prefix, start_after=start_after)
 
     def put(self, name: str, *_: object, **__: object) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            ReadOnlySource: Always.
+        """
         raise ReadOnlySource(name)
 
     def delete(self, name: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            ReadOnlySource: Always.
+        """
         raise ReadOnlySource(name)
 
     def _count(self, size_bytes: int) -> None:
@@ -252,11 +285,19 @@ class SeedFolderObjects:
         return (info for info in every if is_object_name(info.name))
 
     def put(self, name: str, *_: object, **__: object) -> NoReturn:
-        """Refuse."""
+        """Refuse.
+
+        Raises:
+            ReadOnlySource: Always.
+        """
         raise ReadOnlySource(name)
 
     def delete(self, name: str) -> NoReturn:
-        """Refuse."""
+        """Refuse.
+
+        Raises:
+            ReadOnlySource: Always.
+        """
         raise ReadOnlySource(name)
 
 

@@ -196,6 +196,12 @@ class _Look:
         }
 
     def replacement(self, replacement_id: ReplacementId) -> None:
+        """Take an accepted replacement in, if the present key signed it.
+
+        Raises:
+            ObjectAbsent: The vault has no such file.
+            IntegrityError, KeyChangeMissing: No key that counts signed it.
+        """
         name = replacement_name(replacement_id)
         data = self._vault.read(name)
         if self._is_signed_now(data, REPLACEMENT_PURPOSE, name=name):
@@ -221,6 +227,10 @@ class _Look:
             self.others.append(Vouched(kind="seed-manifest", id=seed_id, sha256=digest))
 
     def point(self, point_id: PointId, *, is_living: bool) -> None:
+        """Take a point in: as signed by the present key, as an earlier change's, or as unreadable.
+
+        One that no drive has brought yet is taken as its seed's manifest says it.
+        """
         name = point_name(point_id)
         try:
             data = self._vault.read(name)

@@ -59,6 +59,8 @@ def open_all(machine: AgentMachine, policy: str) -> Opened:
     Raises:
         SeedAbsent: The policy has no seed yet.
         IdentityFileAbsent: No application speaks for its storage account.
+        ThumbprintMissing, CertificateNotHere: No certificate signs in.
+        CertificateExpired, CertificateNotAccepted: As `ApplicationSignIn.token`.
     """
     seed_id = machine.policies.progress(policy).seed_id
     offline = machine.policies.load(policy).offline

@@ -92,6 +92,11 @@ def caller(machine: AgentMachine, *, token_file: str | None) -> ApiClient | None
     """Return whose rights an upload may use: of the token, or of who is signed in here; or None.
 
     The cloud is the one that this computer is registered with.
+
+    Raises:
+        AgentNotRegistered: It belongs to no vault yet.
+        FileUnusable: The token's file cannot be read.
+        SignInEnded, Unreachable: As `signedin.access_token`.
     """
     registered = machine.registration()
     if token_file is not None:
@@ -112,10 +117,13 @@ def create_application(
     """Make the application of a user if there is none, and write its identity file to `out`.
 
     Raises:
+        StrangerToHome: As `refuse_strangers`; nothing was asked.
+        PolicyInvalid: Subscription or user is no GUID.
         SubscriptionUnknown: The caller has no such subscription.
         UserUnclear: The token is nobody's, and no user was named.
         ApplicationExists: It was there, and is as it was; the file was written all the same.
         FileTaken: `out` is a file of another kind.
+        FileUnusable: `out` is there and cannot be read.
     """
     refuse_strangers()
     subscription_id = _uuid("subscription", subscription)
@@ -154,6 +162,8 @@ def enroll(
 
     Raises:
         AgentNotRegistered: The computer belongs to no vault yet; nothing was read or made.
+        PolicyInvalid: No account can have the name, or the subscription is no GUID.
+        FileUnusable: The file cannot be read.
         IdentityFileInvalid: The file is none, or is for another subscription or cloud.
         CertificateNotUploaded: Everything is made, and the upload is up to somebody else.
     """
@@ -217,6 +227,8 @@ def pick(machine: AgentMachine, account: str | None) -> tuple[OfflineIdentity, O
 
     Raises:
         IdentityFileAbsent: There is none.
+        IdentityFileInvalid: Its file is damaged.
+        CertificateNotHere: The certificate's key is not on this computer.
     """
     identities = OfflineIdentities(machine.files)
     accounts = identities.accounts()

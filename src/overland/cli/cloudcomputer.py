@@ -48,7 +48,7 @@ API_VERSION = "api-version=2021-01-01"
 
 # `ask` and `arm` return whatever JSON the cloud sent: their callers print it.
 class ApiClient:
-    """Requests to one cloud with one token; errors become those of the four families."""
+    """Requests to one cloud with one token; refusals become the errors of `overland.errors`."""
 
     def __init__(self, http: UrllibHttp, *, url: str, ca_pem: str | None) -> None:
         """Ask with `http`; address and authority are kept for who passes them on."""
@@ -108,6 +108,7 @@ def with_api(function: Callable[..., None]) -> Callable[..., None]:
         token_file: str | None,
         **rest: Any,  # the command's own options
     ) -> None:
+        """Run the command with a client of the cloud that the options name; see `open_api`."""
         api = open_api(home=home, url=url, ca_file=ca_file, token_file=token_file)
         function(api=api, **rest)
 
@@ -138,7 +139,11 @@ def open_api(
 
     Raises:
         Unreachable: The cloud of the home folder does not run.
-        RefusedError: A file cannot be read, or an option is missing.
+        CloudNotInitialised: There is none in the home folder.
+        SignInEnded: The cloud ended the session of who is signed in here.
+        FileUnusable: A file cannot be read.
+        CloudAddressInvalid: Address, certificate or token has another form.
+        click.UsageError: An option is missing.
     """
     kept = None if token_file is not None else signedin.read(signedin.home_folder(home))
     if kept is not None and url in (None, kept.url):

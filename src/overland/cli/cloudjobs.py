@@ -78,7 +78,11 @@ def delete_job(*, api: ApiClient, name: str, subscription: str | None, as_json: 
 
 
 def job_id(api: ApiClient, subscription: str | None, name: str) -> str:
-    """Return the resource id of the job of this name, in whatever group it is."""
+    """Return the resource id of the job of this name, in whatever group it is.
+
+    Raises:
+        ResourceAbsent: No job of the subscription has the name; case does not count.
+    """
     path = f"{in_subscription(api, subscription)}{_JOBS}"
     while path:
         page = api.arm("GET", path, "import jobs")

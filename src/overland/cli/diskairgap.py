@@ -98,6 +98,11 @@ def accept_answer(*, file: Path, code: str | None, as_json: bool) -> None:
         bench = computer.bench(TerminalQuestions(drives=(), erase=(), consent=False))
 
         def find(job_name: str) -> Preparation:
+            """Return the first record of this copy computer with that import job's name.
+
+            Raises:
+                NoPreparation: There is none.
+            """
             for record in computer.preparations.all():
                 if record.job_name == job_name:
                     return record

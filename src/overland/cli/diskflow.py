@@ -193,11 +193,13 @@ def ship_parcel(
 
     Raises:
         ShippingIncomplete: Entries are missing, and nobody is there to type them.
+        PublishSettingsMissing, PublishSettingsInvalid, SubscriptionNotInFile: As `connected`.
         ShippingDeclined: The operator did not type yes; nothing was sent.
     """
     kept = record
 
     def keep(typed: ShippingForm) -> None:
+        """Store what was typed so far, durably, without sending it."""
         nonlocal kept
         kept = shipping.keep(kept, typed, bench)
 

@@ -267,6 +267,12 @@ def _keeper(kit_file: Path | None) -> Callable[[str], None]:
     """Return what keeps a kit: in a file, durably, or on the screen."""
 
     def keep(kit: str) -> None:
+        """Keep a kit: on return the file survives a power cut, or the text was shown.
+
+        Raises:
+            OSError: The file cannot be written, or is there already; no half of it is left.
+            OutputLost: Nobody can have seen it.
+        """
         if kit_file is None:
             show_once(
                 f"\nRecovery kit, shown once. Write it down and lock it away:\n\n{kit}\n",

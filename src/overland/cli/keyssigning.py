@@ -80,6 +80,7 @@ def rotate_signing(
             note("going on with the change that was begun; its passphrase and recovery kit stay")
 
         def take() -> Inventory:
+            """Announce the staged seeds, then list; as `_announce` and `vouching.take`."""
             _announce(machine, cloud)
             return vouching.take(machine.home, vault, cloud, meter=machine.meter)
 

@@ -65,7 +65,11 @@ def private_folder(path: Path) -> Path:
 
 
 def folder_objects(path: Path) -> Objects:
-    """Return the objects in a folder that exists."""
+    """Return the objects in a folder that exists.
+
+    Raises:
+        NotAFolder: It does not, or is none.
+    """
     if not path.is_dir():
         raise NotAFolder(path)
     return FolderObjects(PosixFiles(path))

@@ -59,10 +59,12 @@ class _LazyGroup(Commands):
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, sorted; none is imported."""
         return sorted(_COMMANDS)
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command and return it; None if there is none of this name."""
         if cmd_name not in _COMMANDS:
             return None
         module, attribute, _ = _COMMANDS[cmd_name]
@@ -72,6 +74,7 @@ class _LazyGroup(Commands):
 
     @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with its line of the table; none is imported."""
         rows = [(name, _COMMANDS[name][2]) for name in sorted(_COMMANDS)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)

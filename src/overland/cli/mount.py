@@ -91,6 +91,7 @@ def mount(folder: Path, *, foreground: bool, allow_other: bool, **fields: Any) -
         )
 
         def look() -> LayeredObjects:
+            """Return the place as it is now; raises as `open_layers` where a folder has gone."""
             # The vault tells of new points itself; folders may have got new seeds.
             return LayeredObjects(open_layers(machine, folders)) if folders else objects
 

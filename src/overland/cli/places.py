@@ -106,7 +106,11 @@ def read_keys(
     passphrase_file: Path | None,
     recovery_kit: Path | None,
 ) -> ReadKeys:
-    """Return this computer's own keys, or those that a passphrase or a recovery kit opens."""
+    """Return this computer's own keys, or those that a passphrase or a recovery kit opens.
+
+    Raises:
+        NoKeyring, PassphraseWrong, RecoveryKitWrong, KeyringDamaged: As `open_keys`.
+    """
     if recovery_kit is not None:
         return open_keys(objects, recovery_kit=recovery_kit.read_text(encoding="utf-8").strip())
     if passphrase_file is None and machine.home.is_initialised():

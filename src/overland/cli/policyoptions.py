@@ -182,7 +182,11 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 def given_commands(
     name: str | None, argv: tuple[str, ...], timeout_s: float
 ) -> tuple[CommandSource, ...]:
-    """Return the command that options name, or none."""
+    """Return the command that options name, or none.
+
+    Raises:
+        click.UsageError: There is a name without a program, or a program without a name.
+    """
     if name is None and not argv:
         return ()
     if name is None or not argv:

@@ -65,6 +65,7 @@ def run_checks(machine: AgentMachine, policy: Policy, fields: dict[str, Any]) ->
     """Return what the checks find that are not left out.
 
     Raises:
+        click.UsageError: A check that is to be left out does not exist.
         ServiceAccountAbsent: The account that runs are made by does not exist.
     """
     skip: Collection[str] = fields["skip_checks"]
@@ -80,6 +81,7 @@ def refuse_unfit(machine: AgentMachine, policy: Policy, fields: dict[str, Any]) 
 
     Raises:
         PreflightFailed: Some checks failed.
+        click.UsageError, ServiceAccountAbsent: As `run_checks`.
     """
     findings = run_checks(machine, policy, fields)
     failed = tuple(each.check for each in findings if each.verdict == "fail")

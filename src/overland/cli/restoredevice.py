@@ -46,7 +46,11 @@ def to_device(
     fields: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Write an image onto the device, after the operator agreed."""
+    """Write an image onto the device, after the operator agreed.
+
+    Raises:
+        click.Abort: They did not; nothing was written.
+    """
     tree, entry = image_entry(point, os.fsencode(path), store)
     device = TargetDevice(fields["target_device"])
     try:

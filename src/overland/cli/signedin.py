@@ -132,8 +132,10 @@ def access_token(folder: Path) -> SignedIn:
     """Return the sign-in with an access token that is good now.
 
     Raises:
-        SignInEnded: Nobody is signed in, or the cloud ended the session.
+        SignInEnded: Nobody is signed in, or the cloud gave no token: the session has ended, or too
+            many asked for one.
         Unreachable: The cloud does not answer.
+        SignInAnswerOdd: Somebody answers who is no cloud.
     """
     with _locked(folder):
         kept = read(folder)
@@ -167,11 +169,11 @@ def token_path(tenant_id: str) -> str:
 
 
 def post_form(wire: Wire, path: str, form: Mapping[str, str]) -> Answer:
-    """Send a form and return the answer, which is a JSON object.
+    """Send a form and return the answer, which is a JSON object; whatever its status below 500.
 
     Raises:
-        Unreachable: The cloud does not answer, or failed, or asks to wait.
-        SignInAnswerOdd: Somebody answers who is no cloud.
+        Unreachable: The cloud does not answer, or failed.
+        SignInAnswerOdd: The answer is none of a cloud, or was cut off.
     """
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     response = wire.send("POST", path, headers=headers, body=urlencode(form).encode())

@@ -68,6 +68,10 @@ def vault_grant(call: Call, *, policy_id: str | None = None) -> IssuedGrant:
     """Return leave for a source computer to create and read its own objects in its vault.
 
     A run names its policy, so that what it uploads is not deleted before it records its point.
+
+    Raises:
+        Forbidden: The caller is no source computer.
+        Invalid: `policy_id` is no UUID.
     """
     call.require(Route.GET_GRANTS)
     computer = computers.own_computer(call)
@@ -79,7 +83,12 @@ def vault_grant(call: Call, *, policy_id: str | None = None) -> IssuedGrant:
 
 
 def seed_container_grant(call: Call, seed_id: str) -> IssuedGrant:
-    """Return leave for a source computer, or its application, to read what arrived of its seed."""
+    """Return leave for a source computer, or its application, to read what arrived of its seed.
+
+    Raises:
+        Forbidden: The caller is neither.
+        ResourceAbsent: It is no seed of theirs.
+    """
     call.require(Route.GET_GRANTS)
     if call.principal.role not in (Role.AGENT, Role.APPLICATION):
         raise Forbidden("only a source computer, or its application, reads what arrived")

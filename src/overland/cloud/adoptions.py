@@ -74,6 +74,7 @@ def on_adoption_ended(clock: Clock) -> Callable[[Connection, SeedId, AttemptStat
     """Return what the vault calls in the transaction that ends an attempt; twice is once."""
 
     def ended(connection: Connection, seed_id: SeedId, state: AttemptState) -> None:
+        """Move the seed to its next state in the caller's transaction, unless it left adoption."""
         seed = find_seed(connection, seed_id)
         if seed is None or seed.state is not SeedState.ADOPTING:
             return  # abandoned meanwhile, or told before

@@ -158,7 +158,12 @@ def owners(call: Call, application: Application) -> list[str]:
 
 
 def add_owner(call: Call, tenant_id: str, application_id: str, user_id: str) -> None:
-    """Enter a user as owner; again does nothing.  Rights come from roles, not from this."""
+    """Enter a user as owner; again does nothing.  Rights come from roles, not from this.
+
+    Raises:
+        Invalid: `user_id` is no UUID; whether there is such a user, nobody asks.
+        Conflict: The application has too many owners.
+    """
     found = get(call, tenant_id, application_id)
     user = names.check_uuid(user_id, what="user_id")
     known = owners(call, found)
@@ -172,7 +177,7 @@ def add_owner(call: Call, tenant_id: str, application_id: str, user_id: str) -> 
 
 
 def remove_owner(call: Call, tenant_id: str, application_id: str, user_id: str) -> None:
-    """Remove an owner; again does nothing."""
+    """Remove an owner; who is none stays none.  Either way the audit has a row of it."""
     found = get(call, tenant_id, application_id)
     columns = tables.application_owners.c
     call.connection.execute(

@@ -71,7 +71,12 @@ def receive_parcel(
     serials: Sequence[str],
     received_at: datetime | None,
 ) -> ParcelReport:
-    """Book a parcel in.  The same parcel again changes nothing and says so."""
+    """Book a parcel in.  The same parcel again is noted as another, and changes nothing of its job.
+
+    Raises:
+        Invalid: A number or a name breaks its rule, a drive is named twice, or the parcel is of no
+            job that this person works on.
+    """
     call.require(Permission.WORK_AT_STATION)
     names.check_tracking_number(tracking_number)
     checked = _serials(serials)

@@ -57,6 +57,7 @@ def sweep(services: Services) -> int:
     changed: list[bool] = []
 
     def look(job_id: str) -> None:
+        """Do what is due on one job, in a transaction of its own."""
         with services.database.begin() as connection:
             changed.append(_sweep_one(connection, job_id, services.limits, at))
 

@@ -65,7 +65,10 @@ class Registration:
 
 
 def issue_vault_credentials(call: Call, vault_id: str) -> dict[str, object]:
-    """Return the document with which computers can register in a vault for ten days."""
+    """Return the document with which computers can register in a vault for ten days.
+
+    It holds a secret, the registration token, that nobody can get again.
+    """
     call.require(Permission.ISSUE_CREDENTIALS)
     vault = resources.get_vault(call, vault_id)
     resources.require_at_vault(call, vault.vault_id, Permission.ISSUE_CREDENTIALS)

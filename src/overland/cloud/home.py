@@ -75,7 +75,7 @@ class CloudHome:
         self._files = files
 
     def is_initialised(self) -> bool:
-        """Return whether `initialise` was completed."""
+        """Return whether `overland cloud init` was completed: the root token is its last file."""
         return self._read(ROOT_TOKEN_FILE) is not None
 
     def settings(self) -> Settings:

@@ -73,7 +73,9 @@ def put_job(
     Raises:
         Invalid: A value breaks a rule.
         Conflict: The name, a drive or the seed is in use elsewhere.
+        TrackingNumberUsed: Another import job of the tenant has the tracking number.
         EventRefused: The job exists and has been shipped.
+        Forbidden: As everywhere here; or the token is for another import job.
     """
     call.require(Permission.WRITE_JOBS)
     group = resources.get_group(call, subscription_id=subscription_id, name=resource_group)
@@ -158,6 +160,8 @@ def patch_job(
         EditRefused: The job's state does not allow one of the changes.
         ConditionMissing: It cannot be shipped without return address and delivery package.
         TrackingNumberUsed: Another import job of the tenant has the tracking number.
+        Invalid: A value breaks a rule, or a cancelled job is to be resumed.
+        Conflict: A drive is in another import job of the tenant.
     """
     job = _find(call, subscription_id, resource_group, name, Permission.WRITE_JOBS)
     changed, happened = _edit(call, job, patch)

@@ -56,6 +56,7 @@ def change_key(
         ChainChanged: Something was recorded since its list was made.
         KeyChangeRefused: It is for other credentials, or leaves out what others rely on.
         IntegrityError: It is not signed by both keys, damaged, or of another repository.
+        OutOfSpace: The vault has no room for the copy of it; nothing was changed.
     """
     principal.require(Permission.REGISTER_COMPUTERS)
     with services.call(principal) as call:

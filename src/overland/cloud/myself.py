@@ -63,7 +63,11 @@ class Session:
 
 
 def me(call: Call) -> Me:
-    """Return who is asking, with all roles, also those that do not count now."""
+    """Return who is asking, with all roles, also those that do not count now.
+
+    Raises:
+        Forbidden: The token is a machine's, which is nobody here.
+    """
     user = _self(call)
     return Me(
         tenant_id=user.tenant_id,
@@ -81,7 +85,8 @@ def begin_totp(call: Call) -> NewFactor:
     """Make a secret, which counts from its confirmation on.
 
     Raises:
-        Conflict: There is a second factor already, whose secret is never shown again.
+        Conflict: There is a second factor already, whose secret is never shown again; or the caller
+            is a service account.
     """
     user = _person(call)
     if user.totp_is_on:
@@ -95,7 +100,7 @@ def confirm_totp(call: Call, code: str) -> list[str]:
     """Turn the second factor on, by a code that shows that the app has it; return recovery codes.
 
     Raises:
-        Conflict: None was begun, or it is on already.
+        Conflict: None was begun, or it is on already; or the caller is a service account.
         SignInRefused: The code is wrong.
     """
     user = _person(call)
@@ -114,7 +119,7 @@ def stop_totp(
     """Turn the second factor off, by the password and a code of it or a recovery code.
 
     Raises:
-        Conflict: There is none.
+        Conflict: There is none; or the caller is a service account.
         SignInRefused: The password or the code is wrong; this counts as a failed sign-in.
     """
     with services.call(principal) as call:

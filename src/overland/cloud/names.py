@@ -1,4 +1,7 @@
-"""The rules that names obey, each checked where the name comes in."""
+"""The rules that names obey, each checked where the name comes in.
+
+Every function raises `Invalid` for what breaks its rule; the error names the value and the rule.
+"""
 
 import re
 from typing import Final

@@ -64,6 +64,8 @@ def record_point(services: Services, principal: Principal, request: PointRequest
         ChainRepacked: Packs of its chain were replaced since its run began; it is not entered.
         SignatureInvalid: The file is not signed by this computer.
         IntegrityError: The file is damaged, or of another repository.
+        KeyChangeMissing: A former key signed a document, and its key change can be read nowhere.
+        VaultChanged: Objects were being deleted at each of several looks; try again.
     """
     principal.require(Permission.WRITE_POINTS)
     wanted = PointId(names.check_uuid(request.point_id, what="point_id"))
@@ -172,7 +174,9 @@ def delete_point(call: Call, point_id: str, *, source_computer_id: str | None) -
     """Mark a recovery point; it is reclaimed after the time of grace, unless taken back.
 
     Raises:
+        Invalid: Its id is no UUID, or an administrator did not say of which computer.
         ResourceAbsent: There is none.
+        PointReclaimed: It is too late to mark it.
         PointStays: It is the newest of its policy that can be restored.
         Conflict: It is a seed that travels, or based on one; the seed is abandoned first.
     """
@@ -190,6 +194,7 @@ def undelete_point(call: Call, point_id: str, *, source_computer_id: str | None)
     """Take the mark of a point back, whoever or whatever set it; again changes nothing.
 
     Raises:
+        Invalid: Its id is no UUID, or an administrator did not say of which computer.
         ResourceAbsent: There is none.
         PointReclaimed: It is too late.
     """
@@ -203,6 +208,7 @@ def put_retention(call: Call, policy_id: str, retention: Retention) -> None:
     """Give a policy of the calling computer its rule; it holds for old points too, at once.
 
     Raises:
+        Invalid: The policy's id is no UUID.
         RetentionInvalid: It keeps too little, or too much.
     """
     call.require(Permission.WRITE_POINTS)

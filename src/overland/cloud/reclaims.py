@@ -60,6 +60,7 @@ def preview(
 
     Raises:
         ResourceAbsent: The caller may see no such computer.
+        KeyChangeMissing, TransientError: As `Reclaim.preview`, for the first one of which it is.
     """
     principal.require(Permission.RECLAIM)
     with services.call(principal) as call:

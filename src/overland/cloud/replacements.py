@@ -25,8 +25,10 @@ def accept_replacement(
     Raises:
         Invalid: The vault does not hold the document.
         ChainChanged: Something was recorded since `chain_version`.
+        VaultChanged: Objects were deleted at each look; try again.
         ReplacementRefused: It would take away what a point needs.
         IntegrityError: It is damaged, not this computer's, or a document that it concerns is.
+        KeyChangeMissing: A former key signed one of these, and its key change can be read nowhere.
     """
     principal.require(Permission.WRITE_POINTS)
     wanted = ReplacementId(names.check_uuid(replacement_id, what="replacement_id"))
@@ -60,6 +62,7 @@ def _accept(
         raise replacing.ChainChanged(expected=chain_version, found=fence.version)
 
     def find_manifest(seed_id: str) -> str | None:
+        """Return where the manifest of a seed lies that counts, or None; see `manifest_of`."""
         with services.call(principal) as call:
             return seedwork.manifest_of(call.connection, seed_id)
 

@@ -202,6 +202,7 @@ def put_account(
     """Make a storage account, or find it; return it and whether it is new.
 
     Raises:
+        Invalid: The name breaks its rule, or accounts of this kind have no page blobs.
         Conflict: The name is taken elsewhere; account names are unique in the whole cloud.
     """
     call.require(Permission.WRITE_RESOURCES)
@@ -374,6 +375,7 @@ def require_at_vault(call: Call, vault_id: str, permission: Permission) -> None:
 
     Raises:
         Forbidden: They have not.
+        ResourceAbsent: The tenant has no such vault.
     """
     vault = get_vault(call, vault_id)
     call.require_at(

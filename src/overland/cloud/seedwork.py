@@ -134,10 +134,13 @@ def put_manifest(services: Services, principal: Principal, seed_id: str, documen
 
     Raises:
         SignatureInvalid: It is not signed by the seed's source computer.
+        SigningKeyRetired: A key signed it that was replaced before the cloud knew of the manifest.
+        KeyChangeMissing: A former key signed it, and its key change can be read nowhere.
         Foreign: It is that of another seed or repository.
         IntegrityError: It is not a seed manifest.
         Conflict: Adoption has begun.
         VaultChanged: The signing key was replaced meanwhile; try again.
+        OutOfSpace: The vault is full; the seed is as it was.
     """
     principal.require(Permission.WRITE_SEEDS)
     digest = hashlib.sha256(document).hexdigest()
@@ -171,6 +174,7 @@ def get_manifest(services: Services, principal: Principal, seed_id: str) -> byte
 
     Raises:
         ResourceAbsent: The caller has no such seed, or it has no manifest yet.
+        ObjectAbsent: The vault has lost it.
     """
     principal.require(Permission.WRITE_SEEDS)
     with services.call(principal) as call:
@@ -203,7 +207,8 @@ def relink_seed(call: Call, seed_id: str, job_name: str) -> Seed:
     """Correct the name of the import job that a seed follows; it follows no other any more.
 
     Raises:
-        Conflict: Another seed's job has the name.
+        Invalid: The name breaks its rule.
+        Conflict: Another seed's job has the name, or the seed is in the vault or was given up.
     """
     seed = replace(
         editable_seed(call, seed_id),

@@ -142,6 +142,8 @@ def report_drive(
     Raises:
         DriveNotInJob: The job does not list the drive.
         EventRefused: The drive is not where this can happen.
+        Conflict: A cancelled job would begin a drive, or a drive of an import job be filled.
+        ResourceAbsent: The job has no ship notice yet, or is not this person's.
     """
     call.require(Permission.WORK_AT_STATION)
     job = _load(call, job_id)
@@ -175,6 +177,9 @@ def return_drives(
     Raises:
         Conflict: There is no return address or return carrier.
         EventRefused: The job is not `Packaging`, or a drive is not ready.
+        ConditionMissing: A drive that nobody opened goes back with a cancelled job only.
+        DriveNotInJob: The job does not list one of `serials`.
+        Invalid: Carrier or tracking number breaks its rule.
     """
     call.require(Permission.WORK_AT_STATION)
     job = _load(call, job_id)

@@ -52,6 +52,7 @@ def issue(call: Call, request: TokenRequest) -> IssuedToken:
     Raises:
         Forbidden: The caller may not make tokens of this role or for this tenant.
         Invalid: The role, the scope or the time does not fit.
+        ResourceAbsent: There is no such tenant.
     """
     call.require_at(Permission.MANAGE_TOKENS)
     if not 1 <= request.expires_in_days <= MAX_TOKEN_DAYS:
@@ -73,7 +74,11 @@ def issue(call: Call, request: TokenRequest) -> IssuedToken:
 
 
 def issue_admin(call: Call, tenant_id: str) -> IssuedToken:
-    """Make the first administrator's token of a new tenant."""
+    """Make the first administrator's token of a new tenant, for as long as tokens may last.
+
+    Raises:
+        Forbidden, Invalid, ResourceAbsent: As `issue`.
+    """
     request = TokenRequest(role=Role.ADMIN, expires_in_days=MAX_TOKEN_DAYS, tenant_id=tenant_id)
     return issue(call, request)
 

@@ -51,11 +51,12 @@ def format_kit(repository_id: RepositoryId, key: Secret) -> str:
 def parse_kit(kit: str) -> tuple[RepositoryId, Secret]:
     """Return the repository id and the key of a kit as typed.
 
-    Case, blanks, line ends and hyphens do not matter, and the digits 0, 1 and 8 are read as the
-    letters they resemble.
+    Case, blanks, line ends and the hyphens between the groups do not matter, and there the digits
+    0, 1 and 8 are read as the letters they resemble.
 
     Raises:
-        RecoveryKitMistyped: The checksum over repository id and key does not hold.
+        RecoveryKitMistyped: It has not the form of a kit, or the checksum over repository id and
+            key does not hold.
     """
     import base64  # noqa: PLC0415 - as said above
 

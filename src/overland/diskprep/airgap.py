@@ -88,9 +88,14 @@ def code_of(document: bytes) -> str:
 
 
 def request_for(preparation: Preparation, bench: Workbench) -> bytes:
-    """Return the signed request for the job of finished drives; kept here to match the answer.
+    """Return the signed request for the job of finished drives.
 
-    Made again while nothing has changed, it is the same file with the same code.
+    It is kept here, durably, to match the answer.  Made again while nothing has changed, it is the
+    same file with the same code.
+
+    Raises:
+        LedgerBroken: The custody log here was changed.
+        PreparationDamaged: This computer's key cannot be read.
     """
     assert preparation.is_complete(), "a job is made for all of its drives at once"
     ledger = bench.ledger(preparation)
@@ -111,6 +116,7 @@ def read_request(document: bytes, *, name: str, code: str) -> JobRequest:
 
     Raises:
         JobFileChanged: It was changed, is of another kind, or the code is another file's.
+        LedgerBroken: The custody log in it does not hold, although its signature does.
     """
     request, public_key = _read(document, JobRequest, _REQUEST, name, code)
     if request.drive_key != public_key:
@@ -136,13 +142,14 @@ def accept_answer(
     find: Callable[[str], Preparation],
     bench: Workbench,
 ) -> Preparation:
-    """Store the job that the answer tells of, with its address; return the record.
+    """Store the job that the answer tells of, with its address, durably; return the record.
 
     `find` gives the record of an import job by its name.
 
     Raises:
         JobFileChanged: The file was changed, or the code is another file's.
         AnswerForAnother: It does not answer the last request that was written here.
+        Exception: What `find` raised.
     """
     answer, _ = _read(document, _Answer, _ANSWER, name, code)
     preparation = find(answer.job.name)

@@ -174,7 +174,11 @@ class MissingAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportService:
-    """The import service, with leave for one subscription."""
+    """The import service, with leave for one subscription.
+
+    Every request raises what `ports.http.accept` makes of a refusal, `Unreachable` where nobody
+    answers, and `AnswerNotUnderstood` for an answer of another form.
+    """
 
     def __init__(self, http: Http) -> None:
         self._http = http

@@ -158,6 +158,12 @@ class _Reader:
         self._elements = 0
 
     def read(self, document: bytes) -> None:
+        """Collect the subscriptions of a document; a reader reads once.
+
+        Raises:
+            WebDeployProfile, ManagementCertificateBroken, PublishSettingsInvalid: As
+                `parse_publish_settings`.
+        """
         parser = expat.ParserCreate(namespace_separator=_SEPARATOR)
         parser.StartDoctypeDeclHandler = self._doctype
         parser.StartElementHandler = self._start

@@ -62,7 +62,13 @@ class JobStatus:
 
 
 def job_status(preparation: Preparation, service: ImportService, *, now: datetime) -> JobStatus:
-    """Return what the service says about the job of a preparation."""
+    """Return what the service says about the job of a preparation.
+
+    That it does not answer, does not allow it or knows no such job is an answer here, and no error.
+
+    Raises:
+        StorageAccountAbsent: No job was created yet, and the seed's storage account is gone.
+    """
     try:
         found = service.job(_path(preparation, service))
     except Unreachable as error:

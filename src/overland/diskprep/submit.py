@@ -61,7 +61,9 @@ def submit(
         JobNotCreatedYet: The service did not answer; the same command goes on later.
         JobDiffers: The name belongs to another job, or this one was shipped with other drives.
         StorageAccountAbsent: The subscription does not hold the seed's storage account.
+        NoShippingLocation: No place takes parcels for the account's region.
         NotAuthorised: The publish settings do not allow it.
+        RefusedByCloud: The service does not take the job; the message says why.
     """
     assert preparation.is_complete(), "a job is made for all of its drives at once"
     try:
@@ -87,10 +89,12 @@ def keep_job(preparation: Preparation, job: JobRecord, bench: Workbench) -> Prep
 def find_job(preparation: Preparation, bench: Workbench, service: ImportService) -> Preparation:
     """Return the record with the import job that the service has for its seed, if it has one.
 
-    For a computer that did not prepare the drives itself (R95).  Nothing is created.
+    For a computer that did not prepare the drives itself (R95).  Nothing is created, or stored.
 
     Raises:
         JobDiffers: The job of that name carries another seed.
+        StorageAccountAbsent, NoShippingLocation, NotAuthorised: As `submit`.
+        Unreachable: The service did not answer.
     """
     account = service.storage_account(preparation.subscription_id, preparation.storage_account)
     path = service.job_path(

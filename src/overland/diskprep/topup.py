@@ -143,6 +143,7 @@ class _Jobs:
         self._group = account.resource_group
 
     def name(self, number: int) -> str:
+        """Return what the seed's job `number` is called: 0 is the first one, others are top-ups."""
         return top_up_name(self._first, number) if number else self._first
 
     def newest(self) -> tuple[JobAnswer | None, int]:

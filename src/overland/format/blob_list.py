@@ -89,6 +89,11 @@ class _Reader:
         self._kind = ""
 
     def start(self, element: str, attributes: dict[str, str]) -> None:
+        """Take note of an element that begins.
+
+        Raises:
+            BlobListInvalid: It, or an attribute of it, is not allowed here.
+        """
         allowed = {"BlobPath", "BlobPathPrefix"} if self._path == ["BlobList"] else set()
         if not self._path:
             allowed = {"BlobList"}
@@ -101,6 +106,11 @@ class _Reader:
         self._text = ""
 
     def end(self, element: str) -> None:
+        """Keep the path, prefix or snapshot that ends.
+
+        Raises:
+            BlobListInvalid: A path begins with a slash, a prefix does not, or there is no text.
+        """
         self._path.pop()
         if element == "BlobList":
             return
@@ -110,6 +120,11 @@ class _Reader:
         self._found[self._kind].append(text)
 
     def characters(self, text: str) -> None:
+        """Add to the text of an element, of which `_MAX_TEXT` characters are allowed.
+
+        Raises:
+            BlobListInvalid: It is longer, or stands outside of an element.
+        """
         if self._path == ["BlobList"]:
             if text.strip():
                 _refuse("text stands outside of an element")
@@ -119,6 +134,11 @@ class _Reader:
             _refuse("a path is too long")
 
     def selection(self) -> BlobSelection:
+        """Return all that was named, in the order of the list.
+
+        Raises:
+            BlobListInvalid: That is nothing.
+        """
         if not any(self._found.values()):
             _refuse("it names no blob")
         return BlobSelection(

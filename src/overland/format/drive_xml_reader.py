@@ -173,6 +173,7 @@ class _Reader:
         return ready
 
     def refuse(self, check: str) -> NoReturn:
+        """Raise `ManifestXmlInvalid` with the rule that is broken, and nothing of the content."""
         raise ManifestXmlInvalid(self._name, check=check)
 
     def _parse(self, data: bytes, *, final: bool) -> None:

@@ -99,6 +99,11 @@ class _Reader:
         self._text: list[str] = []
 
     def start(self, element: str, attributes: dict[str, str]) -> None:
+        """Take note of an element that begins.
+
+        Raises:
+            SideXmlInvalid: It has an attribute, is too deep or there twice, or is another root.
+        """
         self._depth += 1
         if self._depth > _MAX_DEPTH or attributes:
             _refuse("an element or attribute is not allowed")
@@ -110,6 +115,11 @@ class _Reader:
                 _refuse("a name is there twice")
 
     def end(self, _: str) -> None:
+        """Keep the value of the element that ends, without blanks around it.
+
+        Raises:
+            SideXmlInvalid: It is not printable.
+        """
         if self._depth == _MAX_DEPTH:
             value = "".join(self._text).strip()
             if not value.isprintable():
@@ -118,6 +128,11 @@ class _Reader:
         self._depth -= 1
 
     def characters(self, text: str) -> None:
+        """Add to the value of an element.
+
+        Raises:
+            SideXmlInvalid: The text stands outside of one.
+        """
         if self._depth == _MAX_DEPTH:
             self._text.append(text)
         elif text.strip():

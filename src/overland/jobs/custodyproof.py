@@ -144,13 +144,15 @@ def cloud_head(job_id: str, *, count: int, digest: str) -> bytes:
 
 
 def verify(document: bytes, *, trusted: frozenset[str] = frozenset()) -> CustodyReport:
-    """Return what a custody document says, when everything in it holds.
+    """Return what a custody document says, when all that is signed in it holds.
 
-    `trusted` are public keys in hexadecimal; when any is given, only documents signed by those
-    pass.  Without, the report names the keys, and the reader compares them with what they know.
+    `trusted` are public keys in hexadecimal; when any is given, no part that another key signed
+    passes.  Without, the report names the keys, and the reader compares them with what they know.
+    The job's name is signed by nobody, and a part that is absent is no error: its key is empty.
 
     Raises:
-        CustodyBroken: A line or entry was changed, taken out or put in, or a signature fails.
+        CustodyBroken: A line or entry was changed, taken out or put in, a signature fails, or its
+            key is none of those trusted.
     """
     try:
         found = msgspec.json.decode(document, type=CustodyDocument)

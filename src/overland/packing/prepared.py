@@ -46,7 +46,11 @@ class Prepared:
             new.settle()
 
     def show(self) -> None:
-        """Give all files their names, and wait for nothing; see `NewFile.show`."""
+        """Give all files their names, and wait for nothing; see `NewFile.show`.
+
+        Raises:
+            OutOfSpace, OSError: Those before have their names, and the rest is for `abandon`.
+        """
         while self._new:
             new, name = self._new[0]
             new.show(name)
@@ -54,7 +58,13 @@ class Prepared:
         self._remove_others()
 
     def publish(self) -> None:
-        """Give all files their names, durably, one after the other."""
+        """Give all files their names, durably, one after the other.
+
+        After a power cut during the call the first ones may have theirs, and the others not.
+
+        Raises:
+            OutOfSpace, OSError: As `show`.
+        """
         while self._new:
             new, name = self._new[0]
             new.publish(name)

@@ -10,7 +10,11 @@ __all__ = ["FileContent", "Objects", "Spaces"]
 
 
 class Objects(Protocol):
-    """Objects below one prefix.  Names follow the rules of `overland.ports.files`."""
+    """Objects below one prefix.  Names follow the rules of `overland.ports.files`.
+
+    A store that is elsewhere may fail in any call: `NotAuthorised`, the grant does not allow it;
+    `Unreachable`, it did not answer, try again.  One on this computer raises `OSError`.
+    """
 
     def put(
         self, name: str, content: Iterable[bytes | memoryview], *, size_bytes: int, sha256: str

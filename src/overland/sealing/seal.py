@@ -174,6 +174,12 @@ def open_pack(
     """
 
     def opened(header: bytes, name: str) -> PackOpener:
+        """Return what opens the parts of the pack `name` that begins with `header`.
+
+        Raises:
+            ObjectCorrupt: The header is damaged, or names another repository.
+            MasterKeyUnknown: It names a master key that `subkeys` end before.
+        """
         found = decode_header(header, name=name)
         if found.repository_id != repository_id:
             raise ObjectCorrupt(name, check="another repository's")

@@ -84,6 +84,7 @@ class ObjectCopier:
             OutOfSpace: `target` is full.
             SourceUnreadable: `source` failed.
             OSError: `target` failed.
+            CopyStopped: `stopping` was set; nothing is visible.
         """
         digest, seen_bytes = hashlib.sha256(), 0
         new = target.create()
@@ -105,6 +106,8 @@ class ObjectCopier:
         Raises:
             ObjectAbsent: It is not there.
             ObjectCorrupt: The medium gives other bytes than were written.
+            OSError: The medium failed.
+            CopyStopped: `stopping` was set.
         """
         digests = self.digests(name, medium.blocks(name, block_bytes=RANGE_BYTES))
         _refuse_other_bytes(
@@ -113,7 +116,12 @@ class ObjectCopier:
         return digests
 
     def digests(self, name: str, blocks: Iterable[memoryview]) -> Digests:
-        """Return the digests of an object's content; `name` is for assertions only."""
+        """Return the digests of an object's content; `name` is for assertions only.
+
+        Raises:
+            CopyStopped: `stopping` was set.
+            Exception: What `blocks` raised.
+        """
         whole, seen_bytes, ranges = hashlib.sha256(), 0, _RangeDigests()
         for block in blocks:
             self._beside(ranges.update, block, self._second.submit(whole.update, block))
@@ -155,6 +163,7 @@ class _RangeDigests:
         self._digest, self._filled = hashlib.md5(usedforsecurity=False), 0
 
     def update(self, block: memoryview) -> None:
+        """Take in the next bytes of the object, as many as there are."""
         for piece in _cut(block, first_bytes=RANGE_BYTES - self._filled):
             self._digest.update(piece)
             self._filled += len(piece)
@@ -162,6 +171,7 @@ class _RangeDigests:
                 self._next()
 
     def finish(self) -> list[str]:
+        """Return the MD5 of each 4 MiB in order, in upper case; the last may be shorter."""
         if self._filled:
             self._next()
         return self._done

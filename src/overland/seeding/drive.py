@@ -84,7 +84,9 @@ def seal_drive(
     public_key: bytes,
     sign: Signer,
 ) -> str:
-    """Write the drive's manifests and read them back; return the SHA-256 of `DriveManifest.xml`.
+    """Write the drive's manifests and read them back.
+
+    Returns the SHA-256 of `DriveManifest.xml`, in upper case.
 
     All three are read from the medium, the seed's that `begin_drive` wrote among them.
 
@@ -94,6 +96,8 @@ def seal_drive(
 
     Raises:
         DriveNotAsWritten: A manifest reads back differently.
+        OutOfSpace: The drive has no room for its manifests.
+        OSError: The drive failed.
     """
     seed_id, serial = manifest.seed_id, manifest.drive_serial
     # What a run that was killed here wrote goes first: a full drive has no room for both.
@@ -178,5 +182,10 @@ class _HashingSink:
         self._new, self.digest = new, hashlib.sha256()
 
     def write(self, data: bytes, /) -> None:
+        """Append `data`, and take it into `digest`.
+
+        Raises:
+            OutOfSpace, OSError: As `NewFile.write`.
+        """
         self.digest.update(data)
         self._new.write(data)

@@ -1,8 +1,8 @@
 """The custody ledger: who held which drive, from when.
 
-Each line holds the digest of the one before: a line can neither be changed nor taken out without
-the chain showing it.  The file is JSON lines, so that it can be read, and checked with
-`sha256sum`, without this program.
+Each line holds the digest of the one before: a line that another follows can neither be changed nor
+taken out without the chain showing it.  The file is JSON lines, so that it can be read, and checked
+with `sha256sum`, without this program.
 """
 
 import hashlib
@@ -122,8 +122,10 @@ class Ledger:
 def checked_lines(lines: Sequence[bytes], name: str) -> list[CustodyEvent]:
     """Return the events of ledger lines whose chain holds.
 
+    Of the last line, which no other follows, the chain tells nothing.
+
     Raises:
-        LedgerBroken: A line was changed, taken out, put in, or cannot be read.
+        LedgerBroken: A line before it was changed, taken out, put in, or one cannot be read.
     """
     previous, events = _FIRST, []
     for number, line in enumerate(lines, start=1):

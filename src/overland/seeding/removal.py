@@ -26,13 +26,14 @@ class Removed:
 
 
 def remove_seed(files: Files, seed_id: SeedId) -> Removed:
-    """Remove a seed's folder from a staging location; what is gone already is no error.
+    """Remove a seed's files from a staging location; what is gone already is no error.
 
-    On return the removal survives a power cut; during it, running it again finishes it.
+    On return the removal survives a power cut; during it, running it again finishes it.  Files that
+    are not ours stay, and so do empty folders.
 
     Args:
         files: The staging location.
-        seed_id: Whose folder.
+        seed_id: Whose files.
     """
     seed = Subfolder(files, seed_folder(seed_id))
     found = list(seed.names())

@@ -38,7 +38,7 @@ class SeedFormatUnknown(RefusedError):
 
 
 class SeedRecordInvalid(IntegrityError):
-    """`seed.json` is not what the agent writes."""
+    """`seed.json`, or the manifest beside it, is not what the agent wrote."""
 
     code = "seed-record-invalid"
 

@@ -134,6 +134,8 @@ class StagingLocation:
             OutOfSpace: The staging location is smaller; nothing was written.
             SeedAlreadyStaged: The seed is complete.
             SeedConflict: The folder belongs to a seed with other settings.
+            SeedFormatUnknown: A newer program began it.
+            SeedRecordInvalid: Its `seed.json` is damaged.
         """
         seed = Subfolder(self._files, seed_folder(record.seed_id))
         stored = read_record(seed, record.seed_id)
@@ -156,6 +158,7 @@ class StagingLocation:
             SeedIncomplete: It is absent or was interrupted.
             SeedFormatUnknown: A newer program wrote it.
             IntegrityError: `seed.json` or the manifest is damaged.
+            ValueError: `seed_id` is no UUID.
         """
         seed = Subfolder(self._files, seed_folder(canonical_uuid(seed_id)))
         record = read_record(seed, seed_id)
@@ -215,6 +218,8 @@ class SeedDraft:
 
         Raises:
             SeedIncomplete: An object of the manifest is absent or has another size.
+            ManifestInvalid: The manifest breaks a rule of its format.
+            OutOfSpace: There is no room for it; the seed is incomplete.
         """
         assert manifest.seed_id == self.record.seed_id, "each seed has its own manifest"
         for problem in _size_problems(self.files, manifest.objects):
@@ -245,6 +250,7 @@ class StagedSeed(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises:
             SeedRecordInvalid: It is not what it was any more.
+            ObjectAbsent: It is not there any more.
         """
         document = self.files.read(MANIFEST)
         if hashlib.sha256(document).hexdigest() != self.sha256:
@@ -256,7 +262,11 @@ class StagedSeed(msgspec.Struct, frozen=True, kw_only=True):
         return _size_problems(self.files, self.manifest.objects)
 
     def check_content(self, copier: "ObjectCopier") -> list[StagedProblem]:
-        """Return the objects whose content is not what the manifest says; reads everything."""
+        """Return the objects whose content is not what the manifest says; reads everything.
+
+        Raises:
+            OSError: The staging location failed; a medium that cannot be read ends the check.
+        """
         problems = []
         for item in self.manifest.objects:
             try:

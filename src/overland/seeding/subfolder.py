@@ -81,18 +81,31 @@ class _Renamed:
         self._new, self._prefix = new, prefix
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data`; see the port."""
         self._new.write(data)
 
     def publish(self, name: str) -> None:
+        """Give the file its name below the prefix, durably; see the port.
+
+        Raises:
+            ValueError: It is no relative name of plain parts; nothing was published.
+        """
         name_parts(name)
         self._new.publish(self._prefix + name)
 
     def settle(self) -> None:
+        """Make durable what was written; see the port."""
         self._new.settle()
 
     def show(self, name: str) -> None:
+        """Give the file its name below the prefix, and wait for nothing; see the port.
+
+        Raises:
+            ValueError: As `publish`.
+        """
         name_parts(name)
         self._new.show(self._prefix + name)
 
     def abandon(self) -> None:
+        """Forget the file; see the port."""
         self._new.abandon()

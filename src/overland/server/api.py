@@ -76,6 +76,7 @@ def _describe_tokens(app: FastAPI) -> None:
     protected = [route for route in routes if _needs_token(route)]
 
     def with_tokens() -> dict[str, Any]:  # Any: FastAPI's own type of the document
+        """Return the OpenAPI document, which is made at the first call and kept."""
         if app.openapi_schema is None:
             document = describe()
             schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})

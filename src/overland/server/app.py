@@ -87,8 +87,9 @@ def serve(options: Options) -> None:
 
     Raises:
         CloudNotInitialised: `overland cloud init` was not run yet.
+        DatabaseNewer: A newer version of the program has changed the tables.
         EngineInUse: Another process serves this home folder.
-        SocketUnsafe: The socket's folder is open to others.
+        SocketUnsafe: The socket's path cannot be used, or its folder is open to others.
         SocketInUse: Another program listens on the socket.
         OSError: A port is taken.
     """
@@ -212,6 +213,7 @@ def _sweeping(services: Services) -> Iterator[None]:
     stopping = threading.Event()
 
     def work() -> None:
+        """Look, and again until `stopping` is set; a look that fails is logged and ends nothing."""
         while True:
             try:
                 services.reclaim.look_at_clock()

@@ -47,12 +47,14 @@ class _Spare:
         self._buffers: queue.SimpleQueue[mmap.mmap] = queue.SimpleQueue()
 
     def take(self) -> mmap.mmap:
+        """Return a buffer of `BUFFER_BYTES`, with whatever lies in it; from any thread."""
         try:
             return self._buffers.get_nowait()
         except queue.Empty:
             return new_buffer(BUFFER_BYTES)
 
     def give(self, buffer: mmap.mmap) -> None:
+        """Keep a buffer for `take`, or let it go where a dozen are kept; from any thread."""
         if self._buffers.qsize() < _SPARE:
             self._buffers.put(buffer)
 

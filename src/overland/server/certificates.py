@@ -41,7 +41,10 @@ class _Pair:
 
 
 def ensure_certificates(files: Files, names: Sequence[str], *, at: datetime) -> str:
-    """Make what is missing or will soon be over, and return the authority's certificate as PEM.
+    """Make what is missing, and return the authority's certificate as PEM.
+
+    The server's certificate is made anew when it will soon be over or does not cover all names; the
+    authority lasts ten years, and stays.  After a power cut the next call makes what is not whole.
 
     Args:
         files: The home folder.

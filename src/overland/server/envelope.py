@@ -61,6 +61,7 @@ class Envelope:
         request_id = str(uuid4())
 
         async def send_with_headers(message: Message) -> None:
+            """Send a message; the head of an answer with the common headers."""
             if message["type"] == "http.response.start":
                 _add_headers(MutableHeaders(scope=message), request_id)
             await send(message)

@@ -169,6 +169,7 @@ class _DataPlane:
         size_bytes, sha256 = wire.declared(call.request, space=call.space, name=call.name)
 
         def store(content: Iterator[bytes | memoryview]) -> bool:
+            """Store the object; return whether its name was free before."""
             created = not _holds(call.store, call.name)
             call.store.put(call.name, content, size_bytes=size_bytes, sha256=sha256)
             return created
@@ -192,6 +193,7 @@ class _DataPlane:
             raise wire.RequestInvalid("no file can come with a request here")
 
         def read(descriptor: int) -> Generator[memoryview, None, None]:
+            """Yield the file in blocks; raises where they come slower than the least rate."""
             blocks = read_file(descriptor)
             return paced(blocks, limits=self._limits, monotonic_s=self._clock.monotonic_s)
 
@@ -218,6 +220,7 @@ class _DataPlane:
         """Yield the range in blocks; the next one is read while one is sent."""
 
         def begin(offset: int) -> asyncio.Future[bytes]:
+            """Begin to read the block at `offset`, cut where the range ends."""
             length = min(_BLOCK_BYTES, stop - offset)
             return self._read(
                 partial(call.store.read_range, call.name, offset=offset, length=length)
@@ -239,6 +242,7 @@ class _DataPlane:
         top = wire.page_size(query.get("top"))
 
         def page() -> list[dict[str, str | int]]:
+            """Return a page of the listing, and one more object if there are more."""
             found = islice(call.store.names(prefix, start_after=after), top + 1)
             return [{"name": each.name, "size_bytes": each.size_bytes} for each in found]
 

@@ -122,6 +122,11 @@ async def get_token(tenant_id: str, request: Request) -> JSONResponse:
     address = address_of(request)
 
     def answer() -> TokenAnswer:
+        """Return the tokens, in a thread of its own: it asks the tables.
+
+        Raises:
+            OAuthRefused: There are none, or this network asks too often; in the words of OAuth.
+        """
         _allow(services, address)
         form = _form(kind, body)
         redeem = _GRANTS.get(form.get("grant_type", ""))

@@ -144,6 +144,7 @@ async def put_manifest(seed_id: str, request: Request, caller: SeedWriter) -> Js
     document = await request.body()
 
     def store() -> Json:
+        """Store the manifest and return the seed as it is then; in a thread of its own."""
         seed = seedwork.put_manifest(caller.services, caller.principal, seed_id, document)
         with caller.call() as call:
             return _seed_view(call, seed)

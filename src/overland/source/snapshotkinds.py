@@ -82,6 +82,11 @@ class Method(Protocol):
     Attributes:
         mode: That insists on it.
         leaves_stubs: Whether a snapshot has a folder of inode 2 for each subvolume below.
+
+    Raises:
+        SnapshotImpossible: From each method but `loss`: a tool failed, and said why.
+        ProgramAbsent: From each method: a tool is not installed.
+        OSError: From each method but `loss`: a folder cannot be looked into.
     """
 
     mode: SnapshotMode

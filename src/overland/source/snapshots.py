@@ -64,7 +64,8 @@ def snapshots(
         mounts: Tells what is mounted.
 
     Raises:
-        SnapshotImpossible: A snapshot that the mode insists on cannot be taken; none is left.
+        SnapshotImpossible, ProgramAbsent, OSError: A snapshot that the mode insists on cannot be
+            taken; those before it are removed.
     """
     view = SnapshotView()
     if mode == "none":
@@ -173,6 +174,11 @@ class _Taker:
         self._taken[unit] = _Taken(method=method, mount=mount, name=name, where=where)
 
         def check() -> None:
+            """Return if the snapshot still shows its instant.
+
+            Raises:
+                SnapshotLost: It does not, or nobody can tell.
+            """
             if (loss := method.loss(unit, mount, name)) is not None:
                 raise SnapshotLost(os.fsdecode(unit), problem=loss)
 

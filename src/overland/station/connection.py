@@ -177,7 +177,10 @@ class DriveReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Connection:
-    """The station's requests over one authenticated connection."""
+    """The station's requests over one authenticated connection.
+
+    Beside what they say, all raise as `overland.ports.http.accept`.
+    """
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -212,7 +215,8 @@ class Connection:
         """Return the job with this id, or the one at this station with this name.
 
         Raises:
-            JobUnknown: There is none, or several have the name.
+            ObjectAbsent: There is no job with this id.
+            JobUnknown: None has the name, or several have it.
         """
         if _is_uuid(name):
             return self.job(name)

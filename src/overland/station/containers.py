@@ -73,12 +73,14 @@ class Containers:
         """Return a container that an export job takes blobs from."""
 
         def ask() -> Grant:
+            """Ask the cloud for a grant to read; again when that is over."""
             return self._connection.export_grant(job_id, container=container)
 
         return self._open((job_id, container, "", "export"), ask, prefix="")[0]
 
     def _seed_corner(self, job_id: str, folder: str | None) -> tuple[Objects, str]:
         def ask() -> Grant:
+            """Ask the cloud for a grant below the seed's prefix; again when that is over."""
             return self._connection.import_grant(job_id)
 
         return self._open((job_id, "", folder or ""), ask, prefix=folder)
@@ -87,6 +89,7 @@ class Containers:
         self, job_id: str, container: str, *, prefix: str, replace: bool
     ) -> tuple[Objects, str]:
         def ask() -> Grant:
+            """Ask the cloud for a grant for blobs; again when that is over."""
             return self._connection.blobs_grant(job_id, container=container, replace=replace)
 
         key = (job_id, container, prefix, "replace" if replace else "create")

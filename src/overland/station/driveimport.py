@@ -90,7 +90,11 @@ class _Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DriveImport:
-    """Imports drives for an engine, which may run several of them at a time."""
+    """Imports drives for an engine, which may run several of them at a time.
+
+    What `plan`, `step` and `finish` raise is kept with the drive, for the operator; the import
+    stands still then, and they go on where it was when they are called again.
+    """
 
     def __init__(
         self,
@@ -148,7 +152,13 @@ class DriveImport:
             return [_encode(key, first, last) for first, last in batches(sizes)]
 
     def step(self, argument: str) -> str:
-        """Import the objects of a batch that are still open."""
+        """Import the objects of a batch that are still open.
+
+        Raises:
+            Interrupted: After `interrupt`; what was being sent is settled, the rest stays open.
+            DriveGone: The drive was pulled out.
+            OverlandError: The container failed, the cloud did, or another drive is there.
+        """
         batch = msgspec.json.decode(argument, type=_Batch)
         key = DriveKey(job_id=batch.job_id, serial=batch.serial)
         with self._noting_stop(key):

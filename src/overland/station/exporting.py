@@ -141,6 +141,8 @@ class Export:
             DrivesMissing: Other drives of the job are here too.
             DriveNotEmpty: A drive holds something that this export did not write.
             RefusedError: A drive is not the job's, or the cloud refuses.
+            JobUnknown, ObjectAbsent: There is no such job, by name or by id.
+            TransientError: The cloud or a container did not answer; run again.
             OSError: A drive failed; run again, or give it up.
         """
         found = self._connection.find_job(job)
@@ -352,6 +354,11 @@ class _Manifest:
         self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
 
     def write(self, data: bytes, /) -> None:
+        """Write what comes next, and count it into length and digests.
+
+        Raises:
+            OSError, OutOfSpace: As the drive's file does.
+        """
         self.new.write(data)
         self.md5.update(data)
         self.sha256.update(data)

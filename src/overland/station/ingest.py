@@ -147,7 +147,8 @@ class Ingest:
         """Return the drives at `paths`, or without paths all that wait, of one job or of all.
 
         Raises:
-            JobUnknown: There is no such job.
+            JobUnknown, ObjectAbsent: There is no such job, by name or by id.
+            NotAnImport: It is an export job.
             DriveUnknown: No job lists a drive.
             DriveNotReceived: A drive was not booked in.
             DriveGivenTwice: Two paths have a drive of one number.
@@ -182,7 +183,7 @@ class Ingest:
 
         Raises:
             DriveUnknown: No job lists the drive.
-            RefusedError: The drive is finished.
+            RefusedError: The drive is finished, or (`DriveNotReceived`) was not booked in.
         """
         chosen = self._listing(self._jobs(None), serial)
         if not any(each.waits for each in chosen.job.drives if each.serial == chosen.key.serial):

@@ -80,6 +80,7 @@ class DriveLogs:
         self, key: DriveKey, status: DriveStatus, name: "_Names", *, verbose: bool, is_export: bool
     ) -> str:
         def write(out: NewFile) -> None:
+            """Write the whole log: all items if it is verbose, else those that were damaged."""
             log = DriveLog(out, key.serial, verbose=verbose, is_export=is_export)
             items = self._records.items(key) if verbose else self._records.damaged_items(key)
             for item in items:

@@ -97,5 +97,5 @@ def read_blobs(
 
 
 def reject(drive: StationDrive, status: DriveStatus, why: str) -> NoReturn:
-    """Raise that a drive as a whole is not imported."""
+    """Raise `DriveRejected`: the drive as a whole is not imported."""
     raise DriveRejected(drive.serial, status=status, why=why)

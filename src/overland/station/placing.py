@@ -53,6 +53,7 @@ class Placing:
         """Import a blob; return how it went.
 
         Raises:
+            UploadChanged: Bytes were changed on the way; the blob's import stays open.
             OverlandError: The container failed; the blob's import stays open.
         """
         verdict = self._placed(key, item, medium)
@@ -89,6 +90,16 @@ class _Sending:
         self._records, self._containers, self._key, self._item = records, containers, key, item
 
     def send(self, medium: Files, checked: Checked, store: Objects, *, name: str) -> Verdict:
+        """Store the blob under the name that its disposition gives it; return how it went.
+
+        The name is kept in the tables before anything is sent: who is killed sends to the same one
+        again; a name that somebody else took meanwhile is chosen anew, `_TRIES` times at most.
+
+        Raises:
+            BadReading: The medium gave other bytes than when it was checked; nothing was stored.
+            ObjectCorrupt: The container got other bytes than were sent; nothing was stored.
+            OverlandError: The container failed; the blob's import stays open.
+        """
         place = self._item.place
         for _ in range(_TRIES):
             if place is None:

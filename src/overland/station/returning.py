@@ -72,6 +72,7 @@ class Returning:
         Raises:
             DrivesNotFinished: A drive that is here is not imported yet.
             NothingToReturn: No drive of the job is here.
+            JobUnknown, ObjectAbsent: There is no such job, by name or by id.
             RefusedError: The cloud refuses, for want of a return address for instance.
         """
         found = self._find(job)

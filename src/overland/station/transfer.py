@@ -87,6 +87,7 @@ class Transfer:
             turn: Held while the drive is read; who moves several objects at once shares one.
 
         Raises:
+            UploadChanged: Bytes were changed on the way; the object's import stays open.
             OverlandError: The container failed; the object's import stays open.
         """
         there = _found(container, item)

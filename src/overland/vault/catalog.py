@@ -160,6 +160,8 @@ def inspect(
     Raises:
         ObjectAbsent: The vault has no such point.
         SignatureInvalid: Not signed by the owner.
+        SigningKeyRetired: Signed by a former key, whose key change does not list it.
+        KeyChangeMissing: The same, and that key change can be read nowhere.
         Foreign: Of another repository, or filed under another point's id.
         ObjectCorrupt: Not a recovery point.
     """
@@ -206,7 +208,8 @@ def record(
 
     A point that lacked objects is inspected and recorded again when they have arrived.  Objects
     that are being deleted count as missing, so that they are stored again.  Marks stay as they
-    are; a point that was reclaimed stays so.  A doubtful one does not count as whole, ever.
+    are; a point that was reclaimed stays so.  A doubtful one does not count as whole, until a
+    repair finds every chunk of it.
 
     Raises:
         VaultChanged: Objects were deleted since the vault was looked at; inspect again.

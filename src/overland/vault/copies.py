@@ -41,6 +41,7 @@ def read_file(store: Objects, *, owner: Owner, point_id: PointId) -> PointPublic
     Raises:
         ObjectAbsent: The vault has no such point.
         IntegrityError: It is damaged, or somebody else's.
+        KeyChangeMissing: A former key signed it, and its key change can be read nowhere.
     """
     name = point_name(point_id)
     return _read(store, owner.prefix + name, owner, point_id, shown=name)[0]
@@ -51,14 +52,18 @@ def read_copy(store: Objects, *, owner: Owner, point_id: PointId) -> PointPublic
 
     Raises:
         ObjectAbsent: There is no copy.
-        IntegrityError: It is damaged, or somebody else's.
+        IntegrityError, KeyChangeMissing: As `read_file`.
     """
     name = kept_name(owner, point_id)
     return _read(store, name, owner, point_id, shown=name)[0]
 
 
 def keep(store: Objects, owner: Owner, point_ids: Collection[PointId]) -> None:
-    """Copy the files of these points that have no copy, as far as there is room."""
+    """Copy the files of these points that have no copy, as far as there is room.
+
+    Raises:
+        KeyChangeMissing: As `read_file`; those before it are copied.
+    """
     prefix = _prefix(owner)
     kept = {info.name for info in store.names(prefix)}
     for point_id in point_ids:
@@ -79,7 +84,11 @@ def keep(store: Objects, owner: Owner, point_ids: Collection[PointId]) -> None:
 def put_back(store: Objects, owner: Owner, point_id: PointId) -> bool:
     """Have the copy take the place of a damaged or missing file; return whether it did.
 
-    A kill in between leaves no file and the copy, and the next run puts it back.
+    Without a copy that holds nothing is touched.  A kill in between, or a vault that is full,
+    leaves no file and the copy, and the next run puts it back.
+
+    Raises:
+        KeyChangeMissing: As `read_file`; nothing was touched.
     """
     try:
         name = kept_name(owner, point_id)

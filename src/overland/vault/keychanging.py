@@ -92,7 +92,7 @@ def open_change(
     Raises:
         KeyChangeBehind: It is not the next one.
         ObjectAbsent: The vault has no such object.
-        KeyChangeRefused: It was made for other vault credentials.
+        KeyChangeRefused: It was made for other vault credentials, or its new key is a former one.
         Foreign: It is of another repository or vault.
         SignatureInvalid: The old or the new key did not sign it.
         IntegrityError: It is no key change, or an earlier one can be read nowhere.

@@ -55,7 +55,14 @@ class Move:
         self._vault: Objects = spaces.open(request.vault_space)
 
     def adopt(self, wanted: ManifestObject, *, is_verified: bool) -> Outcome:
-        """Bring an object into the vault, or say why that cannot be."""
+        """Bring an object into the vault, or say why that cannot be.
+
+        On "copied" and "skipped" it is durable there, with its signed digest.
+
+        Raises:
+            OutOfSpace: The vault is full.
+            TransientError, OSError: A store failed; doing it again goes on.
+        """
         name = self._request.owner.prefix + wanted.name
         present_bytes = presence.size_bytes(self._vault, name)
         if present_bytes == wanted.size_bytes and is_verified:
@@ -82,6 +89,7 @@ class Move:
 
         Raises:
             Foreign: The bytes are those of the manifest, and are another seed's point.
+            IntegrityError, KeyChangeMissing: The same, and they are no point that the owner signed.
         """
         name, store = self._request.owner.prefix + wanted.name, self._vault
         bad: Reason = "conflict"

@@ -84,6 +84,7 @@ def read_documents(
 
     Raises:
         ChainUnreadable: Some can be read nowhere; it names them all.
+        KeyChangeMissing: A former key signed one, and its key change can be read nowhere.
     """
     rows = {each.point_id: each for each in listed}
     found: dict[PointId, Document] = {}

@@ -66,6 +66,7 @@ class Owner:
         """Return what tells which files of a former key count; each list is read once."""
 
         def listed(number: int) -> Collection[bytes] | None:
+            """Return what a key change lists; None if it is nowhere, and then not kept."""
             if number not in self._lists:
                 found = self._read_list(store, number)
                 if found is None:

@@ -160,7 +160,13 @@ class Reclaim:
             clockwatch.look(connection, at=self._clock.now(), grace=self.grace)
 
     def preview(self, request: ReclaimRequest) -> ReclaimReport:
-        """Return what a run would do now; changes nothing."""
+        """Return what a run would do now; changes nothing.
+
+        Raises:
+            KeyChangeMissing: A former key signed a document, and its key change can be read
+                nowhere: a run would be refused.
+            TransientError: The vault does not answer.
+        """
         place, at = self._place(request), self._clock.now()
         report = ReclaimReport()
         looked: list[Survey] = []

@@ -145,6 +145,7 @@ def load_accepted(store: Objects, fence: Fence) -> tuple[Replacement, ...]:
 
     Raises:
         IntegrityError: One can be read nowhere, so that nobody knows what the points need.
+        KeyChangeMissing: A former key signed one, and its key change can be read nowhere.
     """
     return tuple(_load(store, fence.owner, each) for each in fence.accepted)
 
@@ -170,6 +171,7 @@ def propose(
         ObjectAbsent: The vault has no such document.
         ReplacementRefused: A rule of `replacement-v1.md` §5 is broken.
         IntegrityError: It, or a document that it concerns, does not hold.
+        KeyChangeMissing: A former key signed one of these, and its key change can be read nowhere.
     """
     owner = fence.owner
     data = store.read(owner.prefix + replacement_name(replacement_id))
@@ -242,6 +244,8 @@ def keep_copy(store: Objects, owner: Owner, replacement_id: ReplacementId) -> No
 
     Raises:
         OutOfSpace: The vault is full; reclaim tries again before it relies on the replacement.
+        ObjectAbsent: The vault has lost the document since it was accepted.
+        IntegrityError, KeyChangeMissing: As `open_replacement`.
     """
     name = kept_name(owner, replacement_id)
     if presence.size_bytes(store, name) is not None:
@@ -252,7 +256,14 @@ def keep_copy(store: Objects, owner: Owner, replacement_id: ReplacementId) -> No
 
 
 def restore_rows(database: Engine, store: Objects, owner: Owner, *, at: datetime) -> int:
-    """Enter replacements that were accepted and of which the database lost the rows."""
+    """Enter replacements that were accepted and of which the database lost the rows.
+
+    Returns how many those were.  They are known by their copies, and entered in the order in which
+    they were made, each in a transaction of its own.
+
+    Raises:
+        IntegrityError, KeyChangeMissing: As `load_accepted`; nothing was entered.
+    """
     prefix = kept_name(owner, ReplacementId("")).removesuffix(".replacement")
     names = [each.name for each in store.names(prefix)]
     ids = [ReplacementId(n.removeprefix(prefix).removesuffix(".replacement")) for n in names]

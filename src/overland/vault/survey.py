@@ -84,6 +84,7 @@ def survey(
 
     Raises:
         IntegrityError: A document that says what is needed is missing or damaged.
+        KeyChangeMissing: A former key signed one, and its key change can be read nowhere.
     """
     replacements = replacing.load_accepted(store, fence)
     documents = needs.read_documents(
@@ -104,6 +105,9 @@ def mend(database: Engine, store: Objects, found: Survey, *, at: datetime) -> li
     """Copy the points' files that have no copy, and put copies back for those damaged.
 
     Returns which were put back.  A damaged one without a copy counts as incomplete from now on.
+
+    Raises:
+        KeyChangeMissing: As `copies.keep`.
     """
     owner = found.fence.owner
     copies.keep(store, owner, [e for e, document in found.documents.items() if document.is_present])
@@ -128,6 +132,7 @@ def prove_replacements(
 
     Raises:
         ReplacementUnproven: An object is missing or damaged.
+        ObjectAbsent, IntegrityError, KeyChangeMissing: As `replacing.keep_copy`.
     """
     stay: set[str] = set()
     replaced = {name for each in found.replacements for name in each.replaced}
@@ -159,6 +164,10 @@ def record_unlisted(
     again.  If packs of its chain were replaced, nobody can say that it relies on none of them, so
     it does not count as whole.  A file that is not one of the owner's points is not entered.
     A point whose file could not be read for a time, and can be again, is entered anew as well.
+
+    Raises:
+        KeyChangeMissing: A former key signed one, and its key change can be read nowhere.
+        VaultChanged: Objects were deleted since the survey.
     """
     listed = {each.point_id for each in found.listed}
     known = {p.point_id for p in found.listed if point_name(p.point_id) not in p.missing}

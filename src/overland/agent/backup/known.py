@@ -25,7 +25,11 @@ _CACHE: Final = "the change cache"
 
 
 def old_entries(block: FolderBlock) -> Old:
-    """Return what the block knows of each entry of its folder."""
+    """Return what the block knows of each entry of its folder.
+
+    Raises:
+        TreeCorrupt: As `keep_same`.
+    """
     prints = block.fingerprints
     entries = decode_own_node(block.node, name=_CACHE)
     return {
@@ -35,7 +39,11 @@ def old_entries(block: FolderBlock) -> Old:
 
 
 def encoded_entries(block: FolderBlock) -> list[msgspec.Raw]:
-    """Return the entries of the block's folder as they are stored."""
+    """Return the entries of the block's folder as they are stored.
+
+    Raises:
+        TreeCorrupt: As `keep_same`.
+    """
     return split_own_node(block.node, name=_CACHE)
 
 

@@ -82,6 +82,11 @@ def read_sources(
     found: dict[bytes, Root] = {}
 
     def add(root: Root | Skipped) -> None:
+        """Keep a root, or go on without it.
+
+        Raises:
+            SourceFailed: It was not read, and a first copy by drive must have it.
+        """
         if isinstance(root, Root):
             found[root.path] = root
         elif plan.kind == "seed":

@@ -62,6 +62,12 @@ class _Scout:
         self._way: list[_Open] = []
 
     def sights(self, roots: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, Sight]]:
+        """Yield key and sight of each folder at and below the roots that the cache knows.
+
+        `roots` are their paths, and the paths to open them by; the last one comes first.  A folder
+        that cannot be opened or read, lies too deep, or is of a kind that is left to the walk, is
+        left out with all below it.
+        """
         way = self._way
         for path, opens_at in reversed(roots):
             yield from self._see(folder_key(b"", path), opens_at, parent=None)

@@ -83,6 +83,7 @@ class _Ends:
         self.pieces: dict[int, bytes] = {}
 
     def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return the bytes, and keep them by their offset; raises as `Objects.read_range`."""
         data = self.pieces[offset] = self._objects.read_range(name, offset=offset, length=length)
         return data
 

@@ -82,10 +82,16 @@ class _Point:
 
     @cached_property
     def tree(self) -> PointTree:
+        """The tree; the point is read and proven at the first look.
+
+        Raises:
+            PointAbsent, KeyChangeMissing, IntegrityError: As `open_point`; nothing is kept then.
+        """
         return PointTree(self._opened, self.store)
 
     @cached_property
     def roots(self) -> list[Root]:
+        """The roots; read, and raising, as `tree`."""
         return list(self._opened.root.roots)
 
     @cached_property
@@ -153,7 +159,9 @@ class PointsView:
 
         Raises:
             FileNotFoundError: Nothing.
+            NotADirectoryError: What is on the way there is no folder.
             OSError: EIO: a folder on the way cannot be read.
+            PointAbsent, KeyChangeMissing: The point went, or lost its proof, since it was listed.
         """
         names = split_path(path)
         if not names:

@@ -229,6 +229,7 @@ class ChunkStore:
         name = pack_name(pack_id)
 
         def use(layer: Objects) -> PackDirectory:
+            """Read the directory of one layer's copy; an `IntegrityError` condemns it."""
             size_bytes = layer.head(name).size_bytes
             return read_directory(layer, pack_id, size_bytes=size_bytes, open_pack=self.open_pack)
 

@@ -346,6 +346,7 @@ class _IndexFile:
         start, end = parts[0].offset, parts[-1].end
 
         def use(layer: Objects) -> list[Records]:
+            """Read and open the parts of one layer's copy; an `IntegrityError` condemns it."""
             data = whole[start:end]
             if not whole:
                 data = layer.read_range(self.name, offset=start, length=end - start)

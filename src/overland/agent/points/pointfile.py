@@ -23,7 +23,13 @@ _START: Final = message_start(SIGNATURE_PURPOSE)
 
 
 class _RangeReader(Protocol):
-    def read_range(self, name: str, *, offset: int, length: int) -> bytes: ...
+    def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer only at the end.
+
+        Raises:
+            ObjectAbsent: There is no such object.
+        """
+        ...
 
 
 @final

@@ -144,12 +144,14 @@ def open_keys(
         SecretReplaced: It opens an older keyring, and no longer the newest.
         PassphraseWrong: The passphrase opens none.
         RecoveryKitWrong: The kit is another repository's, or was withdrawn.
+        RecoveryKitMistyped: The kit's own checksum does not hold.
         NoKeyring: There is no keyring, or none that is whole.
         KeyringDamaged: It opens none, and one that is newer than all that are whole is damaged.
         KeyringCorrupt: It opens one that was changed, and nothing older.
     """
 
     def unlock(document: KeyringDocument) -> MasterKey:
+        """Return the master key of a keyring; raises where what was typed does not open it."""
         if recovery_kit is not None:
             return open_with_recovery_kit(document, recovery_kit)
         assert passphrase is not None, "the caller gives the passphrase or the recovery kit"
@@ -225,7 +227,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_points(objects: LayeredObjects, keys: ReadKeys) -> PointListing:
-    """Return the public part of every recovery point, each proven by its signature."""
+    """Return the public part of every recovery point, each proven by its signature.
+
+    Raises:
+        PointAbsent: One went between the list and the look at it; list again.
+        TransientError, NotAuthorised, OSError: A place failed, and no other has the point.
+    """
     points: list[PointPublic] = []
     damaged: list[str] = []
     unproven: list[str] = []

@@ -22,9 +22,17 @@ _FOLDER: Final = "replacements/"
 
 
 class _Store(Protocol):
-    def names(self, prefix: str = "") -> Iterator[ObjectInfo]: ...
+    def names(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose name starts with `prefix`, sorted by name."""
+        ...
 
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str) -> bytes:
+        """Return a whole object.
+
+        Raises:
+            ObjectAbsent: There is no such object.
+        """
+        ...
 
 
 class Replacements(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +101,14 @@ def read_replacements(objects: _Store | LayeredObjects, *, signatures: Signature
 
     Raises:
         TransientError: The store did not answer.
+        ObjectAbsent: One of them went between the list and the look at it.
     """
     found: list[Replacement] = []
     damaged: list[str] = []
     unproven: list[KeyChangeMissing] = []
 
     def proven(store: _Store, name: str) -> Replacement:
+        """Return what one store has under the name; raises as `proven_replacement`."""
         return proven_replacement(store.read(name), name=name, place=objects, signatures=signatures)
 
     for info in objects.names(_FOLDER):
@@ -118,5 +128,9 @@ def read_replacements(objects: _Store | LayeredObjects, *, signatures: Signature
 
 
 def replacements_of(objects: LayeredObjects, keys: ReadKeys) -> Replacements:
-    """Return the replacements of several places, of each one copy that holds."""
+    """Return the replacements of several places, of each one copy that holds.
+
+    Raises:
+        TransientError, ObjectAbsent: As `read_replacements`.
+    """
     return read_replacements(objects, signatures=keys.signatures)

@@ -92,7 +92,8 @@ class Signatures:
             SigningKeyRetired: A former key signed it, and the key change does not list it.
             KeyChangeMissing: A former key signed it, and no place has the key change whole.
             SignatureInvalid: No key of the repository signed it.
-            TransientError: A place that may have the key change did not answer.
+            TransientError, NotAuthorised, OSError: A place that may have the key change failed,
+                and no other has it whole.
         """
         self.signers.prove(
             purpose,
@@ -108,7 +109,7 @@ class Signatures:
         """Return one of `change_names` from what is at hand, or None.
 
         Raises:
-            TransientError: A place that may have it did not answer.
+            TransientError, NotAuthorised, OSError: As `prove`.
         """
         found = self._find(self.change_names.index(ObjectName(name)) + 1, self._at_hand)
         return None if found is None else found[0]

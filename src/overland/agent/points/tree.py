@@ -69,7 +69,7 @@ class Step(NamedTuple):
 
 
 class PointTree:
-    """The tree of one recovery point.  For one thread."""
+    """The tree of one recovery point.  For one thread; what reads it may raise `UNREADABLE`."""
 
     def __init__(self, point: Point, store: ChunkStore) -> None:
         self.point, self._store = point, store
@@ -146,6 +146,7 @@ class PointTree:
         depth = len(split_path(path))
 
         def enters(below: bytes) -> bool:
+            """Return whether what a folder holds is listed, beside the folder itself."""
             return recursive or len(split_path(below)) <= depth
 
         for step in self.walk([path], enters=enters, in_pieces=True):
@@ -298,6 +299,7 @@ class _Walk:
         self._way: list[_Folder] = []
 
     def steps(self, path: bytes, entry: Entry, selection: Selection) -> Iterator[Step]:
+        """Yield the steps from an entry on; a folder that is entered is left after all below it."""
         yield from self._visit(path, entry, selection)
         while self._way:
             folder = self._way[-1]

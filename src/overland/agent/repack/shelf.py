@@ -61,6 +61,7 @@ class Shelf:
         asked themselves, and left out when they are missing or damaged.
 
         Raises:
+            IntegrityError, ObjectAbsent: An index file that was whole at the start is not any more.
             TransientError: A place did not answer.
         """
         wanted: dict[str, set[PackId]] = {}
@@ -86,6 +87,7 @@ class Shelf:
         name = pack_name(pack_id)
 
         def read(layer: Objects) -> PackDirectory:
+            """Read the copy of one place; `LayeredObjects.first` asks the next one if it is bad."""
             size_bytes = layer.head(name).size_bytes
             return read_directory(layer, pack_id, size_bytes=size_bytes, open_pack=self._open_pack)
 

@@ -168,6 +168,10 @@ class _Threads:
         """Do nothing: they share all that they know."""
 
     def wait(self) -> None:
+        """Return when all is written; see the protocol.
+
+        The first error is raised when the threads are done with the jobs that they had begun.
+        """
         done, _ = wait(self._futures, return_when=FIRST_EXCEPTION)
         failed = next((f for f in done if not f.cancelled() and f.exception()), None)
         if failed is not None:
@@ -188,6 +192,7 @@ class _Here:
         """Do nothing: it has not begun."""
 
     def wait(self) -> None:
+        """Write what is not written yet; see the protocol."""
         for job in self._jobs:
             self._do(job, self._prepared)
 
@@ -242,6 +247,10 @@ class _Shared:
         return self._team.is_working
 
     def poll(self) -> None:
+        """Take into account what the processes have reported; see the protocol.
+
+        After an error every file that is not done counts as begun.
+        """
         try:
             self._team.poll()
         except BaseException:
@@ -249,6 +258,10 @@ class _Shared:
             raise
 
     def wait(self) -> None:
+        """Return when all is written; see the protocol.
+
+        After an error the processes are ended, and every file that is not done counts as begun.
+        """
         self._is_idle = True
         try:
             self._write_out()  # what was taken while there was something else to do
@@ -331,6 +344,7 @@ def _verified(writers: Writers, prepared: Prepared, processes: int) -> list[File
     different: list[int] = []
 
     def check(number: int) -> tuple[list[int], int, tuple[int, list[Shortfall]]]:
+        """Return which of 64 pieces are different, how many bytes held, and the shortfalls."""
         report = writers.recorder.report
         report.verified_bytes = 0
         writers.recorder.take_shortfalls()
@@ -340,6 +354,7 @@ def _verified(writers: Writers, prepared: Prepared, processes: int) -> list[File
         return found, report.verified_bytes, writers.recorder.take_shortfalls()
 
     def take(answer: tuple[list[int], int, tuple[int, list[Shortfall]]]) -> None:
+        """Add what a process found to the whole, in the parent."""
         found, verified_bytes, lacking = answer
         different.extend(found)
         writers.recorder.count("verified_bytes", verified_bytes)

@@ -278,6 +278,7 @@ class _Data:
 
 def _data(tree: PointTree, entry: Entry, store: ChunkStore) -> _Data:
     def chunks() -> Iterator[bytes]:
+        """Yield the chunks of the image in order; raises as `ChunkStore.read`."""
         for ids in tree.content_ids(entry):
             for first in range(0, len(ids), _IDS):
                 yield from store.read(ids[first : first + _IDS])

@@ -198,7 +198,11 @@ class Access:
 
     @contextlib.contextmanager
     def reading(self, folder: Folder, name: bytes) -> Iterator[int]:
-        """Open a file for reading."""
+        """Open a file for reading.
+
+        Raises:
+            OSError: It is gone, may not be read, or is no file any more.
+        """
         fd = os.open(name, _READ_FLAGS, dir_fd=self.fd(folder))
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
