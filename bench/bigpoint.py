@@ -1,7 +1,8 @@
-"""The point and the manifest of a first copy of many objects: what they take to write and to read.
+"""The names of a first copy of many objects: what they take to write, to read and to compare.
 
-100 TB in packs of 64 MiB are a million and a half.  The packs are made up: a point and a manifest
-only list them.
+100 TB in packs of 64 MiB are a million and a half.  The packs are made up, each when it is asked
+for: points, manifests and listings only name them, and a check without keys reads of each what
+proves its name.
 """
 
 import hashlib
@@ -9,21 +10,29 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
+import numpy as np
 from bench.backedup import REPOSITORY, Figures, measured, peak_mib, point, repository_in
 
 from overland.adapters.posix import PosixFiles
+from overland.agent.backup.chain import named_by_points
+from overland.agent.check.places import check_places
 from overland.agent.points.pointfile import read_point_file
 from overland.agent.repository import Repository
+from overland.agent.restore.lost import not_there
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import generate_signing_key, public_key, sign
+from overland.errors import ObjectAbsent
 from overland.format.objecttable import ObjectRef, ObjectTable
+from overland.format.pack import HEADER_BYTES, TRAILER_BYTES, Trailer, encode_trailer
 from overland.format.point import PointPublic, PointRoot, Statistics
 from overland.format.seed_manifest import SeedManifest
+from overland.ports.progress import NullProgress
 from overland.seeding.manifest import load_seed_manifest, signed_seed_manifest
-from overland.values import PackId, SeedId, keyring_name, pack_name, point_name
+from overland.values import ObjectInfo, PackId, SeedId, keyring_name, pack_name, point_name
 
 __all__ = ["STEPS", "measure_point"]
 
@@ -110,10 +119,77 @@ def _read_manifest(_: Repository, files: PosixFiles, count: int) -> None:
     assert len(loaded.manifest.objects) == count + 2, "all are listed"
 
 
+class _Place:
+    """A place with a point and the packs that it names, which are made up; sorted by name."""
+
+    def __init__(self, files: PosixFiles, count: int) -> None:
+        self._files, self._count = files, count
+
+    @cached_property
+    def _numbers(self) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
+        digests = b"".join(_digest(number)[:8] for number in range(self._count))
+        self._keys = np.frombuffer(digests, ">u8").astype(np.uint64)
+        order = np.argsort(self._keys).astype(np.uint32)
+        self._keys = self._keys[order]
+        return order
+
+    def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        for folder, infos in (("packs/", self._packs()), ("points/", self._files.names("points/"))):
+            if folder.startswith(prefix) or prefix.startswith(folder):
+                yield from (info for info in infos if info.name > start_after)
+
+    def _packs(self) -> Iterator[ObjectInfo]:
+        for number in self._numbers.tolist():
+            name = pack_name(PackId(_digest(number).hex()))
+            yield ObjectInfo(name=name, size_bytes=_PACK_BYTES)
+
+    def blocks(self, name: str) -> Iterator[memoryview]:
+        key = np.uint64(int(name[9:25], 16))
+        number = int(self._numbers[np.searchsorted(self._keys, key)])
+        yield memoryview(_content(number))
+
+    def read(self, name: str) -> bytes:
+        return self._files.read(name)
+
+    def read_range(self, name: str, *, offset: int, length: int) -> bytes:
+        return self._files.read_range(name, offset=offset, length=length)
+
+    def head(self, name: str) -> ObjectInfo:
+        raise ObjectAbsent(name)
+
+    def put(self, *_: object, **__: object) -> NoReturn:
+        raise AssertionError
+
+    def delete(self, name: str) -> NoReturn:
+        raise AssertionError(name)
+
+
+def _checked(_: Repository, files: PosixFiles, count: int) -> None:
+    place = _Place(files, count)
+    report = check_places([("made up", place)], progress=NullProgress(), keys=None, signatures=None)
+    assert report.is_whole, "all is there, and is what its name says"
+    assert report.checked.objects == count + 1, "all were looked at"
+
+
+def _left(repository: Repository, files: PosixFiles, count: int) -> None:
+    place = _Place(files, count)
+    named = named_by_points(repository, place, beside=None)
+    assert all(info.name in named for info in place.names("packs/")), "no run left any"
+
+
+def _missed(repository: Repository, files: PosixFiles, count: int) -> None:
+    name = point_name(point(1))
+    parsed, _ = repository.open_point(read_point_file(files, name), name=name, place=files)
+    assert not not_there([parsed.public], _Place(files, count)), "all are there"
+
+
 STEPS: Final[dict[str, Callable[[Repository, PosixFiles, int], None]]] = {
     "listed while a run goes on": _listed,
     "point written": _write_point,
     "point read": _read_point,
+    "checked without keys": _checked,
+    "what no point names": _left,
+    "missed by a restore": _missed,
     "manifest written": _write_manifest,
     "manifest read": _read_manifest,
 }
@@ -129,5 +205,24 @@ def _table(count: int) -> ObjectTable:
 
 def _refs(count: int) -> Iterator[ObjectRef]:
     for number in range(count):
-        digest = hashlib.sha256(b"%d" % number).hexdigest()
+        digest = _digest(number).hex()
         yield ObjectRef(name=pack_name(PackId(digest)), size_bytes=_PACK_BYTES, sha256=digest)
+
+
+def _digest(number: int) -> bytes:
+    return hashlib.sha256(_content(number)).digest()
+
+
+def _content(number: int) -> bytes:
+    """Return what stands for a pack: its number, and a trailer as of one of 64 MiB."""
+    return number.to_bytes(8, "little") + _TRAILER
+
+
+_TRAILER: Final = encode_trailer(
+    Trailer(
+        directory_offset=HEADER_BYTES,
+        directory_sealed_bytes=_PACK_BYTES - HEADER_BYTES - TRAILER_BYTES,
+        segment_count=1,
+        chunk_count=1,
+    )
+)

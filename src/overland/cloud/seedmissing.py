@@ -16,7 +16,9 @@ from overland.cloud.computers import owner_of
 from overland.cloud.identity import Permission, Principal
 from overland.cloud.refusals import Conflict
 from overland.cloud.services import Services
+from overland.format.objectsizes import ObjectSizes
 from overland.jobs.states import SeedState
+from overland.values import ObjectInfo
 from overland.vault import presence
 from overland.vault.adoption import ManifestChanged
 from overland.vault.owner import open_manifest
@@ -44,6 +46,7 @@ def find_missing(services: Services, principal: Principal, seed_id: str) -> Miss
         ResourceAbsent: The caller has no such seed.
         Conflict: It has no manifest yet, or was given up.
         ManifestChanged: The stored manifest is not the one that the seed was announced with.
+        IntegrityError, KeyChangeMissing: As `open_manifest`.
     """
     principal.require(Permission.READ_SEEDS)
     with services.call(principal) as call:
@@ -56,10 +59,10 @@ def find_missing(services: Services, principal: Principal, seed_id: str) -> Miss
     if hashlib.sha256(document).hexdigest() != seed.manifest_sha256:
         raise ManifestChanged(seed.seed_id)
     manifest = open_manifest(document, owner=owner, seed_id=seed.seed_id, store=vault)
-    sizes = {each.name: each.size_bytes for each in manifest.objects}
+    sizes = ObjectSizes(manifest.objects)
     container = services.spaces.open(seed.space)
     absent = presence.absent(container, prefix=seed.prefix, wanted=sizes)
-    sizes = {name: sizes[name] for name in absent}
+    sizes = ObjectSizes(ObjectInfo(name=name, size_bytes=sizes[name]) for name in absent)
     absent = presence.absent(vault, prefix=owner.prefix, wanted=sizes)
     missing = set(absent)
     places = (place for place, each in enumerate(manifest.objects) if each.name in missing)

@@ -17,6 +17,7 @@ from overland.crypto import sign
 from overland.crypto.secrets import Secret
 from overland.diskprep.record import DriveRecord, DriveState
 from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt, TransientError
+from overland.format.objecttable import ObjectTable
 from overland.format.seed_manifest import DriveManifest, ManifestObject
 from overland.ports.clock import Clock
 from overland.ports.files import Files
@@ -85,7 +86,12 @@ class DriveFilling:
     stopping: threading.Event
 
     def begin(self) -> None:
-        """Make the drive recognisable as one of this seed.  It is blank before."""
+        """Make the drive recognisable as one of this seed, durably.  It is blank before.
+
+        Raises:
+            SeedRecordInvalid, ObjectAbsent: Staging has another manifest of the seed now, or none.
+            OutOfSpace, OSError: The drive is full, or failed.
+        """
         self.forget_read_back()
         begin_drive(
             self.medium, seed_id=self.seed.manifest.seed_id, seed_manifest=self.seed.read_document()
@@ -118,16 +124,18 @@ class DriveFilling:
     def read_back(self) -> None:
         """Read every object back from the medium and compare it with the manifest (R89).
 
-        An object that reads back wrongly is written and read once more.
+        An object that reads back wrongly is written and read once more.  What was read back is in
+        the local record, durably, after each 16 GiB.
 
         Raises:
             DriveNotAsWritten: It reads back wrongly again; the drive cannot be trusted.
             DriveFailed: The drive failed.
+            StagedObjectDamaged, SourceUnreadable: It cannot be written once more.
             CopyStopped: `stopping` was set.
         """
         done = {number for batch in self._batches() for number in batch.numbers}
         waiting = [number for number in self.drive.numbers() if number not in done]
-        objects = [self.seed.manifest.objects[number] for number in waiting]
+        objects = ObjectTable(self.seed.manifest.objects[number] for number in waiting)
         with self._phase("reading back", objects) as copier:
             for batch in self._cut(done):
                 digests = [self._read_back(number, copier) for number in batch]
@@ -139,6 +147,7 @@ class DriveFilling:
         Raises:
             DriveNotAsWritten: A manifest reads back differently.
             DriveFailed: The drive failed.
+            OutOfSpace: The drive has no room for its manifests.
         """
         now = self.clock.now()
         manifest = DriveManifest(
@@ -169,16 +178,15 @@ class DriveFilling:
         for info in list(self.local.names(self._folder)):
             self.local.delete(info.name)
 
-    def _objects(self) -> list[ManifestObject]:
-        return [self.seed.manifest.objects[number] for number in self.drive.numbers()]
+    def _objects(self) -> ObjectTable:
+        return ObjectTable(self.seed.manifest.objects[number] for number in self.drive.numbers())
 
     @contextmanager
-    def _phase(self, phase: str, objects: list[ManifestObject]) -> Iterator[ObjectCopier]:
+    def _phase(self, phase: str, objects: ObjectTable) -> Iterator[ObjectCopier]:
         """Give a copier, with a line of progress about these objects."""
-        size_bytes = sum(item.size_bytes for item in objects)
         with self._naming_the_drive():
             self.medium.sweep()
-        self.progress.start(f"{phase} {self.drive.serial}", size_bytes, len(objects))
+        self.progress.start(f"{phase} {self.drive.serial}", objects.size_bytes, len(objects))
         try:
             with ObjectCopier(self.progress, stopping=self.stopping) as copier:
                 yield copier

@@ -9,10 +9,12 @@ the ones before have no room for, and are then filled side by side (`overland.di
 Every object is read from staging once.
 """
 
+import array
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from heapq import merge
 
 import msgspec
 
@@ -97,6 +99,7 @@ def choose_seed(
     Raises:
         NoSeedToPrepare: There is none; incomplete ones are named with the reason.
         SeedIncomplete: The one that was asked for is not finished.
+        SeedFormatUnknown: A newer program wrote it.
         IntegrityError: Its manifest is damaged.
     """
     found = [
@@ -121,7 +124,11 @@ def choose_seed(
 
 
 def check_staged(seed: StagedSeed, bench: Workbench) -> list[StagedProblem]:
-    """Return every object of the seed that is not what the manifest says; reads all of it."""
+    """Return every object of the seed that is not what the manifest says; reads all of it.
+
+    Raises:
+        OSError: The staging location failed; what it would have said of the rest is not known.
+    """
     size_bytes = sum(item.size_bytes for item in seed.manifest.objects)
     progress = bench.progress.line()
     progress.start("checking", size_bytes, len(seed.manifest.objects))
@@ -142,6 +149,9 @@ def prepare_drives(
 
     Raises:
         StagedObjectDamaged: Staging does not hold what its manifest says; the object is named.
+        SourceUnreadable: The staging location failed.
+        SeedReplaced: As `record_for`.
+        DriveNotFound: The job has no drive of the serial `replace`.
         DrivesMissing: The operator has no further drive; what is finished stays finished.
         RefusedError: A drive cannot be used, or the operator said no; it was not changed.
         DriveNotAsWritten: A drive is broken; the others that were begun are finished.
@@ -179,10 +189,11 @@ def _attend(work: "_Work", path: str, questions: Questions) -> None:
 
 
 def record_for(seed: StagedSeed, bench: Workbench, *, staging: str) -> Preparation:
-    """Return the local record of the seed's last job, begun now if there is none.
+    """Return the local record of the seed's last job, begun now, durably, if there is none.
 
     Raises:
         SeedReplaced: The record is of another manifest.
+        PreparationDamaged: It cannot be read.
     """
     stored = bench.preparations.newest(seed.manifest.seed_id)
     if stored is not None:
@@ -231,9 +242,8 @@ class _Work:
 
     def remaining(self) -> Remaining | None:
         """Return what is not on a finished drive, or None when everything is."""
-        sealed = {number for drive in self.record.sealed() for number in drive.numbers()}
         objects = self._seed.manifest.objects
-        waiting = [number for number in self.record.wanted() if number not in sealed]
+        waiting = self.record.not_on(self.record.sealed())
         if not waiting:
             return None
         return Remaining(
@@ -305,7 +315,8 @@ class _Work:
     def _place(self, volume: Volume, room_bytes: int, known: DriveRecord | None) -> DriveRecord:
         """Return the drive with the objects that fit on it; they may be fewer than wait."""
         objects = self._seed.manifest.objects
-        waiting = sorted({*self.record.waiting(), *(known.numbers() if known else ())})
+        own = known.numbers() if known else ()
+        waiting = array.array("I", merge(self.record.waiting(), own))
         if not waiting:
             begun = [each.serial for each in self._in_use() if each.state is not DriveState.SEALED]
             raise DriveUnfinished(begun)

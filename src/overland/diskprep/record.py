@@ -10,6 +10,7 @@ One folder per import job, replaced document by document, each durably:
     copy-computer.key                the key that signs the drives of this computer
 """
 
+import array
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -188,15 +189,21 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Return the finished drives, in the order they were begun."""
         return [drive for drive in self.drives if drive.state is DriveState.SEALED]
 
-    def waiting(self) -> list[int]:
+    def waiting(self) -> "array.array[int]":
         """Return the positions of the objects that no finished or begun drive has, in order."""
-        placed = {
-            number
-            for drive in self.drives
-            if drive.state is not DriveState.GIVEN_UP
-            for number in drive.numbers()
-        }
-        return [number for number in self.wanted() if number not in placed]
+        return self.not_on(d for d in self.drives if d.state is not DriveState.GIVEN_UP)
+
+    def not_on(self, drives: Iterable[DriveRecord]) -> "array.array[int]":
+        """Return the positions of the objects to bring that none of the drives has, in order.
+
+        Takes 5 bytes of memory for each object of the seed.
+        """
+        runs = [run for drive in drives for run in drive.runs]
+        wanted = self.runs if self.top_up else ((0, self.object_count),)
+        placed = bytearray(max((first + count for first, count in (*runs, *wanted)), default=0))
+        for first, count in runs:
+            placed[first : first + count] = b"\x01" * count
+        return array.array("I", (number for number in self.wanted() if not placed[number]))
 
     def is_complete(self) -> bool:
         """Return whether every object that the job has to bring is on a finished drive."""
@@ -242,14 +249,22 @@ class Preparations:
         self.files = files
 
     def newest(self, seed_id: str) -> Preparation | None:
-        """Return the record of a seed's last job, or None if nothing was prepared for it here."""
+        """Return the record of a seed's last job, or None if nothing was prepared for it here.
+
+        Raises:
+            PreparationDamaged: A record of the seed cannot be read.
+        """
         names = [info.name for info in self.files.names(f"{seed_id}/")]
         folders = [name.removesuffix("/record.json") for name in names if _RECORD.fullmatch(name)]
         found = [each for each in map(self.find, folders) if each is not None]
         return max(found, key=lambda each: each.top_up, default=None)
 
     def before(self, top_up: Preparation) -> Preparation | None:
-        """Return the record of the job before a top-up, if it was prepared here."""
+        """Return the record of the job before a top-up, if it was prepared here.
+
+        Raises:
+            PreparationDamaged: There is a file, and it cannot be read.
+        """
         assert top_up.top_up, "there is none before the first"
         return self.find(msgspec.structs.replace(top_up, top_up=top_up.top_up - 1).folder)
 
@@ -270,7 +285,11 @@ class Preparations:
             raise PreparationDamaged(name, check=str(error)) from None
 
     def all(self) -> list[Preparation]:
-        """Return all records, oldest first."""
+        """Return all records, oldest first.
+
+        Raises:
+            PreparationDamaged: One of them cannot be read.
+        """
         names = [info.name for info in self.files.names() if _RECORD.fullmatch(info.name)]
         found = [self.find(name.removesuffix("/record.json")) for name in names]
         return sorted((each for each in found if each), key=lambda each: each.started_at)
@@ -281,7 +300,13 @@ class Preparations:
         self.files.write(f"{preparation.folder}/record.json", document)
 
     def signing_key(self, random: Callable[[int], bytes]) -> Secret:
-        """Return the key that signs this computer's drives; made with `random` the first time."""
+        """Return the key that signs this computer's drives; made with `random` the first time.
+
+        It is durable before it is returned.
+
+        Raises:
+            PreparationDamaged: The file holds no key.
+        """
         try:
             return Secret(bytes.fromhex(self.files.read(_KEY).decode("ascii")))
         except ObjectAbsent:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine
 
 from overland.errors import IntegrityError
 from overland.events import Log
+from overland.format.objectsizes import ObjectSizes
 from overland.format.seed_manifest import ManifestObject, SeedManifest
 from overland.ports import engine as works
 from overland.ports.clock import Clock
@@ -31,6 +31,7 @@ from overland.vault import attempts, catalog, presence, replacing, signers
 from overland.vault.attempts import Attempt, AttemptState, Missing, Reason, StepTally
 from overland.vault.catalog import Finding
 from overland.vault.chains import read_fence
+from overland.vault.manifestorder import Ordered
 from overland.vault.move import AdoptionRequest, Move
 from overland.vault.owner import Owner, open_manifest
 
@@ -53,7 +54,8 @@ BATCH_OBJECTS: Final = 200
 COPIES: Final = 4
 """Objects on their way at a time: while one is synced, others are read and hashed."""
 
-_RANKS: Final = {"packs": 0, "index": 1, "keychanges": 2, "keys": 3}  # what is needed comes first
+_LOOKED_UP: Final = 1000  # objects whose rows are looked for at a time
+
 
 log = Log()
 
@@ -133,7 +135,7 @@ class Adoption:
         self._database, self._engine = database, engine
         self._spaces, self._clock = spaces, clock
         self._on_ended = on_ended
-        self._manifest: tuple[str, SeedManifest] | None = None
+        self._manifest: _Opened | None = None
         self._lock = threading.Lock()
 
     def register(self) -> None:
@@ -200,8 +202,7 @@ class Adoption:
 
     def _plan(self, attempt: str) -> list[str]:
         """Read the manifest and cut its objects, without the point, into batches."""
-        manifest = self._open(self._request(attempt))
-        objects = _ordered(manifest)
+        manifest, objects = self._open(self._request(attempt))[1:]
         with self._database.begin() as connection:
             attempts.set_totals(
                 connection,
@@ -216,7 +217,7 @@ class Adoption:
         """Bring one batch into the vault; note each object when it is durable there."""
         batch = msgspec.json.decode(argument, type=_Batch)
         request = self._request(batch.attempt)
-        objects = _ordered(self._open(request))[batch.first : batch.stop]
+        objects = self._open(request).objects[batch.first : batch.stop]
         self._adopt(request, objects, batch=batch)
         return "{}"
 
@@ -243,8 +244,9 @@ class Adoption:
     def _finish(self, attempt: str) -> str:
         """Publish the point if nothing is missing, else say what is."""
         request = self._request(attempt)
-        manifest = self._open(request)
-        missing = self._missing(request, manifest, attempt)
+        opened = self._open(request)
+        manifest = opened.manifest
+        missing = self._missing(request, opened, attempt)
         finding = None
         if not missing:
             batch = _Batch(attempt, len(manifest.objects) - 1, len(manifest.objects))
@@ -274,28 +276,26 @@ class Adoption:
         assert finding.is_complete, "the point names objects of the manifest only"
         return finding
 
-    def _missing(
-        self, request: AdoptionRequest, manifest: SeedManifest, attempt: str
-    ) -> list[Missing]:
+    def _missing(self, request: AdoptionRequest, opened: "_Opened", attempt: str) -> list[Missing]:
         """Return all that the vault lacks: what the steps found, and what one more look finds."""
-        objects, point = _ordered(manifest), _point_of(manifest)
+        manifest, objects = opened.manifest, opened.objects
+        point = _point_of(manifest)
         with self._database.connect() as connection:
             noted = attempts.read_missing(connection, attempt)
         missing = [each for each in noted if each.name != point.name]  # it is looked at below
         missing += self._unproven(request, objects, missing, attempt=attempt)
         named = {each.name for each in missing}
-        wanted = {each.name: each for each in objects if each.name not in named}
+        wanted = ObjectSizes(each for each in objects if each.name not in named)
         vault = self._spaces.open(request.vault_space)
-        sizes = {name: each.size_bytes for name, each in wanted.items()}
-        lost = presence.absent(vault, prefix=request.owner.prefix, wanted=sizes)
-        missing += [_missing(wanted[name], "absent") for name in lost]
+        lost = presence.absent(vault, prefix=request.owner.prefix, wanted=wanted)
+        missing += [Missing(name=n, size_bytes=wanted[n], reason="absent") for n in lost]
         reason = self._move(request).check_point(point, manifest)
         return missing if reason is None else [*missing, _missing(point, reason)]
 
     def _unproven(
         self,
         request: AdoptionRequest,
-        objects: list[ManifestObject],
+        objects: Ordered,
         missing: list[Missing],
         *,
         attempt: str,
@@ -306,10 +306,12 @@ class Adoption:
         then says of a step that it is done.
         """
         prefix, vault = request.owner.prefix, request.vault_space
-        with self._database.connect() as connection:
-            proven = attempts.verified(connection, vault, objects, prefix=prefix)
-        proven |= {each.name for each in missing}
-        rest = [each for each in objects if each.name not in proven]
+        named, rest = {each.name for each in missing}, list[ManifestObject]()
+        for start in range(0, len(objects), _LOOKED_UP):
+            some = objects[start : start + _LOOKED_UP]
+            with self._database.connect() as connection:
+                proven = attempts.verified(connection, vault, some, prefix=prefix)
+            rest += [each for each in some if each.name not in proven and each.name not in named]
         if not rest:
             return []
         first = len(objects) + 1  # after the last batch, and after the point
@@ -330,10 +332,10 @@ class Adoption:
         with self._database.connect() as connection:
             return signers.present(connection, request.owner)
 
-    def _open(self, request: AdoptionRequest) -> SeedManifest:
+    def _open(self, request: AdoptionRequest) -> "_Opened":
         """Return the proven manifest; the last one is kept, since every step wants it."""
         with self._lock:
-            if self._manifest is None or self._manifest[0] != request.manifest_sha256:
+            if self._manifest is None or self._manifest.sha256 != request.manifest_sha256:
                 store = self._spaces.open(request.vault_space)
                 document = store.read(request.manifest_name)
                 if hashlib.sha256(document).hexdigest() != request.manifest_sha256:
@@ -341,28 +343,26 @@ class Adoption:
                 manifest = open_manifest(
                     document, owner=self._owner(request), seed_id=request.seed_id, store=store
                 )
-                self._manifest = (request.manifest_sha256, manifest)
-            return self._manifest[1]
+                self._manifest = _Opened(request.manifest_sha256, manifest, Ordered(manifest))
+            return self._manifest
 
 
-def _batches(attempt: str, objects: list[ManifestObject]) -> Iterator[_Batch]:
+class _Opened(NamedTuple):
+    """A proven manifest, by the SHA-256 of its document, and its objects in their order."""
+
+    sha256: str
+    manifest: SeedManifest
+    objects: Ordered
+
+
+def _batches(attempt: str, objects: Ordered) -> Iterator[_Batch]:
     """Cut the ordered objects; no batch mixes kinds, so that one kind ends before the next."""
     start = 0
-    for _, same in groupby(objects, key=_rank):
-        stop = start + len(list(same))
+    for count in objects.counts:
+        stop = start + count
         for first in range(start, stop, BATCH_OBJECTS):
             yield _Batch(attempt, first, min(first + BATCH_OBJECTS, stop))
         start = stop
-
-
-def _rank(each: ManifestObject) -> int:
-    return _RANKS[each.name.partition("/")[0]]
-
-
-def _ordered(manifest: SeedManifest) -> list[ManifestObject]:
-    """Return all objects but the point: packs, then index files, then keyrings."""
-    others = [each for each in manifest.objects if not each.name.startswith("points/")]
-    return sorted(others, key=_rank)
 
 
 def _point_of(manifest: SeedManifest) -> ManifestObject:

@@ -8,19 +8,22 @@ The truth is in the vault: a row can be made again from the point's own file.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
+from itertools import chain
 from typing import Final, Literal, get_args
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
+from overland.format.objectsizes import ObjectSizes
 from overland.format.point import PointPublic
 from overland.format.replacement import Replacement, needed_after
 from overland.format.seed_manifest import SeedManifest
 from overland.ports.objects import Objects
-from overland.values import PointId, SeedId, point_name
-from overland.vault import chains, copies, garbage, presence
+from overland.values import ObjectInfo, PointId, SeedId, point_name
+from overland.vault import chains, copies, garbage, presence, replaced
 from overland.vault.chains import Fence
 from overland.vault.owner import Owner
 from overland.vault.tables import points
@@ -95,7 +98,7 @@ class Finding:
     owner: Owner
     public: PointPublic
     fence: Fence
-    needed: frozenset[str]
+    needed: AbstractSet[str]
     missing: tuple[str, ...]
     is_lost: bool
     names_replaced: bool
@@ -118,7 +121,10 @@ def announce_seed(connection: Connection, manifest: SeedManifest, *, owner: Owne
     if known is not None:
         chains.count_version(connection, owner)
         return known
-    payload = [each for each in manifest.objects if each.name.startswith(("packs/", "index/"))]
+    count = size_bytes = 0
+    for each in manifest.objects:
+        if each.name.startswith(("packs/", "index/")):
+            count, size_bytes = count + 1, size_bytes + each.size_bytes
     _upsert(
         connection,
         CatalogPoint(
@@ -129,8 +135,8 @@ def announce_seed(connection: Connection, manifest: SeedManifest, *, owner: Owne
             base=None,
             state="waiting-for-seed",
             missing=(),
-            object_count=len(payload),
-            size_bytes=sum(each.size_bytes for each in payload),
+            object_count=count,
+            size_bytes=size_bytes,
             created_at=manifest.snapshot_at,
             published_at=None,
         ),
@@ -168,25 +174,25 @@ def inspect(
     assert len(replacements) == len(fence.accepted), "what a point needs follows from all of them"
     owner = fence.owner
     public = copies.read_file(store, owner=owner, point_id=point_id)
-    sizes = {each.name: each.size_bytes for each in public.objects}
-    for replacement in replacements:
-        sizes |= {each.name: each.size_bytes for each in replacement.objects}
+    own = ObjectSizes(public.objects)
+    coming = {each.name: each.size_bytes for one in replacements for each in one.objects}
+    met = replaced.touched(own, replacements)
     # What is lost of a point is lost to it alone: those above it need what is left.
-    needed = needed_after(
-        [each.name for each in public.objects],
-        [losing_nothing(each) for each in replacements],
-        point_id=point_id,
+    instead = needed_after(met, [losing_nothing(each) for each in replacements], point_id=point_id)
+    names = chain((name for name in own if name not in met), instead)
+    wanted = ObjectSizes(
+        ObjectInfo(name=name, size_bytes=coming[name] if name in coming else own[name])
+        for name in names
     )
-    wanted = {name: sizes[name] for name in needed}
     missing = presence.absent(store, prefix=owner.prefix, wanted=wanted)
     return Finding(
         owner=owner,
         public=public,
         fence=fence,
-        needed=frozenset(needed),
+        needed=wanted.keys(),
         missing=tuple(missing),
         is_lost=_is_lost(replacements, point_id),
-        names_replaced=not needed >= {each.name for each in public.objects},
+        names_replaced=not met <= instead,
     )
 
 
@@ -236,7 +242,7 @@ def record(
         kept = {name: getattr(known, name) for name in _MARKS}
         point = replace(point, **kept)
     _upsert(connection, point, is_complete=not missing)
-    garbage.take_back(connection, owner, {point_name(public.point_id), *finding.needed})
+    garbage.take_back(connection, owner, chain([point_name(public.point_id)], finding.needed))
     is_new = known is None or known.published_at is None
     chains.count_version(connection, owner, recorded_at=at if is_new else None)
     return _settled(connection, public.point_id, owner=owner)

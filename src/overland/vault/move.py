@@ -5,6 +5,7 @@ import hashlib
 import msgspec
 
 from overland.errors import ObjectAbsent, ObjectCorrupt, ObjectExists
+from overland.format.objectsizes import ObjectSizes
 from overland.format.seed_manifest import ManifestObject, SeedManifest
 from overland.ports.objects import Objects, Spaces
 from overland.values import RepositoryId, SeedId, point_name
@@ -112,7 +113,7 @@ def _check_seed_point(data: bytes, manifest: SeedManifest, *, owner: Owner, stor
     """Check that a point and the manifest that names it speak of the same seed."""
     public = open_point(data, owner=owner, point_id=manifest.point_id, store=store)
     what = point_name(manifest.point_id)
-    signed = {each.name: each.sha256 for each in manifest.objects}
+    signed = ObjectSizes(manifest.objects)
     stray = next((each.name for each in public.objects if each.name not in signed), "none")
     facts = (
         ("seed id", str(public.seed_id), manifest.seed_id),

@@ -5,16 +5,19 @@ reclaim takes for unneeded follows from what the vault holds and not from rows.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from overland.errors import IntegrityError, ObjectAbsent
+from overland.format.objectsizes import ObjectSizes
 from overland.format.point import PointPublic
 from overland.format.replacement import Replacement, needed_after
 from overland.ports.objects import Objects
-from overland.values import PointId, point_name, replacement_name
-from overland.vault import catalog, copies
+from overland.values import ObjectInfo, PointId, point_name, replacement_name
+from overland.vault import catalog, copies, replaced
 from overland.vault.catalog import CatalogPoint
 from overland.vault.owner import Owner, open_manifest
 
@@ -61,7 +64,7 @@ class Document:
 
     point_id: PointId
     base: PointId | None
-    sizes: Mapping[str, int]
+    sizes: ObjectSizes
     is_present: bool
     is_damaged: bool = False
 
@@ -118,11 +121,12 @@ def needed_names(
     documents: Mapping[PointId, Document],
     points: Iterable[PointId],
     replacements: Sequence[Replacement],
-) -> set[str]:
+) -> AbstractSet[str]:
     """Return everything in the vault that these points need, documents included.
 
     The points' own files and those of their bases, the objects that all these list, after the
-    replacements, and the replacements that had a part in that.
+    replacements, and the replacements that had a part in that.  Each takes 40 bytes, and for a
+    moment three times as much.
     """
     lost = catalog.lost_points(replacements)
     wanted = list(points)
@@ -131,6 +135,7 @@ def needed_names(
     groups = [whole] if whole else []
     groups += [[each] for each in wanted if each in lost]
     names: set[str] = set()
+    bases: set[PointId] = set()
     for group in groups:
         below: dict[PointId, Document] = {}
         for point in group:
@@ -138,11 +143,17 @@ def needed_names(
             while each is not None and each not in below:
                 below[each] = documents[each]
                 each = documents[each].base
-        listed = {name for document in below.values() for name in document.sizes}
-        names |= needed_after(listed, replacements, point_id=group[0])
+        met = {n for each in below.values() for n in replaced.touched(each.sizes, replacements)}
+        names |= needed_after(met, replacements, point_id=group[0])
         names |= {point_name(base) for base in below}
-        names |= {replacement_name(each.replacement_id) for each in _used(listed, replacements)}
-    return names
+        names |= {replacement_name(each.replacement_id) for each in _used(met, replacements)}
+        bases |= below.keys()
+    # What was replaced is among the names already, where a group needs it all the same.
+    gone = {name for each in replacements for name in each.replaced}
+    documented = (info for base in bases for info in documents[base].sizes.infos())
+    listed = (info for info in documented if info.name not in gone)
+    others = (ObjectInfo(name=name, size_bytes=0) for name in names)
+    return ObjectSizes(itertools.chain(listed, others)).keys()
 
 
 def _used(listed: set[str], replacements: Sequence[Replacement]) -> list[Replacement]:
@@ -181,7 +192,7 @@ def _document(public: PointPublic) -> Document:
     return Document(
         point_id=public.point_id,
         base=public.base,
-        sizes={each.name: each.size_bytes for each in public.objects},
+        sizes=ObjectSizes(public.objects),
         is_present=True,
     )
 
@@ -196,5 +207,5 @@ def _announced(
         raise ObjectAbsent(f"manifest of seed {row.seed_id}")
     document = store.read(name)
     manifest = open_manifest(document, owner=owner, seed_id=row.seed_id, store=store)
-    sizes = {each.name: each.size_bytes for each in manifest.objects}
+    sizes = ObjectSizes(manifest.objects)
     return Document(point_id=row.point_id, base=None, sizes=sizes, is_present=False)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from overland.errors import ObjectAbsent
+from overland.format.objectsizes import ObjectSizes
 from overland.ports.objects import Objects
 
 __all__ = ["absent", "size_bytes"]
@@ -16,12 +17,10 @@ def absent(store: Objects, *, prefix: str, wanted: Mapping[str, int]) -> list[st
     """Return the names of `wanted` that are not below `prefix` with the wanted size, sorted."""
     if len(wanted) < _LISTED_FROM:
         return sorted(n for n, size in wanted.items() if size_bytes(store, prefix + n) != size)
-    missing = set(wanted)
-    for info in store.names(prefix):
-        name = info.name.removeprefix(prefix)
-        if wanted.get(name) == info.size_bytes:
-            missing.discard(name)
-    return sorted(missing)
+    held = ObjectSizes(store.names(prefix), below=prefix)
+    if isinstance(wanted, ObjectSizes):
+        return [*wanted.differing(held)]
+    return sorted(name for name, size in wanted.items() if held.get(name) != size)
 
 
 def size_bytes(store: Objects, name: str) -> int | None:

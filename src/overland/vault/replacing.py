@@ -10,11 +10,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import ClassVar
 
 from sqlalchemy import Connection, Engine, insert, update
 
 from overland.errors import IntegrityError, ObjectAbsent, RefusedError
+from overland.format.objectsizes import ObjectSizes
 from overland.format.replacement import (
     REPLACEMENT_PURPOSE,
     Replacement,
@@ -24,7 +26,7 @@ from overland.format.replacement import (
 from overland.format.signed import decode_signed
 from overland.ports.objects import Objects
 from overland.values import PointId, ReplacementId, point_name, replacement_name
-from overland.vault import catalog, chains, garbage, needs, presence
+from overland.vault import catalog, chains, garbage, needs, presence, replaced
 from overland.vault.catalog import CatalogPoint
 from overland.vault.chains import Fence
 from overland.vault.needs import Document, ManifestOf
@@ -320,8 +322,10 @@ def _concerned(
     # Whatever a document's objects became counts here, what was lost on the way too: rather one
     # point too many has to be kept than one too few.
     own = {
-        each: not goes.isdisjoint(document.sizes)
-        or not goes.isdisjoint(needed_after(document.sizes, accepted, point_id=each))
+        each: any(name in document.sizes for name in goes)
+        or not goes.isdisjoint(
+            needed_after(replaced.touched(document.sizes, accepted), accepted, point_id=each)
+        )
         for each, document in documents.items()
     }
     return {
@@ -339,21 +343,24 @@ def _lacking(
 ) -> dict[PointId, list[str]]:
     """Return what of each document's own objects is not in the vault afterwards."""
     prefix = fence.owner.prefix
-    held = {each.name.removeprefix(prefix): each.size_bytes for each in store.names(prefix)}
-    sizes = {name: size for each in documents.values() for name, size in each.sizes.items()}
-    sizes |= {each.name: each.size_bytes for one in accepted for each in one.objects}
+    held = ObjectSizes(store.names(prefix), below=prefix)
+    listed = (info for each in documents.values() for info in each.sizes.infos())
+    sizes = ObjectSizes(chain(listed, (each for one in accepted for each in one.objects)))
     whole = [catalog.losing_nothing(each) for each in accepted]
+
+    def is_lacking(name: str) -> bool:
+        size_bytes = held.get(name)
+        return (
+            name in fence.doomed or size_bytes is None or sizes.get(name, size_bytes) != size_bytes
+        )
+
     lacking: dict[PointId, list[str]] = {}
     for point_id, document in documents.items():
-        needed = needed_after(document.sizes, whole, point_id=point_id)
-        needed |= {point_name(point_id)} if document.is_present else set()
-        lacking[point_id] = sorted(
-            name
-            for name in needed
-            if name in fence.doomed
-            or name not in held
-            or (name in sizes and held[name] != sizes[name])
-        )
+        met = replaced.touched(document.sizes, accepted)
+        instead = needed_after(met, whole, point_id=point_id)
+        instead |= {point_name(point_id)} if document.is_present else set()
+        needed = chain((name for name in document.sizes if name not in met), instead)
+        lacking[point_id] = sorted({name for name in needed if is_lacking(name)})
     return lacking
 
 

@@ -168,8 +168,19 @@ def test_a_damaged_pack_that_an_index_file_describes_is_not_vouched_for(tmp_path
     flipped(world, bad.name)
     result = world.send()
     assert bad.name not in {found.name for found in result.objects}
+    assert world.vault.read_bytes[bad.name] < 1.5 * bad.size_bytes, "read through once"
     world.disk.delete(bad.name)
     assert len(world.contents()) == 40
+
+
+def test_a_note_about_a_pack_of_another_length_is_not_believed(killed: World) -> None:
+    one, other = killed.packs()
+    lines = [f"{one.size_bytes} {one.name[9:-5]}", f"{other.size_bytes + 64} {other.name[9:-5]}"]
+    killed.state.write("adopted/packs", "\n".join(["", *lines, "0 x", "\x85"]).encode())
+    named = {found.name for found in killed.send().objects}
+    assert {one.name, other.name} <= named
+    assert killed.vault.read_bytes[one.name] < one.size_bytes / 2
+    assert killed.vault.read_bytes[other.name] >= other.size_bytes
 
 
 def test_a_pack_that_others_stand_in_for_is_not_vouched_for(killed: World) -> None:

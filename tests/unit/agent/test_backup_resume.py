@@ -1,5 +1,6 @@
 """A killed first copy goes on where it was, and touches nothing that is not its own."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from overland.agent.repository import Repository
 from overland.crypto.keys import MasterKey
 from overland.crypto.secrets import Secret
 from overland.crypto.sign import generate_signing_key
-from overland.values import RepositoryId, SeedId
+from overland.values import RepositoryId, SeedId, index_name
 
 
 class Killed(BaseException):
@@ -95,6 +96,19 @@ def test_an_index_file_that_describes_a_pack_left_aside_is_left_aside_too(source
     assert index.isdisjoint(named), "who reads it would look for chunks in the damaged pack"
     for name in (bad, *index):
         out.delete(name)
+    assert len(contents(out)) == 40
+
+
+def test_a_pack_that_two_index_files_describe_is_named_once(source: Path) -> None:
+    out, repository = SimDisk(), make_repository(SimDisk())
+    stage(source, out)
+    [info] = out.names("index/")
+    described = repository.open_index(out.read(info.name), name=info.name).directories()
+    again = repository.seal_index(described[:1])
+    out.write(index_name(hashlib.sha256(again).hexdigest()), again)
+    names = [found.name for found in stage(source, out).objects]
+    assert len(names) == len(set(names))
+    assert {info.name for info in out.names()} == set(names)
     assert len(contents(out)) == 40
 
 

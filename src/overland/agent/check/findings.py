@@ -1,11 +1,12 @@
 """What a check found: what is not right in a store, and which recovery points it costs."""
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from overland.values import PointId
 
-__all__ = ["HARMLESS", "CheckReport", "Finding", "FindingKind"]
+__all__ = ["HARMLESS", "CheckReport", "Finding", "FindingKind", "excused"]
 
 FindingKind = Literal["missing", "corrupt", "foreign", "replaced"]
 HARMLESS: Final = frozenset[FindingKind]({"foreign", "replaced"})
@@ -47,3 +48,11 @@ class CheckReport:
         return all(finding.kind in HARMLESS for finding in self.findings) and all(
             self.restorable.values()
         )
+
+
+def excused(findings: Iterable[Finding], unneeded: Collection[str]) -> list[Finding]:
+    """Return findings with damage called by its lesser name in what nothing needs any more."""
+    return [
+        replace(each, kind="replaced") if each.kind == "corrupt" and each.name in unneeded else each
+        for each in findings
+    ]

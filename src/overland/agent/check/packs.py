@@ -6,9 +6,11 @@ places are theirs without being sent, and what each reports of a pack is a few n
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
+
+import numpy as np
 
 from overland.agent.check.content import PackProof
 from overland.agent.processes import (
@@ -42,7 +44,7 @@ Take = Callable[[ObjectInfo, Callable[[], PackProof]], None]
 Report = tuple[int, PackProof | CarriedError]
 
 
-def is_worth_processes(objects: Objects, packs: Sequence[ObjectInfo]) -> bool:
+def is_worth_processes(objects: Objects, packs: Iterable[ObjectInfo]) -> bool:
     """Return whether processes may and should prove these packs.
 
     Connections cannot be shared, so it is only for folders; and not where threads run already.
@@ -58,11 +60,13 @@ def prove_by_processes(
     *,
     take: Take,
     meanwhile: Callable[[Callable[[], None]], None],
-) -> list[ObjectInfo]:
+) -> Iterator[ObjectInfo]:
     """Prove packs, the largest first so that all processors are busy to the end.
 
+    Takes 24 bytes for each pack, and no list of them.
+
     Args:
-        packs: Their names and sizes.
+        packs: Their names and sizes; each process asks for those that it proves.
         prove: Proves one of them, in one of the processes.
         take: Is given each pack, here, and what returns its proof or raises what was found.
         meanwhile: Is done here while they work; it calls its argument now and then, which takes
@@ -75,21 +79,26 @@ def prove_by_processes(
     Raises:
         Exception: What `prove` raised, but for damage and absence, which `take` gets.
     """
-    ordered = sorted(packs, key=lambda info: -info.size_bytes)
-    left = dict(enumerate(ordered))
+    sizes = np.fromiter((info.size_bytes for info in packs), np.int64, len(packs))
+    order = np.argsort(-sizes, kind="stable")
+    left = bytearray(b"\x01" * len(packs))
+
+    def pack(number: int) -> ObjectInfo:
+        return packs[int(order[number])]
 
     def work(number: int) -> Report:
         try:
-            return number, prove(ordered[number])
+            return number, prove(pack(number))
         except (IntegrityError, ObjectAbsent) as error:
             return number, carried(error)
 
     def taken(report: Report) -> None:
         number, outcome = report
-        take(left.pop(number), lambda: _held(outcome))
+        left[number] = 0
+        take(pack(number), lambda: _held(outcome))
 
     processes = min(processors(), _MOST_PROCESSES)
-    team = Team(len(ordered), processes=processes, work=work, take=taken)
+    team = Team(len(packs), processes=processes, work=work, take=taken)
     try:
         team.start()
         if team.is_working:
@@ -99,7 +108,7 @@ def prove_by_processes(
         pass  # what it had not reported is returned with the rest
     finally:
         team.kill()
-    return list(left.values())
+    return (pack(number) for number, is_left in enumerate(left) if is_left)
 
 
 def _held(outcome: PackProof | CarriedError) -> PackProof:
@@ -109,7 +118,7 @@ def _held(outcome: PackProof | CarriedError) -> PackProof:
 
 
 def by_threads(
-    infos: Sequence[ObjectInfo],
+    infos: Iterable[ObjectInfo],
     work: Callable[[ObjectInfo], T],
     pool: ThreadPoolExecutor,
     *,

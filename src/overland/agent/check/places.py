@@ -4,10 +4,12 @@ Together the places are one set of objects, so that an object is missing only if
 Yet every copy is to be whole: one that is damaged is found although another one could serve.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from functools import cached_property, partial
+from heapq import merge
+from operator import attrgetter
+from typing import NamedTuple, NoReturn
 
 from overland.agent.check.findings import HARMLESS, CheckReport, Finding
 from overland.agent.check.run import check
@@ -15,6 +17,7 @@ from overland.agent.points.reading import ReadKeys
 from overland.agent.points.signatures import Signatures
 from overland.agent.sources import ReadOnlySource
 from overland.errors import ObjectAbsent
+from overland.format.objectsizes import ObjectSizes
 from overland.ports.objects import Objects
 from overland.ports.progress import Progress
 from overland.values import ObjectInfo
@@ -58,7 +61,8 @@ def check_places(
 
     Copies beyond the first are compared by digest and signature; of each object one copy, a
     whole one if there is one, is opened with the keys.  Recovery points that were `reclaimed` need
-    not be restorable.  `digests` is as in `check`.
+    not be restorable.  `digests` is as in `check`, and so is memory, with another 40 bytes for each
+    object of each place.
 
     Raises:
         Unreachable: A place did not answer.
@@ -70,55 +74,83 @@ def check_places(
     if signatures is not None:
         # A document may lie in one place, and what vouches for it in another.
         signatures = signatures.beside(*(store for _, store in layers))
-    held = [(label, store, {info.name: info for info in store.names()}) for label, store in layers]
-    times = Counter(name for _, _, infos in held for name in infos)
-    copies = {name for name, count in times.items() if count > 1}
+    held = [_Layer(label, store, ObjectSizes(store.names())) for label, store in layers]
     damaged: list[tuple[str, Finding]] = []
-    for label, store, infos in held:
-        shared = {name: (store, infos[name]) for name in infos.keys() & copies}
-        if shared:
-            report = check(_Chosen(shared), progress=progress, signatures=signatures)
-            damaged += [(label, each) for each in report.findings if each.kind == "corrupt"]
-    bad = {(label, finding.name) for label, finding in damaged}
-    chosen: dict[str, tuple[Objects, ObjectInfo]] = {}
-    place_of: dict[str, str] = {}
-    for label, store, infos in held:
-        for name, info in infos.items():
-            worse = place_of.get(name)
-            if worse is None or ((worse, name) in bad and (label, name) not in bad):
-                chosen[name], place_of[name] = (store, info), label
+    for layer in held if len(held) > 1 else ():
+        shared = _Chosen([layer], partial(_only_shared, layer, held))
+        if next(shared.names(), None) is not None:
+            report = check(shared, progress=progress, signatures=signatures)
+            damaged += [(layer.label, each) for each in report.findings if each.kind == "corrupt"]
+    chosen = _Chosen(held, partial(_best, held, {(label, each.name) for label, each in damaged}))
     report = check(
-        _Chosen(chosen),
+        chosen,
         progress=progress,
         keys=keys,
         signatures=signatures,
         reclaimed=reclaimed,
         digests=digests,
     )
-    return PlacesReport(checked=report, found=tuple(_placed(report, damaged, place_of)))
+    return PlacesReport(checked=report, found=tuple(_placed(report, damaged, chosen.place_of)))
+
+
+class _Layer(NamedTuple):
+    """A place, and what it lists."""
+
+    label: str
+    store: Objects
+    sizes: ObjectSizes
+
+
+def _only_shared(layer: _Layer, held: Sequence[_Layer], name: str) -> _Layer | None:
+    """Return the layer for what it has and another one has as well."""
+    others = (other for other in held if other is not layer)
+    is_shared = name in layer.sizes and any(name in other.sizes for other in others)
+    return layer if is_shared else None
+
+
+def _best(held: Sequence[_Layer], bad: Collection[tuple[str, str]], name: str) -> _Layer | None:
+    """Return the first layer that has an object whole, or else the first that has it."""
+    first: _Layer | None = None
+    for layer in held:
+        if name in layer.sizes:
+            if (layer.label, name) not in bad:
+                return layer
+            first = first or layer
+    return first
 
 
 def _placed(
-    report: CheckReport, damaged: list[tuple[str, Finding]], place_of: Mapping[str, str]
+    report: CheckReport,
+    damaged: list[tuple[str, Finding]],
+    place_of: Callable[[str], str | None],
 ) -> Iterator[PlacedFinding]:
     corrupt = {finding.name for finding in report.findings if finding.kind == "corrupt"}
     for label, finding in damaged:
-        whole_in = None if finding.name in corrupt else place_of[finding.name]
+        whole_in = None if finding.name in corrupt else place_of(finding.name)
         yield PlacedFinding(finding=finding, place=label, whole_in=whole_in)
     known = {(label, finding.name) for label, finding in damaged}
     for finding in report.findings:
-        place = place_of.get(finding.name)
+        place = place_of(finding.name)
         if finding.kind != "corrupt" or (place, finding.name) not in known:
             yield PlacedFinding(finding=finding, place=place, whole_in=None)
 
 
 class _Chosen:
-    """Of each object one copy, as one store that is only read."""
+    """Of each object one copy, or none, as one store that is only read."""
 
-    def __init__(self, chosen: Mapping[str, tuple[Objects, ObjectInfo]]) -> None:
-        self._chosen = chosen
-        places = {id(store): store for store, _ in chosen.values()}.values()
-        self.is_local = all(getattr(store, "is_local", False) for store in places)
+    def __init__(self, layers: Sequence[_Layer], choose: Callable[[str], _Layer | None]) -> None:
+        self._layers, self._choose = layers, choose
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether all that serve an object are folders."""
+        remote = [each for each in self._layers if not getattr(each.store, "is_local", False)]
+        return not any(self._choose(name) is each for each in remote for name in each.sizes)
+
+    def place_of(self, name: str) -> str | None:
+        """Return the label of the layer whose copy of an object this is; None without one."""
+        layer = self._choose(name)
+        return None if layer is None else layer.label
 
     def read_range(self, name: str, *, offset: int, length: int) -> bytes:
         return self._store(name).read_range(name, offset=offset, length=length)
@@ -133,8 +165,13 @@ class _Chosen:
         return self._store(name).head(name)
 
     def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        chosen = ((n, info) for n, (_, info) in sorted(self._chosen.items()) if n > start_after)
-        return (info for name, info in chosen if name.startswith(prefix))
+        last = ""
+        lines = [each.sizes.infos(prefix, start_after=start_after) for each in self._layers]
+        for info in merge(*lines, key=attrgetter("name")):
+            layer = self._choose(info.name) if info.name != last else None
+            last = info.name
+            if layer is not None:
+                yield ObjectInfo(name=last, size_bytes=layer.sizes[last])
 
     def put(self, name: str, *_: object, **__: object) -> NoReturn:
         raise ReadOnlySource(name)
@@ -143,6 +180,7 @@ class _Chosen:
         raise ReadOnlySource(name)
 
     def _store(self, name: str) -> Objects:
-        if name not in self._chosen:
+        layer = self._choose(name)
+        if layer is None:
             raise ObjectAbsent(name)
-        return self._chosen[name][0]
+        return layer.store

@@ -6,21 +6,24 @@ computed, and every point's tree walked to its last chunk.
 """
 
 import contextlib
-import dataclasses
 import hashlib
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Final
 
 from overland.agent.backup.collector import collecting_rarely
 from overland.agent.check.content import PackProof, check_pack_content
 from overland.agent.check.described import DescribedPacks, fingerprint
-from overland.agent.check.findings import CheckReport, Finding, FindingKind
+from overland.agent.check.findings import CheckReport, Finding, FindingKind, excused
+from overland.agent.check.listed import ListedObjects, Ref, flaw
 from overland.agent.check.packs import by_threads, is_worth_processes, prove_by_processes
 from overland.agent.check.trees import TreeChecks
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.indexes import read_index_file
 from overland.agent.points.memory import keep_freed_memory
+from overland.agent.points.pointfile import read_point_file
 from overland.agent.points.reading import ReadKeys, open_point, proven_keyring
 from overland.agent.points.replacements import proven_replacement
 from overland.agent.points.signatures import Signatures
@@ -29,9 +32,10 @@ from overland.crypto.keyring import decode_keyring
 from overland.crypto.signers import KeyChangeMissing, Signers
 from overland.errors import IntegrityError, ObjectAbsent, ObjectCorrupt
 from overland.format.index import IndexTables
+from overland.format.objectsizes import ObjectSizes
 from overland.format.pack import TRAILER_BYTES, decode_trailer
-from overland.format.point import SIGNATURE_PURPOSE, ObjectRef, PointPublic, parse
-from overland.format.replacement import Replacement, ReplacementObject, needed_after
+from overland.format.point import SIGNATURE_PURPOSE, PointPublic
+from overland.format.replacement import Replacement
 from overland.packing.index import ChunkIndex
 from overland.packing.reader import read_directory
 from overland.ports.objects import Objects
@@ -40,6 +44,8 @@ from overland.sealing.indexfile import open_tables
 from overland.values import ObjectInfo, PackId, PointId, is_object_name, pack_name, point_name
 
 __all__ = ["check"]
+
+_PAYLOAD: Final = ("packs/", "index/")
 
 
 def check(
@@ -53,6 +59,9 @@ def check(
     workers: int = 2,
 ) -> CheckReport:
     """Read every object of a store once, and report what is missing or corrupt, by name.
+
+    Of names it takes some 80 bytes of memory for each object that is listed, with keys another 64
+    for each pack, and for a moment twice as much; what is not as it should be is kept as it is.
 
     Args:
         objects: One store; not several in layers, because each copy is to be whole.
@@ -74,10 +83,9 @@ def check(
         signatures = keys.signatures
     keep_freed_memory()
     run = _Check(objects, keys, signatures, progress, digests=digests, reclaimed=reclaimed)
-    infos = list(objects.names())
-    progress.start("checking", sum(info.size_bytes for info in infos), len(infos))
+    run.list_all()
     with collecting_rarely():
-        run.read_all(infos, workers=workers)
+        run.read_all(workers=workers)
         run.check_key_changes()
         run.check_points()
     progress.finish()
@@ -104,7 +112,7 @@ class _Check:
         self._ahead: dict[PointId, list[str]] = {}
         self._described = DescribedPacks()
         self._tables: list[IndexTables] = []
-        self._sizes: dict[str, int] = {}
+        self._sizes = ObjectSizes()
         self._points: dict[PointId, PointPublic] = {}
         self._replacements: list[Replacement] = []
         self._key_changes: dict[str, str] = {}
@@ -121,36 +129,55 @@ class _Check:
 
     # -- every object ---------------------------------------------------------------------------
 
-    def read_all(self, infos: list[ObjectInfo], *, workers: int) -> None:
+    def list_all(self) -> None:
+        """Take note of all that is there; what no repository holds is a finding."""
+        foreign: list[ObjectInfo] = []
+
+        def known() -> Iterator[ObjectInfo]:
+            for info in self._objects.names():
+                if is_object_name(info.name):
+                    yield info
+                else:
+                    foreign.append(info)
+
+        self._sizes = ObjectSizes(known())
+        size_bytes = self._sizes.size_bytes + sum(info.size_bytes for info in foreign)
+        self._progress.start("checking", size_bytes, len(self._sizes) + len(foreign))
+        for info in foreign:
+            self._find(info.name, "foreign", "no object of a repository has this name")
+
+    def read_all(self, *, workers: int) -> None:
         """Check each object by itself; index files first, because they prove packs' names."""
-        by_folder: dict[str, list[ObjectInfo]] = {"index/": [], "packs/": []}
-        others: list[ObjectInfo] = []
-        for info in infos:
-            if not is_object_name(info.name):
-                self._find(info.name, "foreign", "no object of a repository has this name")
-                continue
-            self._sizes[info.name] = info.size_bytes
-            of_kind = others if self._store is None else by_folder.get(info.name[:6], others)
-            of_kind.append(info)
-        for info in by_folder["index/"]:
-            self._take(info, partial(self._read_index, info.name))
-        packs = by_folder["packs/"]
-        if is_worth_processes(self._objects, packs):
-
-            def meanwhile(pause: Callable[[], None]) -> None:
-                while others:
-                    info = others.pop(0)
-                    self._take(info, partial(self._read, info))
-                self._walk_ahead(pause)
-
-            packs = prove_by_processes(
-                packs, self._prove, take=self._take_pack, meanwhile=meanwhile
-            )
+        others: Iterable[ObjectInfo] = self._sizes.infos()
+        packs: Iterable[ObjectInfo] = ()
+        if self._store is not None:
+            for info in self._sizes.infos("index/"):
+                self._take(info, partial(self._read_index, info.name))
+            self._described.arrange()
+            waiting = deque(info for info in others if not info.name.startswith(_PAYLOAD))
+            others, packs = waiting, self._packs_left(waiting)
         with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
             for info, number in by_threads(others, self._read, pool, workers=workers):
                 self._take(info, number)
             for info, proof in by_threads(packs, self._prove, pool, workers=workers):
                 self._take_pack(info, proof)
+
+    def _packs_left(self, others: deque[ObjectInfo]) -> Iterable[ObjectInfo]:
+        """Have processes prove the packs where they may, and look at others and trees meanwhile.
+
+        Returns the packs that nobody has proven.
+        """
+        packs = self._sizes.packs()
+        if not is_worth_processes(self._objects, packs):
+            return packs
+
+        def meanwhile(pause: Callable[[], None]) -> None:
+            while others:
+                info = others.popleft()
+                self._take(info, partial(self._read, info))
+            self._walk_ahead(pause)
+
+        return prove_by_processes(packs, self._prove, take=self._take_pack, meanwhile=meanwhile)
 
     def _take(self, info: ObjectInfo, result: Callable[[], int]) -> None:
         self.report.objects += 1
@@ -238,15 +265,15 @@ class _Check:
             decode_trailer(tail, name=info.name, pack_bytes=info.size_bytes)
 
     def _read_point(self, name: str) -> None:
-        data = self._objects.read(name)
-        parsed = parse(data, name=name)
+        file = read_point_file(self._objects, name)
+        parsed = file.parsed
         if self._signatures is not None:
             self._signatures.prove(
                 self._objects,
                 SIGNATURE_PURPOSE,
-                parsed.signed_bytes,
+                file.message,
                 parsed.signature,
-                file=data,
+                file=file.data,
                 name=name,
             )
         if name != point_name(parsed.public.point_id):
@@ -293,22 +320,14 @@ class _Check:
             if self._described.otherwise or any(name.startswith("packs/") for name in self._bad):
                 self._ahead.clear()
                 self._open_store(self._store.index)
-        for point_id, public in sorted(self._points.items()):
+        listed = ListedObjects(self._points, self._replacements, is_whole=self._is_whole)
+        for point_id in sorted(self._points):
             if point_id in self._reclaimed:
                 continue
-            whole = self._has_objects(public)
+            whole = self._has_objects(listed, point_id)
             self.report.restorable[point_id] = self._has_tree(point_id, whole=whole)
-        self._excuse_replaced()
-
-    def _excuse_replaced(self) -> None:
-        """Call damage by its lesser name where a replacement has made it nobody's loss."""
-        replaced = {name for each in self._replacements for name in each.replaced} - self._needed
-        self.report.findings = [
-            dataclasses.replace(each, kind="replaced")
-            if each.kind == "corrupt" and each.name in replaced
-            else each
-            for each in self.report.findings
-        ]
+        replaced = {name for each in self._replacements for name in each.replaced}
+        self.report.findings = excused(self.report.findings, replaced - self._needed)
 
     def _blame_index_files(self, store: ChunkStore) -> None:
         """Find the index files that describe whole packs otherwise than they are."""
@@ -316,8 +335,9 @@ class _Check:
         if not otherwise:
             return
         assert self._keys is not None, "only with keys"
-        for name in sorted(self._sizes.keys() - self._bad):
-            if not name.startswith("index/"):
+        for info in self._sizes.infos("index/"):
+            name = info.name
+            if name in self._bad:
                 continue
             for pack in read_index_file(self._layers, self._keys, name):
                 said = fingerprint(pack.directory)
@@ -333,36 +353,27 @@ class _Check:
                 )
             )
 
-    def _has_objects(self, public: PointPublic) -> bool:
+    def _has_objects(self, listed: ListedObjects, point_id: PointId) -> bool:
         """Return whether all objects of a point, and of those it builds on, are there and whole."""
-        listed: dict[str, ObjectRef | ReplacementObject] = {
-            each.name: each for replacement in self._replacements for each in replacement.objects
-        }
-        seen, last, whole = set[PointId](), public, True
-        named: set[str] = set()
-        while last.point_id not in seen:
-            seen.add(last.point_id)
-            listed |= {ref.name: ref for ref in last.objects}
-            named |= {ref.name for ref in last.objects}
-            if last.base is None:
-                break
-            if last.base not in self._points:
-                self._find(point_name(last.base), "missing", f"{last.point_id} builds on it")
-                whole = False
-                break
-            last = self._points[last.base]
-        needed = needed_after(named, self._replacements, point_id=public.point_id)
-        self._needed |= needed
-        for ref in (listed[name] for name in sorted(needed)):
-            whole = self._has(ref.name, ref.size_bytes, ref.sha256) and whole
+        line = listed.line(point_id)
+        whole = line.lacking is None
+        if line.lacking is not None:
+            self._find(
+                point_name(line.lacking.base), "missing", f"{line.lacking.above} builds on it"
+            )
+        for ref in listed.needed(line):
+            self._needed.add(ref.name)
+            whole = self._has(ref) and whole
         return whole
 
-    def _has(self, name: str, size_bytes: int, sha256: str) -> bool:
-        if name not in self._sizes:
-            self._find(name, "missing", "a recovery point needs it")
-        elif self._sizes[name] != size_bytes or named_digest(name) not in {None, sha256}:
-            self._find(name, "corrupt", "it is not the object that a recovery point names")
-        return name in self._sizes and name not in self._bad
+    def _is_whole(self, ref: Ref) -> bool:
+        return flaw(ref, self._sizes) is None and ref.name not in self._bad
+
+    def _has(self, ref: Ref) -> bool:
+        found = flaw(ref, self._sizes)
+        if found is not None:
+            self._find(ref.name, *found)
+        return ref.name in self._sizes and ref.name not in self._bad
 
     def _has_tree(self, point_id: PointId, *, whole: bool) -> bool:
         if self._trees is None or self._keys is None:

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from overland.agent.connection import Chains
+from overland.agent.connection import Chains, VaultPoint
 from overland.agent.points.reading import PointAbsent, ReadKeys, read_public
 from overland.agent.points.replacements import replacements_of
+from overland.agent.repack.listednames import ListedNames
 from overland.agent.sources import LayeredObjects
 from overland.errors import IntegrityError
-from overland.format.point import ObjectRef, PointPublic
-from overland.format.replacement import Replacement, ReplacementObject, needed_after
+from overland.format.objectsizes import ObjectSizes
+from overland.format.point import PointPublic
+from overland.format.replacement import Replacement, needed_after
 from overland.values import PackId, PointId, ReplacementId
 
 __all__ = ["Held", "Holdings", "Keeper", "ReplacementUnreadable", "look", "pack_ids"]
@@ -63,8 +65,8 @@ class Held:
 
     public: PointPublic
     line: tuple[PointId, ...]
-    named: frozenset[str]
-    needed: frozenset[str]
+    named: ListedNames
+    needed: ListedNames
     is_whole: bool
     travels: bool
 
@@ -76,7 +78,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """All of one instant: the vault's objects, living points oldest first, and what they list.
+    """All of one instant: the vault's objects, and living points, oldest first.
 
     `unreadable` are living points of which the own file, or that of a base, is nowhere;
     `travelling` are those of them whose seed is still on its way.
@@ -85,7 +87,6 @@ class Holdings:
     chain_version: int
     sizes: Mapping[str, int]
     points: tuple[Held, ...]
-    listed: Mapping[str, ObjectRef | ReplacementObject]
     accepted: tuple[Replacement, ...]
     replaced: frozenset[str]
     unreadable: tuple[PointId, ...]
@@ -94,7 +95,7 @@ class Holdings:
     def connected(self, points: Iterable[Held]) -> list[Held]:
         """Return these points and all that share an object with one of them, oldest first."""
         found = {held.point_id for held in points}
-        names = {name for held in self.points if held.point_id in found for name in held.named}
+        names = ListedNames.together(h.named for h in self.points if h.point_id in found)
         grows = True
         while grows:
             more = [
@@ -103,7 +104,7 @@ class Holdings:
                 if held.point_id not in found and not names.isdisjoint(held.named)
             ]
             found.update(held.point_id for held in more)
-            names.update(name for held in more for name in held.named)
+            names = ListedNames.together([names, *(held.named for held in more)])
             grows = bool(more)
         return [held for held in self.points if held.point_id in found]
 
@@ -123,7 +124,7 @@ def look(keeper: Keeper, vault: LayeredObjects, places: LayeredObjects, keys: Re
         TransientError: A place did not answer.
     """
     chains = keeper.chains()
-    sizes = {info.name: info.size_bytes for info in vault.names()}
+    sizes = ObjectSizes(vault.names())
     replacements = replacements_of(places, keys)
     for missing in replacements.unproven:
         raise missing  # it may be an accepted one
@@ -132,12 +133,10 @@ def look(keeper: Keeper, vault: LayeredObjects, places: LayeredObjects, keys: Re
         if ReplacementId(each) not in known:
             raise ReplacementUnreadable(each)
     accepted = tuple(known[ReplacementId(each)] for each in chains.replacements)
-    listed: dict[str, ObjectRef | ReplacementObject] = {
-        item.name: item for each in accepted for item in each.objects
-    }
     found: list[Held] = []
     unreadable: list[PointId] = []
     publics: dict[PointId, PointPublic] = {}
+    documents: dict[PointId, ObjectSizes] = {}
     for point in chains.points:
         if point.state == _RECLAIMED:
             continue
@@ -146,30 +145,43 @@ def look(keeper: Keeper, vault: LayeredObjects, places: LayeredObjects, keys: Re
         except (PointAbsent, IntegrityError):
             unreadable.append(PointId(point.point_id))
             continue
-        refs = {ref.name: ref for public in line for ref in public.objects}
-        listed |= refs
-        found.append(
-            Held(
-                public=line[0],
-                line=tuple(public.point_id for public in line),
-                named=_closed(refs, accepted),
-                needed=frozenset(needed_after(refs, accepted, point_id=line[0].point_id)),
-                is_whole=point.state == _AVAILABLE and not point.missing,
-                travels=point.state == _TRAVELS,
-            )
-        )
+        for public in line:
+            if public.point_id not in documents:
+                documents[public.point_id] = ObjectSizes(public.objects)
+        own = [documents[public.point_id] for public in line]
+        found.append(_held(point, line, own, accepted))
     found.sort(key=lambda held: (held.public.created_at, held.point_id))
     return Holdings(
         chain_version=chains.chain_version,
         sizes=sizes,
         points=tuple(found),
-        listed=listed,
         accepted=accepted,
         replaced=frozenset(name for each in known.values() for name in each.replaced),
         unreadable=tuple(unreadable),
         travelling=frozenset(
             PointId(point.point_id) for point in chains.points if point.state == _TRAVELS
         ).intersection(unreadable),
+    )
+
+
+def _held(
+    point: VaultPoint,
+    line: Sequence[PointPublic],
+    own: Sequence[ObjectSizes],
+    accepted: Sequence[Replacement],
+) -> Held:
+    """Return a point that is the first of a line, whose documents list what is its own."""
+    # Only what was replaced decides what becomes of names; the others stay needed.
+    replaced = {name for each in accepted for name in each.replaced}
+    met = frozenset(name for name in replaced if any(name in each for each in own))
+    needed = frozenset(needed_after(met, accepted, point_id=line[0].point_id))
+    return Held(
+        public=line[0],
+        line=tuple(public.point_id for public in line),
+        named=ListedNames(own, more=_closed(met, accepted)),
+        needed=ListedNames(own, without=met, more=needed),
+        is_whole=point.state == _AVAILABLE and not point.missing,
+        travels=point.state == _TRAVELS,
     )
 
 

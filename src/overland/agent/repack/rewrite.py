@@ -6,7 +6,7 @@ for anybody; what was put is unneeded, and is used by the next attempt or delete
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self, final
@@ -104,7 +104,7 @@ class Rewriter:
             self._lane.abandon()
         self._stack.__exit__(kind, error, trace)
 
-    def resume(self, shelf: Shelf, *, taken: frozenset[str]) -> int:
+    def resume(self, shelf: Shelf, *, taken: Container[str]) -> int:
         """Take over packs that an interrupted attempt brought to the vault; return how many.
 
         Args:

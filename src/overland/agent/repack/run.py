@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import Point, ReadKeys, open_point
 from overland.agent.repack.holdings import Held, Holdings, Keeper, look, pack_ids
+from overland.agent.repack.listednames import ListedNames
 from overland.agent.repack.live import Liveness
 from overland.agent.repack.rewrite import Rewriter, forget_journal, put_replacement
 from overland.agent.repack.shelf import Shelf
@@ -145,7 +146,7 @@ def repack(
         vault,
         shop.keys,
         open_pack=shop.repository.open_pack,
-        index_files=[n for n in _names(points) if n.startswith("index/")],
+        index_files={n for held in points for n in held.needed if n.startswith("index/")},
     )
     live = _living(shop, vault, shelf, points)
     plan, report = _plan(holdings, shelf, points, policies, live, min_live=min_live)
@@ -187,7 +188,7 @@ def replace(
         TransientError: It did not answer; whether it has accepted shows when it is asked again.
     """
     gone = set(replaced)
-    concerned = [held.point_id for held in holdings.points if not gone.isdisjoint(held.named)]
+    concerned = [held.point_id for held in holdings.points if not held.named.isdisjoint(gone)]
     replacement = Replacement(
         replacement_id=ReplacementId(str(uuid4())),
         repository_id=shop.repository.repository_id,
@@ -255,10 +256,6 @@ def _policy(vault: LayeredObjects, keys: ReadKeys, held: Held) -> str:
     return open_point(vault, keys, held.point_id).root.policy
 
 
-def _names(points: Sequence[Held]) -> set[str]:
-    return {name for held in points for name in held.needed}
-
-
 def _living(
     shop: Workshop, vault: LayeredObjects, shelf: Shelf, points: Sequence[Held]
 ) -> dict[PackId, NDArray[np.bool_]]:
@@ -318,7 +315,7 @@ def _copy(
     shop: Workshop, vault: LayeredObjects, shelf: Shelf, holdings: Holdings, plan: _Plan
 ) -> list[ReplacementObject]:
     """Copy what lives of the packs that go, pack by pack, and describe what stays."""
-    named = frozenset(name for held in holdings.points for name in held.named)
+    named = ListedNames.together(held.named for held in holdings.points)
     rewriter = Rewriter(
         repository=shop.repository,
         vault=shop.vault,
@@ -328,7 +325,9 @@ def _copy(
     )
     shop.progress.start("repacking", sum(plan.packs.values()), len(plan.packs))
     with rewriter:
-        rewriter.resume(shelf, taken=named | holdings.replaced)
+        rewriter.resume(
+            shelf, taken=ListedNames.together([named, ListedNames((), more=holdings.replaced)])
+        )
         for directory in shelf.directories(plan.packs):
             _copy_pack(shop, vault, rewriter, directory, plan.live[directory.pack_id])
             shop.progress.advance(directory.pack_bytes, 1)

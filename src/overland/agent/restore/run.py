@@ -7,7 +7,7 @@ complete, so that a restore that was killed goes on with `resume`.
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from overland.agent.backup.collector import collecting_rarely
 from overland.agent.points.chunks import ChunkStore
@@ -16,6 +16,7 @@ from overland.agent.points.reading import Point, PointAbsent, read_public
 from overland.agent.points.tree import PointTree, Step, split_path
 from overland.agent.restore.batch import Wish
 from overland.agent.restore.crew import Crew
+from overland.agent.restore.lost import not_there
 from overland.agent.restore.metadata import Describer, has_default_acl
 from overland.agent.restore.names import Names, Preview, chosen_paths
 from overland.agent.restore.report import (
@@ -30,7 +31,7 @@ from overland.agent.restore.target import Access, Folder, is_leftover, open_targ
 from overland.agent.restore.work import Writers
 from overland.crypto.signers import KeyChangeMissing
 from overland.errors import IntegrityError, RefusedError
-from overland.format.point import Statistics
+from overland.format.point import PointPublic, Statistics
 from overland.locks import lock
 from overland.ports.progress import Progress
 
@@ -104,7 +105,7 @@ def restore(
         os.close(top)
     report.served = store.objects.served
     if report.problem_count:
-        report.lost = _lost_objects(point, store)
+        report.lost = not_there(_line(point, store), store.objects)
         raise RestoreIncomplete(report)
     return report
 
@@ -129,22 +130,19 @@ def _lock(top: int, target: bytes) -> None:
             raise TargetBusy(os.fsdecode(target))
 
 
-def _lost_objects(point: Point, store: ChunkStore) -> list[str]:
-    """Return the objects of the point, and of the points it builds on, that are nowhere."""
-    there = {info.name for info in store.objects.names()}
-    lost: set[str] = set()
+def _line(point: Point, store: ChunkStore) -> Iterator[PointPublic]:
+    """Yield what the point lists, and the points that it builds on, as far as they can be read."""
     seen = set()
     public = point.public
     while public.point_id not in seen:
         seen.add(public.point_id)
-        lost |= {ref.name for ref in public.objects} - there
+        yield public
         if public.base is None:
             break
         try:
             public = read_public(store.objects, store.keys, public.base)
         except (PointAbsent, KeyChangeMissing, IntegrityError):
             break
-    return sorted(lost)
 
 
 class _Frame:
