@@ -15,12 +15,12 @@ from pathlib import Path
 from tests.simulation.actions.story import Story
 from tests.support.torture import fast_folder
 
-__all__ = ["live", "main"]
+__all__ = ["folder_of", "live", "main"]
 
 
 def live(seed: int) -> list[str]:
     """Live through the story of a number; return what happened."""
-    with _folder(seed) as folder:
+    with folder_of("story", seed) as folder:
         story = Story(folder, seed)
         try:
             story.play()
@@ -33,14 +33,14 @@ def live(seed: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _folder(seed: int) -> Iterator[Path]:
-    """Yield an empty folder with the number in its name, for one process at a time.
+def folder_of(kind: str, seed: int) -> Iterator[Path]:
+    """Yield an empty folder with the kind and the number in its name, for one process at a time.
 
     Points say where the source was, and key changes have the digests of points in them and in their
     names: in a folder with another name it would not be the same story.
     """
     with fast_folder() as other:
-        folder = other.with_name(f"overland-story-{os.getuid()}-{seed}")
+        folder = other.with_name(f"overland-{kind}-{os.getuid()}-{seed}")
     with contextlib.ExitStack() as held:
         while True:
             folder.mkdir(mode=0o700, exist_ok=True)

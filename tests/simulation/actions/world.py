@@ -11,7 +11,8 @@ from sqlalchemy.event import listen
 from tests.simulation.actions.door import Door
 from tests.simulation.actions.model import Model
 from tests.simulation.actions.openers import Openers
-from tests.simulation.actions.source import Kept, Source, Tree
+from tests.simulation.actions.reading import read_tree
+from tests.simulation.actions.source import Source, Tree
 from tests.simulation.actions.steady import SteadyDisk, SteadyRandom
 from tests.support.backed_up import PASSPHRASE, SMALL_CHUNKS
 from tests.support.landed import VAULT, Computer
@@ -28,10 +29,8 @@ from overland.agent.check.run import check
 from overland.agent.connection import Chains, VaultPoint
 from overland.agent.home import SIGNING_CHANGE, AgentHome
 from overland.agent.keys import KeyringTaken, publish, ready_to_seal, reissue
-from overland.agent.points.chunks import ChunkStore
-from overland.agent.points.reading import ReadKeys, open_point
+from overland.agent.points.reading import ReadKeys
 from overland.agent.points.signatures import Signatures
-from overland.agent.points.tree import PointTree
 from overland.agent.repack.run import Workshop
 from overland.agent.repository import Repository
 from overland.agent.setup import Keys, initialise, load_keys, newest_keyring, register
@@ -403,23 +402,8 @@ class World:
 
     def read(self, point_id: PointId, keys: ReadKeys | None = None) -> Tree:
         """Return what a point gives back; raises if anything of it cannot be read."""
-        objects, keys = self.objects(), keys or self.vault_keys()
-        store = ChunkStore(objects, keys)
-        store.open_index()
-        tree = PointTree(open_point(objects, keys, point_id), store)
-        found: Tree = {}
-        root = str(self.source.folder).encode() + b"/"
-        for step in tree.walk():
-            entry = step.entry
-            if step.action != "entry" or entry is None:
-                continue
-            content = entry.target
-            if entry.kind == "file":
-                ids = tree.content_ids(entry)
-                content = b"".join(bytes(part) for some in ids for part in store.read(some))
-            path = step.path.removeprefix(root).decode()
-            found[path] = Kept(entry.kind, content, entry.mtime_ns)
-        return found
+        keys = keys or self.vault_keys()
+        return read_tree(self.objects(), keys, point_id, top=self.source.folder)
 
     # -- the cloud, as `overland.cloud` composes it ---------------------------------------------
 
