@@ -14,7 +14,7 @@ from overland.cli.cloudcomputer import (
     cloud_folder,
     in_subscription,
     init_cloud,
-    keep_secret,
+    kept_secret,
     lines_text,
     subscription_option,
     with_api,
@@ -125,7 +125,9 @@ def tenant() -> None:
 @with_api
 def create_tenant(*, api: ApiClient, name: str, out: str | None, as_json: bool) -> None:
     """Make a tenant and its administrator's first token."""
-    made = api.ask("POST", "/v1/tenants", "a tenant", json={"name": name})
+    with kept_secret(out) as keep:
+        made = api.ask("POST", "/v1/tenants", "a tenant", json={"name": name})
+        keep(f"{made['token']}\n")
     _show_secret(made, "token", out, f"tenant {made['tenant_id']}", as_json=as_json)
 
 
@@ -239,12 +241,13 @@ def list_vaults(*, api: ApiClient, subscription: str | None, as_json: bool) -> N
 def vault_credentials(*, api: ApiClient, vault_id: str, out: str | None, as_json: bool) -> None:
     """Make the file with which source computers register in a vault, for ten days."""
     path = f"/v1/vaults/{quote(vault_id)}/credentials"
-    made = api.ask("POST", path, f"vault {vault_id}")
-    text = msgspec.json.format(msgspec.json.encode(made)).decode() + "\n"
+    with kept_secret(out) as keep:
+        made = api.ask("POST", path, f"vault {vault_id}")
+        text = msgspec.json.format(msgspec.json.encode(made)).decode() + "\n"
+        keep(text)
     if out is None:
         show(made, text.rstrip(), as_json=as_json)
         return
-    keep_secret(text, out)
     result = {"file": out, "vault_id": made["vault_id"], "expires_at": made["expires_at"]}
     show(result, f"{out}: good until {instant_text(made['expires_at'])}", as_json=as_json)
 
@@ -264,11 +267,12 @@ def publish_settings(
 ) -> None:
     """Make the file with which a copy computer creates and ships import jobs."""
     path = f"/v1/subscriptions/{quote(api.subscription(subscription))}/publish-settings"
-    made = api.ask("POST", path, "publish settings", json={"job_name": job_name})
+    with kept_secret(out) as keep:
+        made = api.ask("POST", path, "publish settings", json={"job_name": job_name})
+        keep(made["xml"])
     if out is None:
         show(made, made["xml"].rstrip(), as_json=as_json)
         return
-    keep_secret(made["xml"], out)
     result = {"file": out, "expires_at": made["expires_at"]}
     show(result, f"{out}: good until {instant_text(made['expires_at'])}", as_json=as_json)
 
@@ -320,7 +324,9 @@ def create_token(
         "subscription_id": subscription,
         "job_name": job_name,
     }
-    made = api.ask("POST", "/v1/tokens", "a token", json=body)
+    with kept_secret(out) as keep:
+        made = api.ask("POST", "/v1/tokens", "a token", json=body)
+        keep(f"{made['token']}\n")
     _show_secret(
         made,
         "token",
@@ -362,6 +368,5 @@ def _show_secret(
     if out is None:
         show(made, f"{text}\n{made[field]}", as_json=as_json)
         return
-    keep_secret(f"{made[field]}\n", out)
     kept = {name: value for name, value in made.items() if name != field}
     show({**kept, "file": out}, f"{text}\nits {field} is in {out}", as_json=as_json)

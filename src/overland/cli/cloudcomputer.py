@@ -6,8 +6,9 @@ lives where the system keeps programs' data.  Commands talk to the API: to the c
 token; or to the one that `--url`, `--ca-file` and `--token-file` name.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ __all__ = [
     "cloud_folder",
     "in_subscription",
     "init_cloud",
-    "keep_secret",
+    "kept_secret",
     "lines_text",
     "open_api",
     "read_token",
@@ -228,17 +229,36 @@ def init_cloud(
     return is_new
 
 
-def keep_secret(text: str, path: str) -> None:
-    """Write a secret into a new file that only its owner can read.
+@contextlib.contextmanager
+def kept_secret(path: str | None) -> Iterator[Callable[[str], None]]:
+    """Take the name of a new file, then give a function that keeps a secret under it.
+
+    Ask for the secret within: nobody would hold one that was given and then found no file.  What
+    the function keeps only its owner can read, and it survives a power cut.  Where it was never
+    called, or failed, the name is free again; a kill before that leaves an empty file.  Without a
+    `path` nothing is kept.
 
     Raises:
         FileExistsError: There is a file of that name; it is left as it is.
+        OSError: No file can be made there.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    if path is None:
+        yield lambda _: None
+        return
+    file = Path(path)
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    kept = False
+
+    def keep(text: str) -> None:
+        nonlocal kept
+        PosixFiles(file.parent).write(file.name, text.encode())
+        kept = True
+
+    try:
+        yield keep
+    finally:
+        if not kept:
+            file.unlink(missing_ok=True)
 
 
 def _read(path: str) -> str:

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import click
 
-from overland.cli.cloudcomputer import ApiClient, keep_secret, lines_text, with_api
+from overland.cli.cloudcomputer import ApiClient, kept_secret, lines_text, with_api
 from overland.cli.outcome import Commands, ask, instant_text, show
 
 __all__ = ["GROUPS"]
@@ -53,7 +53,9 @@ def create_user(
 ) -> None:
     """Invite a person, who chooses a password with the invitation on the cloud's page /password."""
     body = _user_body(name, "person", role, subscription, group)
-    made = api.ask("POST", "/v1/users", f"user {name}", json=body)
+    with kept_secret(out) as keep:
+        made = api.ask("POST", "/v1/users", f"user {name}", json=body)
+        keep(f"{made['invitation']}\n")
     _show_invitation(made, out, as_json=as_json)
 
 
@@ -101,7 +103,9 @@ def enable_user(*, api: ApiClient, name: str, as_json: bool) -> None:
 @with_api
 def reset_user(*, api: ApiClient, name: str, out: str | None, as_json: bool) -> None:
     """Take password, second factor and sessions away, and invite the person anew."""
-    made = api.ask("POST", f"/v1/users/{quote(name, safe='')}/invitation", f"user {name}")
+    with kept_secret(out) as keep:
+        made = api.ask("POST", f"/v1/users/{quote(name, safe='')}/invitation", f"user {name}")
+        keep(f"{made['invitation']}\n")
     _show_invitation(made, out, as_json=as_json)
 
 
@@ -159,7 +163,9 @@ def create_account(
 def create_token(*, api: ApiClient, name: str, days: int, out: str | None, as_json: bool) -> None:
     """Make a token that has the account's roles, and ends with the account."""
     path = f"/v1/users/{quote(name, safe='')}/tokens"
-    made = api.ask("POST", path, f"service account {name}", json={"expires_in_days": days})
+    with kept_secret(out) as keep:
+        made = api.ask("POST", path, f"service account {name}", json={"expires_in_days": days})
+        keep(f"{made['token']}\n")
     text = f"token of {name} until {instant_text(made['expires_at'])}"
     _show_secret(made, "token", out, text, as_json=as_json)
 
@@ -343,6 +349,5 @@ def _show_secret(
     if out is None:
         show(made, f"{text}\n{made[field]}", as_json=as_json)
         return
-    keep_secret(f"{made[field]}\n", out)
     kept = {name: value for name, value in made.items() if name != field}
     show({**kept, "file": out}, f"{text}\nits {field} is in {out}", as_json=as_json)

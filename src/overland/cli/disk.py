@@ -29,6 +29,9 @@ from overland.diskprep.record import Preparation
 from overland.diskprep.refusals import NoPreparation
 from overland.diskprep.safety import DEFAULT_DRIVE_LIMIT_BYTES
 from overland.diskprep.ship import NoJobYet
+from overland.errors import OverlandError
+from overland.seeding.copying import SourceUnreadable
+from overland.seeding.staging import StagedProblem
 
 __all__ = ["disk"]
 
@@ -171,9 +174,7 @@ def check_staging(*, staging: str | None, as_json: bool, **options: Any) -> None
         )
         problems = check_staged(seed, bench)
         if problems:
-            for problem in problems:
-                note(f"{problem.name}: {problem.check}")
-            raise StagedObjectDamaged(problems[0].name, check=problems[0].check)
+            raise _staged_error(problems)
         result = {"seed_id": seed.manifest.seed_id, "objects": len(seed.manifest.objects)}
         text = f"seed {seed.manifest.seed_id}: all {result['objects']} objects are whole"
         show(result, text, as_json=as_json)
@@ -271,6 +272,19 @@ def label(*, staging: str | None, as_json: bool, **options: Any) -> None:
 disk.add_command(diskairgap.submit)
 disk.add_command(diskairgap.accept_answer)
 disk.add_command(diskcustody.custody)
+
+
+def _staged_error(problems: list[StagedProblem]) -> OverlandError:
+    """Name each problem, and return the error that ends the command."""
+    for problem in problems:
+        unread = "it cannot be read: " if problem.is_unreadable else ""
+        note(f"{problem.name}: {unread}{problem.check}")
+    unreadable = sum(problem.is_unreadable for problem in problems)
+    note(f"{len(problems) - unreadable} absent or damaged, {unreadable} unreadable")
+    for problem in problems:
+        if not problem.is_unreadable:
+            return StagedObjectDamaged(problem.name, check=problem.check)
+    return SourceUnreadable(problems[0].name, why=problems[0].check)
 
 
 def _preparations(

@@ -104,7 +104,7 @@ def _cloud(
 
 
 def _text(report: CustodyReport, *, is_trusted: bool) -> str:
-    lines = [f"custody of import job {report.job_name}: nothing was changed"]
+    lines = [f"custody of import job {report.job_name}: nothing that is signed was changed"]
     for drive in report.drives:
         lines.append(f"drive {drive.serial}:")
         lines += [f"  {step.at:%Y-%m-%d %H:%M} {step.event}, by {step.by}" for step in drive.steps]
@@ -114,6 +114,7 @@ def _text(report: CustodyReport, *, is_trusted: bool) -> str:
             lines.append("  gap-free" + (", ended" if drive.is_ended else ", still under way"))
     for name, key in (("copy computer", report.ledger_key), ("cloud", report.cloud_key)):
         lines.append(f"signed by the {name}: {key or 'its part is absent'}")
+    lines.append("the job's name is signed by nobody: compare drives and keys")
     if not is_trusted:
         lines.append("compare these keys with those that you know, or give them with --key")
     return "\n".join(lines)

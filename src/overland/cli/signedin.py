@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 import msgspec
 import platformdirs
+from urllib3.exceptions import HTTPError
 
 from overland.adapters.clock import SystemClock
 from overland.adapters.http import Wire
@@ -46,6 +47,7 @@ _LOCK: Final = "sign-in.lock"
 _EARLY: Final = timedelta(seconds=60)  # a request under way outlives a token that ends at once
 _TIMEOUT_S: Final = 30.0
 _MAX_ANSWER_BYTES: Final = 1 << 20
+_TOO_MANY: Final = 429
 
 
 class SignInEnded(NotAuthorised):
@@ -132,9 +134,8 @@ def access_token(folder: Path) -> SignedIn:
     """Return the sign-in with an access token that is good now.
 
     Raises:
-        SignInEnded: Nobody is signed in, or the cloud gave no token: the session has ended, or too
-            many asked for one.
-        Unreachable: The cloud does not answer.
+        SignInEnded: Nobody is signed in, or the cloud gave no token: the session has ended.
+        Unreachable: The cloud does not answer, or asks to wait; the sign-in stays good.
         SignInAnswerOdd: Somebody answers who is no cloud.
     """
     with _locked(folder):
@@ -151,6 +152,9 @@ def access_token(folder: Path) -> SignedIn:
             "refresh_token": kept.refresh_token,
         }
         answer = post_form(wire, token_path(kept.tenant_id), form)
+        if answer.status == _TOO_MANY:
+            said = answer.body.get("error_description", "too many asked")
+            raise Unreachable(f"{wire.host} asks to wait: {said}; try again later")
         if answer.status != 200:
             raise SignInEnded(str(answer.body.get("error_description", "the session has ended")))
         renewed = msgspec.structs.replace(
@@ -172,12 +176,19 @@ def post_form(wire: Wire, path: str, form: Mapping[str, str]) -> Answer:
     """Send a form and return the answer, which is a JSON object; whatever its status below 500.
 
     Raises:
-        Unreachable: The cloud does not answer, or failed.
-        SignInAnswerOdd: The answer is none of a cloud, or was cut off.
+        Unreachable: The cloud does not answer, or failed, or its answer broke off.
+        SignInAnswerOdd: The answer is none of a cloud.
     """
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     response = wire.send("POST", path, headers=headers, body=urlencode(form).encode())
-    content = response.read(_MAX_ANSWER_BYTES)
+    try:
+        content = response.read(_MAX_ANSWER_BYTES)
+        is_cut = len(content) < _MAX_ANSWER_BYTES and bool(response.length_remaining)
+    except HTTPError as error:
+        raise Unreachable(_broke_off(wire)) from error
+    if is_cut:  # a read with a limit returns what came until the connection ended
+        response.close()
+        raise Unreachable(_broke_off(wire))
     response.release_conn()
     if response.status >= 500:
         raise Unreachable(f"{wire.host} failed ({response.status}); try again later")
@@ -188,6 +199,10 @@ def post_form(wire: Wire, path: str, form: Mapping[str, str]) -> Answer:
     if not isinstance(body, dict):
         raise SignInAnswerOdd(f"{wire.host} is no cloud of ours; check the address")
     return Answer(status=response.status, body=body)
+
+
+def _broke_off(wire: Wire) -> str:
+    return f"the answer of {wire.host} broke off; try again later"
 
 
 @contextlib.contextmanager

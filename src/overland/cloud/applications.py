@@ -177,15 +177,16 @@ def add_owner(call: Call, tenant_id: str, application_id: str, user_id: str) -> 
 
 
 def remove_owner(call: Call, tenant_id: str, application_id: str, user_id: str) -> None:
-    """Remove an owner; who is none stays none.  Either way the audit has a row of it."""
+    """Remove an owner; who is none stays none, and then the audit has no row of it."""
     found = get(call, tenant_id, application_id)
     columns = tables.application_owners.c
-    call.connection.execute(
+    removed = call.connection.execute(
         delete(tables.application_owners).where(
             columns.application_id == found.application_id, columns.user_id == user_id
         )
     )
-    audit.note(call, "owner-removed", target=_target(found.application_id, user_id))
+    if removed.rowcount:
+        audit.note(call, "owner-removed", target=_target(found.application_id, user_id))
 
 
 def add_certificate(

@@ -58,9 +58,11 @@ def preview(
 ) -> list[Preview]:
     """Return what a run would do for each source computer now; changes nothing.
 
+    Of one whose run would be refused the report says why, and the others follow.
+
     Raises:
         ResourceAbsent: The caller may see no such computer.
-        KeyChangeMissing, TransientError: As `Reclaim.preview`, for the first one of which it is.
+        TransientError: As `Reclaim.preview`, for the first one of which it is.
     """
     principal.require(Permission.RECLAIM)
     with services.call(principal) as call:

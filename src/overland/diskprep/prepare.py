@@ -124,10 +124,9 @@ def choose_seed(
 
 
 def check_staged(seed: StagedSeed, bench: Workbench) -> list[StagedProblem]:
-    """Return every object of the seed that is not what the manifest says; reads all of it.
+    """Return every object of the seed that is unreadable or not what the manifest says.
 
-    Raises:
-        OSError: The staging location failed; what it would have said of the rest is not known.
+    Reads all of it.
     """
     size_bytes = sum(item.size_bytes for item in seed.manifest.objects)
     progress = bench.progress.line()

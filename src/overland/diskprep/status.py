@@ -4,11 +4,16 @@
 different answers (R117), because each asks for something else (R118).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from overland.diskprep.import_service import ImportService, JobAnswer, JobProperties
+from overland.diskprep.import_service import (
+    ImportService,
+    JobAnswer,
+    JobProperties,
+    StorageAccountAbsent,
+)
 from overland.diskprep.record import Preparation
 from overland.errors import NotAuthorised, ObjectAbsent, Unreachable
 
@@ -64,10 +69,9 @@ class JobStatus:
 def job_status(preparation: Preparation, service: ImportService, *, now: datetime) -> JobStatus:
     """Return what the service says about the job of a preparation.
 
-    That it does not answer, does not allow it or knows no such job is an answer here, and no error.
-
-    Raises:
-        StorageAccountAbsent: No job was created yet, and the seed's storage account is gone.
+    That it does not answer, does not allow it or knows no such job is an answer here, and no error;
+    so is that no job was created yet and the seed's storage account is gone: no such job, and
+    `detail` and the next step say why.
     """
     try:
         found = service.job(_path(preparation, service))
@@ -77,6 +81,9 @@ def job_status(preparation: Preparation, service: ImportService, *, now: datetim
         return _without_job(preparation, "not-authorised", str(error))
     except ObjectAbsent as error:
         return _without_job(preparation, "no-such-job", str(error))
+    except StorageAccountAbsent as error:
+        answer = _without_job(preparation, "no-such-job", str(error))
+        return replace(answer, next_step=NextStep(who="you", what=str(error)))
     if found is None:
         return _without_job(preparation, "no-such-job", "")
     return _with_job(preparation, found, now)

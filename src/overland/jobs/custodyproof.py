@@ -148,11 +148,12 @@ def verify(document: bytes, *, trusted: frozenset[str] = frozenset()) -> Custody
 
     `trusted` are public keys in hexadecimal; when any is given, no part that another key signed
     passes.  Without, the report names the keys, and the reader compares them with what they know.
-    The job's name is signed by nobody, and a part that is absent is no error: its key is empty.
+    The job's name is signed by nobody, so it is not proven; nor is that a part was left out, or
+    the detail of an entry of the cloud.  One part that is absent is no error: its key is empty.
 
     Raises:
-        CustodyBroken: A line or entry was changed, taken out or put in, a signature fails, or its
-            key is none of those trusted.
+        CustodyBroken: A line or entry was changed, taken out or put in, a signature fails, its key
+            is none of those trusted, or there is neither a line nor an entry: nothing is proven.
     """
     try:
         found = msgspec.json.decode(document, type=CustodyDocument)
@@ -160,6 +161,8 @@ def verify(document: bytes, *, trusted: frozenset[str] = frozenset()) -> Custody
         raise CustodyBroken("the document", check=f"it cannot be read ({error})") from None
     ledger = _ledger_events(found.ledger) if found.ledger else []
     cloud = _cloud_entries(found.cloud) if found.cloud else []
+    if not ledger and not cloud:
+        raise CustodyBroken("the document", check="it holds no event that anybody signed")
     keys = {part.public_key for part in (found.ledger, found.cloud) if part is not None}
     if trusted and not keys <= trusted:
         raise CustodyBroken("a signature", check="its key is none of those that you trust")

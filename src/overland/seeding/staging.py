@@ -99,10 +99,14 @@ class FoundSeed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StagedProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """An object of a staged seed that is not what the manifest says."""
+    """An object of a staged seed that is not what the manifest says.
+
+    Of one that is unreadable nobody knows: the medium did not give it, and `check` says why not.
+    """
 
     name: str
     check: str
+    is_unreadable: bool = False
 
 
 class StagingLocation:
@@ -264,8 +268,7 @@ class StagedSeed(msgspec.Struct, frozen=True, kw_only=True):
     def check_content(self, copier: "ObjectCopier") -> list[StagedProblem]:
         """Return the objects whose content is not what the manifest says; reads everything.
 
-        Raises:
-            OSError: The staging location failed; a medium that cannot be read ends the check.
+        An object that the medium does not give is one of them, and the check goes on.
         """
         problems = []
         for item in self.manifest.objects:
@@ -275,6 +278,9 @@ class StagedSeed(msgspec.Struct, frozen=True, kw_only=True):
                 )
             except (ObjectAbsent, IntegrityError) as error:
                 problems.append(StagedProblem(name=item.name, check=str(error)))
+            except OSError as error:
+                why = error.strerror or str(error)
+                problems.append(StagedProblem(name=item.name, check=why, is_unreadable=True))
         return problems
 
 

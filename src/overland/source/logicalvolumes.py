@@ -20,7 +20,7 @@ from typing import Final, final
 
 import msgspec
 
-from overland.ports.programs import Programs
+from overland.ports.programs import ProgramAbsent, Programs
 from overland.source.snapshotkinds import (
     Mount,
     SnapshotImpossible,
@@ -110,6 +110,7 @@ class LogicalVolumes:
 
         Raises:
             SnapshotImpossible: There is no room for it, or a tool failed; nothing is left.
+            ProgramAbsent, OSError: A tool is not installed, or its folder cannot be made; the same.
         """
         volume = self._volume_of(unit, mount)
         # By default LVM does not activate snapshots of thin volumes: `--setactivationskip n`.
@@ -125,8 +126,9 @@ class LogicalVolumes:
                 self._programs, unit, "mount", "-t", mount.kind, "-o", FILE_SYSTEMS[mount.kind],
                 f"/dev/{volume.group}/{name}", str(where),
             )  # fmt: skip
-        except (SnapshotImpossible, OSError):
-            with contextlib.suppress(SnapshotImpossible):  # then the next run removes it
+        except (SnapshotImpossible, ProgramAbsent, OSError):
+            # What cannot be removed now the next run removes.
+            with contextlib.suppress(SnapshotImpossible, ProgramAbsent):
                 self.remove(unit, mount, name)
             raise
         return os.fsencode(where) + mount.root.rstrip(b"/")

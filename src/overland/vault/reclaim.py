@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection, Engine, delete, update
 
-from overland.errors import IntegrityError, OverlandError, TransientError
+from overland.errors import IntegrityError, KeyChangeMissing, OverlandError, TransientError
 from overland.events import Log
 from overland.ports import engine as works
 from overland.ports.clock import Clock
@@ -160,11 +160,11 @@ class Reclaim:
             clockwatch.look(connection, at=self._clock.now(), grace=self.grace)
 
     def preview(self, request: ReclaimRequest) -> ReclaimReport:
-        """Return what a run would do now; changes nothing.
+        """Return what a run would do now, or as `problem` why it would be refused.
+
+        Changes nothing.
 
         Raises:
-            KeyChangeMissing: A former key signed a document, and its key change can be read
-                nowhere: a run would be refused.
             TransientError: The vault does not answer.
         """
         place, at = self._place(request), self._clock.now()
@@ -185,7 +185,7 @@ class Reclaim:
                         manifest_of=self._manifests(connection),
                     )
                 ]
-            except IntegrityError as error:
+            except (IntegrityError, KeyChangeMissing) as error:
                 damaged = sorted(error.point_ids) if isinstance(error, ChainUnreadable) else []
                 report = msgspec.structs.replace(report, problem=str(error), points_damaged=damaged)
                 raise _Undone from None

@@ -1,6 +1,8 @@
 """`overland cloud` against the real API, in process."""
 
+import errno
 import json
+import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 from tests.support.cloud import LocalCloud
 from tests.support.cloudsamples import Journey
@@ -16,6 +19,8 @@ from tests.support.people import Town
 
 from overland.adapters.posix import PosixFiles
 from overland.cli.cloud import cloud as commands
+from overland.cli.cloudcomputer import kept_secret
+from overland.cloud import tables
 from overland.cloud.home import CloudHome
 from overland.cloud.locations import UNSET_DOCK
 
@@ -92,6 +97,81 @@ def test_secrets_go_into_new_files_for_their_owner_only(
         assert "ov1_" in (tmp_path / name).read_text()
     again = root("token", "create", "--role", "station", "--out", str(tmp_path / "t"))
     assert again == 1, "a file that is there is left as it is"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["vault-credentials", "{vault}"],
+        ["publish-settings"],
+        ["token", "create", "--role", "diskprep"],
+        ["user", "create", "ada"],
+        ["user", "reset", "eve"],
+        ["service-account", "token", "robot"],
+    ],
+    ids=" ".join,
+)
+def test_no_secret_is_asked_for_where_its_file_is_taken(
+    local: LocalCloud, overland: Callable[[str], Run], tmp_path: Path, words: list[str]
+) -> None:
+    world = local.world()
+    admin, taken = overland(world.admin), tmp_path / "taken"
+    admin("user", "create", "eve")
+    admin("service-account", "create", "robot")
+    taken.write_text("mine")
+    before = admin("audit"), admin("token", "list"), admin("user", "list")
+    named = [word.format(vault=world.vault_id) for word in words]
+    assert admin(*named, "--out", str(taken)) == 1
+    assert taken.read_text() == "mine"
+    assert (admin("audit"), admin("token", "list"), admin("user", "list")) == before
+
+
+def test_no_tenant_is_made_where_the_file_of_its_token_is_taken(
+    local: LocalCloud, overland: Callable[[str], Run], tmp_path: Path
+) -> None:
+    root, taken = overland(local.root_token), tmp_path / "taken"
+    taken.write_text("mine")
+    assert root("tenant", "create", "Harbour", "--out", str(taken)) == 1
+    with local.database.begin() as connection:
+        assert connection.execute(select(tables.tenants.c.name)).scalars().all() == []
+
+
+def test_a_secret_that_was_refused_leaves_no_file(
+    local: LocalCloud, overland: Callable[[str], Run], tmp_path: Path
+) -> None:
+    out, absent = tmp_path / "out", "00000000-0000-4000-8000-000000000000"
+    assert overland(local.world().admin)("vault-credentials", absent, "--out", str(out)) != 0
+    assert not out.exists()
+
+
+def test_a_secret_that_cannot_be_written_leaves_no_half_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    out = tmp_path / "out"
+    with pytest.raises(OSError, match="Input/output"), kept_secret(str(out)) as keep:  # noqa: PT012 - the file is there only within
+        assert out.exists(), "nobody takes the name meanwhile"
+        monkeypatch.setattr(os, "fsync", failing)
+        keep("ov1_secret")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_and_then_its_name_are_synced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out, seen, real = tmp_path / "out", list[tuple[bool, str]](), os.fsync
+
+    def noted(fd: int) -> None:
+        seen.append((stat.S_ISDIR(os.fstat(fd).st_mode), out.read_text()))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with kept_secret(str(out)) as keep:
+        keep("ov1_secret")
+    assert seen == [(False, ""), (True, "ov1_secret")], "content, then name, then folder"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
 
 
 def test_jobs_are_shown_with_their_custody(

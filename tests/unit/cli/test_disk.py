@@ -1,5 +1,6 @@
 """`overland disk` as it is typed: scripted, interactive, and what it answers when it cannot."""
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from overland import locks
 from overland.adapters.volumes import create_folder_volume
 from overland.cli import copycomputer, disk, diskform, diskquestions, outcome
 from overland.cli.outcome import Exit
+from overland.ports.files import Files
+from overland.seeding.copying import Digests, ObjectCopier
 
 
 @pytest.fixture
@@ -146,6 +149,29 @@ def test_a_staged_seed_is_checked_without_drives(scene: Scene) -> None:
 
     assert result.exit_code == Exit.INTEGRITY
     assert victim.name in result.stderr
+
+
+def test_a_staged_object_that_cannot_be_read_is_named_and_no_damage(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victims = sorted(path.name for path in Path(scene.staging).rglob("*.pack"))[:2]
+    real = ObjectCopier.read_back
+
+    def failing(
+        self: ObjectCopier, name: str, *, medium: Files, size_bytes: int, sha256: str
+    ) -> Digests:
+        if Path(name).name in victims:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, name, medium=medium, size_bytes=size_bytes, sha256=sha256)
+
+    monkeypatch.setattr(ObjectCopier, "read_back", failing)
+
+    result = scene.disk("check-staging", "--staging", scene.staging)
+
+    assert result.exit_code == Exit.TRY_AGAIN
+    assert result.stderr.splitlines()[-1].endswith("[source-unreadable]")
+    assert all(f"{name}: it cannot be read" in result.stderr for name in victims)
+    assert "0 absent or damaged, 2 unreadable" in result.stderr
 
 
 def test_a_lost_drive_is_replaced_before_shipping(scene: Scene) -> None:

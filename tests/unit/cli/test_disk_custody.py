@@ -116,6 +116,13 @@ def test_keys_that_are_trusted_are_compared(scene: Scene) -> None:
     assert verified(scene, file, "--key", "00" * 32)[0] == Exit.INTEGRITY
 
 
+def run_program(file: Path) -> subprocess.CompletedProcess[str]:
+    """Run the program of the format page."""
+    [program] = re.findall(r"```python\n(.*?)```", FORMAT.read_text(encoding="utf-8"), re.DOTALL)
+    command = [sys.executable, "-I", "-c", program, str(file)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def _drop(part: str, number: int) -> Callable[[Any], None]:
     return lambda document: document[part]["lines" if part == "ledger" else "events"].pop(number)
 
@@ -142,6 +149,7 @@ DAMAGES: dict[str, Callable[[Any], Any]] = {
     "a signature that is none": lambda document: document["ledger"].update(signature="xyz"),
     "an instant that is none": _change(0, "at", "yesterday"),
     "no entries": lambda document: document["cloud"].update(events=[]),
+    "neither part": lambda document: document.update(ledger=None, cloud=None),
 }
 
 
@@ -157,6 +165,34 @@ def test_every_kind_of_change_is_noticed(scene: Scene) -> None:
         assert answer["error"]["code"] == "custody-broken", name
     file.write_bytes(good[:-9])
     assert verified(scene, file)[0] == Exit.INTEGRITY
+
+
+def test_a_signed_ledger_without_a_line_proves_nothing(scene: Scene) -> None:
+    file = exported(shipped(scene))
+    document = json.loads(file.read_bytes())
+    mine = sign.generate_signing_key(lambda count: b"x" * count)
+    head = custodyproof.ledger_head(document["ledger"]["seed_id"], [])
+    signature = sign.sign(mine, custodyproof.LEDGER_PURPOSE, head).hex()
+    signed = {"lines": [], "public_key": sign.public_key(mine).hex(), "signature": signature}
+    ledger = {**document["ledger"], **signed}
+    file.write_text(json.dumps({**document, "ledger": ledger, "cloud": None}))
+
+    status, answer = verified(scene, file)
+
+    assert (status, answer["error"]["code"]) == (Exit.INTEGRITY, "custody-broken")
+    assert run_program(file).returncode != 0
+
+
+def test_what_nobody_signed_is_not_called_proven(scene: Scene) -> None:
+    file = exported(shipped(scene))
+    document = json.loads(file.read_bytes())
+    file.write_text(json.dumps({**document, "job_name": "any"}))
+
+    done = scene.disk("custody", "verify", str(file), home="auditor")
+
+    assert done.exit_code == Exit.OK
+    assert "nothing that is signed was changed" in done.stdout
+    assert "the job's name is signed by nobody" in done.stdout
 
 
 def test_who_rewrites_a_ledger_without_the_key_is_found_out(scene: Scene) -> None:
@@ -191,14 +227,8 @@ def test_details_that_were_deleted_leave_the_chain_whole(scene: Scene) -> None:
 
 
 def test_the_program_of_the_format_page_verifies_the_same_document(scene: Scene) -> None:
-    [program] = re.findall(r"```python\n(.*?)```", FORMAT.read_text(encoding="utf-8"), re.DOTALL)
     file = exported(returned(scene))
-
-    def run() -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-I", "-c", program, str(file)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    good = run()
+    good = run_program(file)
     assert good.returncode == 0, good.stderr
     assert hashlib.sha256(file.read_bytes()).hexdigest() in good.stdout
     content = file.read_bytes()
@@ -206,4 +236,4 @@ def test_the_program_of_the_format_page_verifies_the_same_document(scene: Scene)
         document = json.loads(content)
         damage(document)
         file.write_text(json.dumps(document))
-        assert run().returncode != 0, name
+        assert run_program(file).returncode != 0, name

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import stat
 import threading
 import time
@@ -17,6 +18,7 @@ from tests.support.people import PASSWORD, Browser, Town
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from overland.adapters.clock import SystemClock
+from overland.adapters.http import Wire
 from overland.cli import cloudusers, signedin, signin
 from overland.cli.main import overland as commands
 from overland.cloud import factors
@@ -141,6 +143,53 @@ def test_commands_side_by_side_take_turns_with_the_refresh_token(town: Town, url
         each.join()
     assert len({each.refresh_token for each in found}) == 1, "one renewed, the others saw it"
     assert found[0].refresh_token != tokens["refresh_token"]
+
+
+def test_a_cloud_that_asks_to_wait_ends_no_sign_in(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = signedin.SignedIn(
+        url="http://localhost:1",
+        ca_pem=None,
+        tenant_id="t",
+        access_token="a",
+        refresh_token="r",
+        expires_at=SystemClock().now(),
+    )
+    home.mkdir()
+    signedin.store(home, kept)
+    body = {"error": "temporarily_unavailable", "error_description": "ask again in 3 s"}
+    busy = signedin.Answer(status=429, body=body)
+    monkeypatch.setattr(signedin, "post_form", lambda *_: busy)
+    with pytest.raises(Unreachable, match="ask again in 3 s"):
+        signedin.access_token(home)
+    assert signedin.read(home) == kept
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b'Content-Length: 100\r\n\r\n{"a":',
+        b"Content-Length: 100\r\n\r\n",
+        b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n',
+    ],
+    ids=["in the middle", "at the start", "between chunks"],
+)
+def test_an_answer_that_broke_off_is_no_strangers(sent: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(9999)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + sent)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        wire = Wire(f"http://127.0.0.1:{server.getsockname()[1]}", None, None, timeout_s=3)
+        with pytest.raises(Unreachable, match="broke off"):
+            signedin.post_form(wire, "/token", {"a": "b"})
+        thread.join()
 
 
 def test_a_refusal_on_the_page_leaves_nobody_signed_in(

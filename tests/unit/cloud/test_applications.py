@@ -79,6 +79,8 @@ def test_owners_answer_for_an_application(tenancy: Tenancy) -> None:
     assert (owned["name"], owned["owners"]) == ("one", [USER])
     tenancy.ask("DELETE", f"{tenancy.path}/{first}/owners/{USER}")
     tenancy.ask("DELETE", f"{tenancy.path}/{first}/owners/{USER}")
+    audited = [each["event"] for each in tenancy.ask("GET", "/v1/audit")]
+    assert audited.count("owner-removed") == 1, "who is none is not removed"
     assert tenancy.ask("GET", f"{tenancy.path}?owner={USER}") == []
 
 

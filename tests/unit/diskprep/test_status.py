@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from tests.support import importservice, staged
 from tests.support.importservice import JOB_PATH, FakeImportService
 
+from overland.cli.disktexts import status_text
 from overland.diskprep.import_service import ImportService
 from overland.diskprep.record import (
     DriveRecord,
@@ -85,6 +87,18 @@ def test_four_answers_are_four_answers(prepared: Preparation, service: FakeImpor
         "unreachable",
     ]
     assert len({found.next_step.what for found in answers}) == 4
+
+
+def test_a_storage_account_that_is_gone_is_an_answer_that_names_it(
+    prepared: Preparation, service: FakeImportService
+) -> None:
+    never_made = msgspec.structs.replace(prepared, job=None, storage_account="gone")
+
+    found = job_status(never_made, ImportService(service), now=NOW)
+
+    assert (found.answer, found.job_name) == ("no-such-job", "harbour-import-07")
+    assert "has no storage account gone" in found.detail
+    assert "has no storage account gone" in status_text(found)
 
 
 @pytest.mark.requirement("R116")

@@ -1,7 +1,9 @@
 """The staging location keeps apart what is complete, what is not, and what is not ours."""
 
+import errno
 import hashlib
 import random
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -255,6 +257,31 @@ def test_a_flipped_bit_is_found_by_reading_everything(disk: SimDisk) -> None:
 
     assert seed.check_sizes() == []
     assert [problem.name for problem in problems] == [victim]
+
+
+def test_an_object_that_cannot_be_read_is_named_and_the_others_are_read(
+    disk: SimDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = staged.objects()
+    staged.stage(disk, content)
+    unreadable, *_, damaged = content
+    disk.damage(f"{FOLDER}/{damaged}", offset=17)
+    seed, real = staged.location(disk).open(staged.SEED_ID), type(disk).blocks
+
+    def blocks(self: SimDisk, name: str, *, block_bytes: int) -> Iterator[memoryview]:
+        if name.endswith(unreadable):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, name, block_bytes=block_bytes)
+
+    monkeypatch.setattr(type(disk), "blocks", blocks)
+    with ObjectCopier(NullProgress()) as copier:
+        problems = seed.check_content(copier)
+
+    assert [(each.name, each.is_unreadable) for each in problems] == [
+        (unreadable, True),
+        (damaged, False),
+    ]
+    assert problems[0].check == "Input/output error"
 
 
 def test_finish_refuses_a_manifest_with_an_object_that_is_not_there(disk: SimDisk) -> None:

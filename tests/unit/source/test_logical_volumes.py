@@ -185,6 +185,22 @@ def test_a_snapshot_that_cannot_be_mounted_is_not_left(
     assert list(computer.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("absent", [["mount"], ["mount", "lvremove"]], ids=" ".join)
+def test_a_snapshot_without_a_program_to_mount_it_is_not_left(
+    absent: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computer = start(tmp_path, monkeypatch)
+    monkeypatch.setenv("PATH", str(computer.lvm.bin))
+    for tool in absent:
+        (computer.lvm.bin / tool).unlink()
+    with pytest.raises(ProgramAbsent, match="mount"), computer.take():
+        pass
+    assert len(computer.lvm.calls("lvcreate")) == 1
+    if "lvremove" not in absent:
+        assert computer.lvm.names() == ["data"]
+    assert list(computer.folder.iterdir()) == []
+
+
 LOSSES = {
     "given up": {"lv_attr": "swi-I-s---", "data_percent": "100.00"},
     "given up while suspended": {"lv_attr": "swi-S-s---", "data_percent": ""},

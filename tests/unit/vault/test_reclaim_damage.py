@@ -9,8 +9,12 @@ from tests.support.landed import VAULT, Seed, pack, put
 from tests.support.reclaiming import DAY, Reclaiming, point_id_of
 from tests.support.simengine import Killed, SimEngine
 
-from overland.values import point_name
+from overland.errors import KeyChangeMissing
+from overland.format.point import PointPublic
+from overland.ports.objects import Objects
+from overland.values import PointId, point_name
 from overland.vault import copies
+from overland.vault.owner import Owner
 
 HARMS = ("missing", "flipped", "swapped", "short")
 
@@ -67,6 +71,24 @@ def test_a_damaged_point_is_put_back_from_its_copy_and_holds_up_nothing(how: str
     assert world.points()[2].state == "available"
     assert world.events()[-1] == "point-put-back"
     assert world.run().points_put_back == []
+
+
+def test_a_key_change_that_is_missing_refuses_preview_and_run_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, real = three_points(), copies.read_file
+
+    def missing(store: Objects, *, owner: Owner, point_id: PointId) -> PointPublic:
+        if point_id == point_id_of(2):
+            raise KeyChangeMissing("points/2", change="keychanges/1")
+        return real(store, owner=owner, point_id=point_id)
+
+    monkeypatch.setattr(copies, "read_file", missing)
+    before = world.held()
+    preview = world.reclaim.preview(world.request)
+    assert (preview.objects_deleted, world.held()) == (0, before)
+    assert "keychanges/1" in str(preview.problem)
+    assert preview.problem == world.run().problem
 
 
 def test_a_killed_put_back_is_done_by_the_next_run() -> None:
