@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 from typing_extensions import override
 
+from overland.agent.answers import converted
 from overland.agent.cloudfacts import CloudFacts
 from overland.ports.http import Http, accept
 from overland.values import PointId, SeedId
@@ -179,7 +180,10 @@ class _Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connection:
-    """The agent's requests over one authenticated connection; each raises as `accept` does."""
+    """The agent's requests over one authenticated connection.
+
+    Each raises as `accept` and, where it returns something, as `converted`.
+    """
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -202,7 +206,7 @@ class Connection:
             "proof": proof,
         }
         answer = self._ask("POST", "/v1/source-computers", "registration", json=body)
-        return msgspec.convert(answer, Registered)
+        return converted(answer, Registered)
 
     def create_seed(
         self,
@@ -229,13 +233,11 @@ class Connection:
             "storage_account": storage_account,
             "container": container,
         }
-        answer = self._ask("POST", "/v1/seeds", f"seed {seed_id}", json=body)
-        return msgspec.convert(answer, SeedReport)
+        return converted(self._ask("POST", "/v1/seeds", f"seed {seed_id}", json=body), SeedReport)
 
     def preflight(self, **page: str) -> CloudFacts:
         """Return what the cloud knows of an offline page; nothing is refused, nothing kept."""
-        answer = self._ask("POST", "/v1/preflight", "preflight", json=page)
-        return msgspec.convert(answer, CloudFacts)
+        return converted(self._ask("POST", "/v1/preflight", "preflight", json=page), CloudFacts)
 
     def put_manifest(self, seed_id: SeedId, manifest: bytes) -> None:
         """Give the cloud the signed list of what the drives will bring.
@@ -251,15 +253,14 @@ class Connection:
         Raises:
             ObjectAbsent: The cloud knows no such seed: not the same as waiting.
         """
-        answer = self._ask("GET", f"/v1/seeds/{seed_id}", f"seed {seed_id}")
-        return msgspec.convert(answer, SeedReport)
+        return converted(self._ask("GET", f"/v1/seeds/{seed_id}", f"seed {seed_id}"), SeedReport)
 
     def relink_seed(self, seed_id: SeedId, *, job_name: str) -> SeedReport:
         """Repair the job name that links policy and import job."""
         answer = self._ask(
             "PATCH", f"/v1/seeds/{seed_id}", f"seed {seed_id}", json={"job_name": job_name}
         )
-        return msgspec.convert(answer, SeedReport)
+        return converted(answer, SeedReport)
 
     def abandon_seed(self, seed_id: SeedId) -> None:
         """Give a seed up; nothing that is in the vault is deleted."""
@@ -272,17 +273,17 @@ class Connection:
             RefusedByCloud: The seed is neither in the vault nor given up.
         """
         answer = self._ask("POST", f"/v1/seeds/{seed_id}/clean-up", f"seed {seed_id}")
-        return msgspec.convert(answer, CleanedUp)
+        return converted(answer, CleanedUp)
 
     def start_adoption(self, seed_id: SeedId) -> AdoptionReport:
         """Let the vault take over what landed in the container; start again if it ended short."""
         answer = self._ask("POST", f"/v1/seeds/{seed_id}/adoption", f"adoption of {seed_id}")
-        return msgspec.convert(answer, AdoptionReport)
+        return converted(answer, AdoptionReport)
 
     def adoption(self, seed_id: SeedId) -> AdoptionReport:
         """Return how far the adoption is."""
         answer = self._ask("GET", f"/v1/seeds/{seed_id}/adoption", f"adoption of {seed_id}")
-        return msgspec.convert(answer, AdoptionReport)
+        return converted(answer, AdoptionReport)
 
     def vault_grant(self, *, policy_id: str | None = None) -> Grant:
         """Return leave to create and read this computer's objects in the vault.
@@ -290,7 +291,7 @@ class Connection:
         For a run of a policy, which names it: nothing that it puts goes before it ends.
         """
         body = {"kind": "vault"} | ({} if policy_id is None else {"policy_id": policy_id})
-        grant = msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
+        grant = converted(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
         return msgspec.structs.replace(grant, policy_id=policy_id)
 
     def publish_point(
@@ -323,16 +324,15 @@ class Connection:
         if policy_id is not None:
             body["policy_id"] = policy_id
         answer = self._ask("POST", "/v1/points", f"point {point_id}", json=body)
-        return msgspec.convert(answer, VaultPoint)
+        return converted(answer, VaultPoint)
 
     def points(self) -> list[VaultPoint]:
         """Return this computer's recovery points in the vault, oldest first, none reclaimed."""
-        answer = self._ask("GET", "/v1/points", "recovery points")
-        return msgspec.convert(answer, list[VaultPoint])
+        return converted(self._ask("GET", "/v1/points", "recovery points"), list[VaultPoint])
 
     def chains(self) -> Chains:
         """Return all recovery points and the version that later requests compare with."""
-        return msgspec.convert(self._ask("GET", "/v1/chains", "recovery points"), Chains)
+        return converted(self._ask("GET", "/v1/chains", "recovery points"), Chains)
 
     def delete_point(self, point_id: PointId) -> VaultPoint:
         """Mark a recovery point; it is reclaimed after the time of grace, unless taken back.
@@ -342,7 +342,7 @@ class Connection:
             ObjectAbsent: There is no such point.
         """
         answer = self._ask("POST", f"/v1/points/{point_id}/delete", f"point {point_id}")
-        return msgspec.convert(answer, VaultPoint)
+        return converted(answer, VaultPoint)
 
     def undelete_point(self, point_id: PointId) -> VaultPoint:
         """Take a mark back, whoever or whatever set it; again changes nothing.
@@ -352,7 +352,7 @@ class Connection:
             ObjectAbsent: There is no such point.
         """
         answer = self._ask("POST", f"/v1/points/{point_id}/undelete", f"point {point_id}")
-        return msgspec.convert(answer, VaultPoint)
+        return converted(answer, VaultPoint)
 
     def accept_replacement(self, replacement_id: str, *, chain_version: int) -> int:
         """Have a replacement that is in the vault take effect; again changes nothing.
@@ -371,7 +371,7 @@ class Connection:
         path = f"/v1/replacements/{replacement_id}"
         body = {"chain_version": chain_version}
         answer = self._ask("POST", path, f"replacement {replacement_id}", json=body)
-        return msgspec.convert(answer, _Version).chain_version
+        return converted(answer, _Version).chain_version
 
     def put_retention(self, policy_id: str, retention: Retention) -> None:
         """Say how many recovery points of a policy stay; takes effect for old points too.

@@ -31,6 +31,7 @@ from overland.ports.progress import Progress
 from overland.source.chunker import DEFAULT_SIZES, IMAGE_SIZES, Sizes
 from overland.source.marks import Marks
 from overland.source.patternfile import read_patterns
+from overland.source.rules import PatternInvalid
 from overland.source.snapshotview import SnapshotView
 from overland.source.streams import StreamSource
 from overland.values import PointId, RepositoryId, SeedId
@@ -265,15 +266,12 @@ class LocalDataPath:
 def chunk_sizes(policies: Policies) -> list[Sizes]:
     """Return by what sizes this computer's backups cut files, without doubles.
 
-    A policy whose record is damaged or breaks a rule is left out; what every policy has by default
-    is there always.
-
-    Raises:
-        PatternInvalid: A policy has a pattern that cannot be understood.
+    A policy whose record is damaged, breaks a rule or has a pattern that cannot be understood is
+    left out; what every policy has by default is there always.
     """
     found: dict[Sizes, None] = {}
     for name in policies.names():
-        with suppress(RecordDamaged, PolicyInvalid):
+        with suppress(RecordDamaged, PolicyInvalid, PatternInvalid):
             policy = policies.load(name)
             for mean_kib in (policy.mean_chunk_kib, policy.image_chunk_kib):
                 found[Sizes.around(mean_kib << 10)] = None

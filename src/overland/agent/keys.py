@@ -42,7 +42,7 @@ from overland.crypto.keys import (
     with_passphrase,
     with_recovery_kit,
 )
-from overland.errors import NotAuthorised, ObjectExists, RefusedError, TransientError
+from overland.errors import ObjectExists, RefusedError, TransientError
 from overland.events import Log
 from overland.ports.objects import Objects
 from overland.values import keyring_name
@@ -396,5 +396,5 @@ def _published(home: AgentHome, vault: Objects | None, number: int) -> int:
         # Nobody ever sees this one: the vault took another meanwhile.  What opened before does.
         home.files.delete(keyring_name(number))
         raise
-    except (TransientError, NotAuthorised) as error:
+    except (TransientError, RefusedError) as error:
         raise KeyringUnpublished(number, why=str(error)) from error

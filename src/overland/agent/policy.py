@@ -365,12 +365,13 @@ class Policies:
         )
 
     def delete(self, name: str) -> None:
-        """Remove a policy, then its progress, each durably.
+        """Remove a policy's progress, then the policy, each durably.
 
-        A power cut in between leaves the progress, and a new policy of that name goes on with it.
+        A power cut in between leaves the policy as it was before its first run; no new policy of
+        that name ever goes on with the progress of this one.
         """
-        self._files.delete(f"policies/{name}.policy.json")
         self._files.delete(f"policies/{name}.progress.json")
+        self._files.delete(f"policies/{name}.policy.json")
 
     def progress(self, name: str) -> Progress:
         """Return how far the policy has come; `Configured` before its first run.

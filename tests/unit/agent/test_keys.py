@@ -25,7 +25,8 @@ from overland.agent.sources import LayeredObjects
 from overland.crypto.keyring import Argon2Parameters, KeyringCorrupt, decode_keyring
 from overland.crypto.keys import PassphraseWrong, RecoveryKitWrong, SecretReplaced
 from overland.crypto.slots import PassphraseTooShort
-from overland.errors import Unreachable
+from overland.errors import NotAuthorised, OutOfSpace, RefusedError, Unreachable
+from overland.ports.http import RefusedByCloud
 from overland.ports.objects import Objects
 from overland.values import ObjectInfo, keyring_name
 
@@ -258,6 +259,37 @@ def test_a_vault_that_falls_silent_halfway_leaves_a_change_that_publish_finishes
     assert computer.opens(kit=computer.kits[1])
     assert not computer.opens(passphrase=OLD)
     assert not computer.opens(kit=computer.kits[0])
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        OutOfSpace("the vault", needed_bytes=9, free_bytes=0),
+        RefusedByCloud("quota-exceeded", "keyrings: there are too many"),
+        NotAuthorised("the token was replaced"),
+    ],
+)
+def test_a_vault_that_refuses_a_new_keyring_leaves_a_change_that_publish_finishes(
+    refusal: RefusedError,
+) -> None:
+    class Refusing(FolderObjects):
+        @override
+        def put(self, *_: object, **__: object) -> None:
+            raise refusal
+
+    computer = Computer()
+    with pytest.raises(KeyringUnpublished, match=r"keyring 2.*`overland keys publish`") as stopped:
+        change_passphrase(
+            computer.home,
+            Refusing(computer.store),
+            passphrase=NEW,
+            random=secrets.token_bytes,
+            cost=CHEAP,
+        )
+    assert stopped.value.__cause__ is refusal
+    assert computer.opens(passphrase=OLD), "as it says, the old one until then"
+    assert publish(computer.home, computer.vault) == 2
+    assert computer.opens(passphrase=NEW)
 
 
 def test_a_computer_without_a_vault_changes_its_own_keyring_and_publishes_later() -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.support.backed_up import PASSPHRASE, BackedUp
 from tests.support.simdisk import SimDisk
 from tests.support.torture import fast_folder
+from typing_extensions import override
 
 from overland.agent.points.chunks import ChunkStore
 from overland.agent.points.reading import (
@@ -22,7 +23,7 @@ from overland.agent.sources import LayeredObjects, SeedFolderObjects
 from overland.crypto.keys import PassphraseWrong
 from overland.errors import IntegrityError
 from overland.packing.index import Ids
-from overland.values import PointId
+from overland.values import ObjectInfo, PointId, point_name
 
 UNKNOWN = PointId("00000000-0000-0000-0000-00000000ffff")
 
@@ -206,3 +207,20 @@ def test_several_roots_are_walked_and_one_inside_another_once(backed: BackedUp) 
         inside(backed, path) for path in ("a/b/deep.txt", "a/shallow.txt", "c/picture.jpg")
     ]
     assert Path(files[0].decode()).is_relative_to(backed.source)
+
+
+def test_a_point_that_goes_while_points_are_listed_is_left_out(backed: BackedUp) -> None:
+    goes, stays = backed.results[0].point_id, backed.back_up().point_id
+
+    class Emptied(LayeredObjects):
+        @override
+        def names(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+            listed = list(super().names(prefix, start_after=start_after))
+            (backed.folder(0) / point_name(goes)).unlink()
+            return iter(listed)
+
+    keys = open_keys(backed.objects(), passphrase=PASSPHRASE)
+    places = [(f"place {n}", SeedFolderObjects(backed.files, backed.place_id(n))) for n in (0, 1)]
+    listing = list_points(Emptied(places), keys)
+    assert [public.point_id for public in listing.points] == [stays]
+    assert listing.damaged == listing.unproven == ()

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.simdisk import SimDisk
+from tests.support.simdisk import PowerCut, SimDisk
 
+from overland.agent.data import chunk_sizes
 from overland.agent.policy import (
     CommandSource,
     OfflineSettings,
@@ -22,6 +23,8 @@ from overland.agent.policy import (
 )
 from overland.errors import RefusedError
 from overland.format.stored import RecordDamaged
+from overland.source.chunker import DEFAULT_SIZES, IMAGE_SIZES, Sizes
+from overland.source.rules import PatternInvalid
 
 SIX = {
     "staging_location": "/mnt/staging",
@@ -178,3 +181,43 @@ def test_a_command_may_be_silent_for_a_time_that_can_be_waited(timeout_s: float)
     with pytest.raises(PolicyInvalid) as refused:
         policy.checked()
     assert refused.value.field == "timeout"
+
+
+@pytest.mark.crash
+def test_a_new_policy_never_goes_on_with_what_a_deleted_one_of_its_name_did() -> None:
+    step = 0
+    while True:
+        disk = SimDisk()
+        Policies(disk).save(offline_policy())
+        Policies(disk).record("files", Progress(phase=SeedPhase.ONLINE, last_point_id="x"))
+        disk = disk.restart(cut_at=step, seed=step)
+        try:
+            Policies(disk).delete("files")
+            is_cut = False
+        except PowerCut:
+            is_cut = True
+        policies = Policies(disk.restart())
+        if "files" in policies.names():  # it is not deleted yet: that can be done again
+            assert is_cut
+            assert policies.load("files") == offline_policy()
+            policies.delete("files")
+        policies.save(offline_policy())
+        assert policies.progress("files") == Progress(phase=SeedPhase.CONFIGURED), step
+        if not is_cut:
+            break
+        step += 1
+    assert step > 1, "there was something to cut"
+
+
+@pytest.mark.parametrize("pattern", ["[", ""])
+def test_a_policy_with_a_pattern_that_nobody_understands_is_left_out_of_chunk_sizes(
+    pattern: str,
+) -> None:
+    disk = SimDisk()
+    policies = Policies(disk)
+    policies.save(Policy(name="good", sources=("/srv",), first_copy="network", mean_chunk_kib=512))
+    bad = Policy(name="bad", sources=("/srv",), first_copy="network", exclude=(pattern,))
+    disk.write("policies/bad.policy.json", msgspec.json.encode(bad))
+    with pytest.raises(PatternInvalid):
+        policies.load("bad")
+    assert chunk_sizes(policies) == [Sizes.around(512 << 10), IMAGE_SIZES, DEFAULT_SIZES]

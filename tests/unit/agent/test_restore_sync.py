@@ -1,5 +1,6 @@
 """What a restore that has returned leaves survives a power cut."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ class Syncs:
 
     def __init__(self, backed: BackedUp, monkeypatch: pytest.MonkeyPatch) -> None:
         self.target: list[list[str]] = []
-        self.everything: list[list[str]] = []
+        self.devices: list[int] = []
 
         def differences() -> list[str]:
             return [
@@ -28,10 +29,11 @@ class Syncs:
 
         def sync_target(fd: int) -> None:
             self.target.append(differences())
+            self.devices.append(os.fstat(fd).st_dev)
             sync_file_system(fd)
 
         monkeypatch.setattr("overland.agent.restore.work.sync_file_system", sync_target)
-        monkeypatch.setattr(os, "sync", lambda: self.everything.append(differences()))
+        monkeypatch.setattr(os, "sync", lambda: pytest.fail("it reports no write that failed"))
 
 
 @pytest.fixture
@@ -72,4 +74,20 @@ def test_file_systems_that_are_mounted_in_the_target_are_synced_too(
     syncs = Syncs(backed, monkeypatch)
     backed.restore(sync=True, on_conflict="overwrite")
     assert (mounted / "large").exists()
-    assert syncs.everything == [[]], "once, and nothing lacked any more"
+    devices = [folder.stat().st_dev for folder in (mounted, backed.target)]
+    assert syncs.devices == devices, "each once"
+    assert syncs.target == [[], []], "and nothing lacked any more"
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount")
+def test_a_file_system_in_the_target_that_failed_to_write_fails_the_restore(
+    backed: BackedUp, mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(fd: int) -> None:
+        if os.fstat(fd).st_dev == mounted.stat().st_dev:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("overland.agent.restore.work.sync_file_system", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        backed.restore(sync=True, on_conflict="overwrite")

@@ -16,14 +16,21 @@ from hashlib import blake2b
 from typing import Final
 
 from overland.agent.points.chunks import ChunkStore
-from overland.agent.points.reading import Point, ReadKeys, list_points, open_point
+from overland.agent.points.reading import (
+    Point,
+    PointAbsent,
+    ReadKeys,
+    list_points,
+    open_point,
+)
 from overland.agent.points.tree import UNREADABLE, PointTree, split_path
 from overland.agent.sources import LayeredObjects
-from overland.errors import NotAuthorised, RefusedError, TransientError
+from overland.errors import KeyChangeMissing, NotAuthorised, RefusedError, TransientError
 from overland.events import Log
 from overland.format.point import PointPublic, Root
 from overland.format.tree import KIND_FOLDER, Entry
 from overland.ports.clock import Clock
+from overland.values import PointId
 
 __all__ = ["LATEST", "Attributes", "Place", "PointsView", "failed_as_eio"]
 
@@ -43,7 +50,9 @@ _KINDS: Final = {
 _LINKED: Final = 2
 """How many names a file with several names shows: how many there are is not known."""
 
-_FAILED: Final = (*UNREADABLE, TransientError, NotAuthorised)
+_FAILED: Final = (*UNREADABLE, KeyChangeMissing, TransientError, NotAuthorised)
+
+_Folder = tuple[PointId, bytes]  # of which point, and where
 
 log = Log()
 
@@ -77,15 +86,16 @@ class Place:
 class _Point:
     """One recovery point, opened when it is first looked into."""
 
-    def __init__(self, store: ChunkStore, public: PointPublic, name: bytes) -> None:
-        self.store, self.public, self.name = store, public, name
+    def __init__(self, store: ChunkStore, public: PointPublic) -> None:
+        self.store, self.public = store, public
 
     @cached_property
     def tree(self) -> PointTree:
         """The tree; the point is read and proven at the first look.
 
         Raises:
-            PointAbsent, KeyChangeMissing, IntegrityError: As `open_point`; nothing is kept then.
+            FileNotFoundError: The point went since it was listed.
+            KeyChangeMissing, IntegrityError: As `open_point`; nothing is kept then.
         """
         return PointTree(self._opened, self.store)
 
@@ -96,7 +106,10 @@ class _Point:
 
     @cached_property
     def _opened(self) -> Point:
-        return open_point(self.store.objects, self.store.keys, self.public.point_id)
+        try:
+            return open_point(self.store.objects, self.store.keys, self.public.point_id)
+        except PointAbsent as error:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
 
 
 class PointsView:
@@ -113,7 +126,7 @@ class PointsView:
         self._look, self._keys, self._clock = look, keys, clock
         self._uid, self._gid = os.getuid(), os.getgid()
         self._points: dict[bytes, _Point] = {}
-        self._kept: OrderedDict[tuple[bytes, bytes], dict[bytes, Entry | None]] = OrderedDict()
+        self._kept: OrderedDict[_Folder, dict[bytes, Entry | None]] = OrderedDict()
         self._kept_entries = 0
         objects = look()
         self._listed = _point_names(objects)
@@ -151,17 +164,16 @@ class PointsView:
             name = f"{public.created_at:%Y-%m-%dT%H%M%SZ}".encode()
             if name in points:
                 name += b"-" + public.point_id[:8].encode()
-            points[name] = _Point(store, public, name)
+            points[name] = _Point(store, public)
         self._points = points
 
     def place(self, path: bytes) -> Place:
         """Return what lies at a path.
 
         Raises:
-            FileNotFoundError: Nothing.
+            FileNotFoundError: Nothing, or the point went since it was listed.
             NotADirectoryError: What is on the way there is no folder.
-            OSError: EIO: a folder on the way cannot be read.
-            PointAbsent, KeyChangeMissing: The point went, or lost its proof, since it was listed.
+            OSError: EIO: a folder on the way cannot be read, or the point cannot be proven.
         """
         names = split_path(path)
         if not names:
@@ -251,7 +263,8 @@ class PointsView:
 
     def _below(self, point: _Point, names: list[bytes]) -> dict[bytes, Entry | None]:
         """Return what a folder holds, by name; None for folders above the roots."""
-        key = (point.name, b"/".join(names))
+        # Not the name that is shown: another point of that second gets it when this one goes.
+        key = (point.public.point_id, b"/".join(names))
         below = self._kept.get(key)
         if below is not None:
             self._kept.move_to_end(key)
@@ -270,7 +283,7 @@ class PointsView:
         self._keep(key, below)
         return below
 
-    def _keep(self, key: tuple[bytes, bytes], below: dict[bytes, Entry | None]) -> None:
+    def _keep(self, key: _Folder, below: dict[bytes, Entry | None]) -> None:
         self._kept[key] = below
         self._kept_entries += len(below)
         while self._kept_entries > _KEPT_ENTRIES and len(self._kept) > 1:

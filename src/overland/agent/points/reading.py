@@ -229,8 +229,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 def list_points(objects: LayeredObjects, keys: ReadKeys) -> PointListing:
     """Return the public part of every recovery point, each proven by its signature.
 
+    One that goes between the list and the look at it is left out.
+
     Raises:
-        PointAbsent: One went between the list and the look at it; list again.
         TransientError, NotAuthorised, OSError: A place failed, and no other has the point.
     """
     points: list[PointPublic] = []
@@ -243,6 +244,8 @@ def list_points(objects: LayeredObjects, keys: ReadKeys) -> PointListing:
             damaged.append(point_name(point_id))
         except KeyChangeMissing:
             unproven.append(point_name(point_id))
+        except PointAbsent:  # it went since the names were read
+            continue
     points.sort(key=lambda public: (public.created_at, public.point_id))
     return PointListing(points=tuple(points), damaged=tuple(damaged), unproven=tuple(unproven))
 

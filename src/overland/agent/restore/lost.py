@@ -1,4 +1,4 @@
-"""Which objects a recovery point lists and no place has; for the report of an incomplete restore."""
+"""Which objects a recovery point lists and no place has, for the report of a restore."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol

@@ -278,7 +278,7 @@ class _Run:
             return _Frame(self._access.make_folder(above, placed.name), describes=True)
         folder = Folder(above, placed.name, is_new=False)
         self._sweep(folder)
-        self._writers.spans_devices |= self._access.is_mounted(folder)
+        self._writers.enter(self._access.fd(folder))
         if has_default_acl(self._access.fd(folder)):
             self._describer.inherits_acls = True
         return _Frame(folder, describes=self._redoes and step.entry is not None)

@@ -95,7 +95,6 @@ class Access:
 
     def __init__(self, top: int) -> None:
         self._top = top
-        self._device = os.fstat(top).st_dev
         self._folders: OrderedDict[Folder, int] = OrderedDict()
         self._files: OrderedDict[bytes, int] = OrderedDict()
         self.writer = FileWriter()
@@ -132,10 +131,6 @@ class Access:
             if len(self._folders) > _OPEN_FOLDERS:
                 os.close(self._folders.popitem(last=False)[1])
         return fd
-
-    def is_mounted(self, folder: Folder) -> bool:
-        """Return whether a folder is of another file system than the target."""
-        return os.fstat(self.fd(folder)).st_dev != self._device
 
     def forget(self, folder: Folder) -> None:
         """Close a folder that is complete."""

@@ -55,7 +55,7 @@ class Writers:
     ) -> None:
         self._top, self._shown, self.store = top, shown, store
         self._describer, self.recorder = describer, recorder
-        self.spans_devices = False  # set when the target has other file systems mounted in it
+        self._mounted: dict[int, int] = {}  # by device, a folder of each other file system
         self.are_parts_shared = False  # set in processes: others may have a part of a file
         self._lock = threading.Lock()
         self._small_files = threading.Lock()
@@ -66,13 +66,27 @@ class Writers:
         """Close what the threads, which have ended, had open."""
         for access in self._accesses:
             access.close()
+        for fd in self._mounted.values():
+            os.close(fd)
+        self._mounted.clear()
+
+    def enter(self, fd: int) -> None:
+        """Have `sync` see to the file system of an open folder, before anything is written there.
+
+        It is held open from then on: the system tells of writes that failed since.
+        """
+        device = os.fstat(fd).st_dev
+        if device != os.fstat(self._top).st_dev and device not in self._mounted:
+            self._mounted[device] = os.dup(fd)
 
     def sync(self) -> None:
-        """Return when everything that was restored survives a power cut."""
-        if self.spans_devices:
-            os.sync()
-        else:
-            sync_file_system(self._top)
+        """Return when everything that was restored survives a power cut.
+
+        Raises:
+            OSError: A device of the target failed.
+        """
+        for fd in (*self._mounted.values(), self._top):
+            sync_file_system(fd)
 
     def write_out(self) -> None:
         """Have most of what was restored so far on the disk, so that `sync` has less to wait for.
