@@ -52,10 +52,6 @@ class ChainIndex:
         """
         return self.load().unknown(joined)
 
-    def behind(self, chunk_id: bytes) -> list[tuple[bytes, int]]:
-        """As `ChunkIndex.behind`; raises as `unknown`."""
-        return self.load().behind(chunk_id)
-
     def has_pack(self, pack_id: "PackId") -> bool:
         """As `ChunkIndex.has_pack`; raises as `unknown`."""
         return self.load().has_pack(pack_id)

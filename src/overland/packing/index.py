@@ -57,7 +57,6 @@ PLACE_DTYPE: Final = np.dtype(
 _LOOKED_UP: Final = 256  # chunks; as many as a batch of small files asks for
 _APPENDED: Final = 1 << 16  # rows that are copied at a time
 _MANY_BLOCKS: Final = 128  # of 512 bytes, read in a look-up of `_LOOKED_UP` chunks or fewer
-_BEHIND: Final = 64
 _CHUNK_BYTES: Final = np.dtype((np.void, CHUNK_ROW.itemsize))  # copied five times as fast
 _ID_BYTES: Final = np.dtype(
     {"names": ["id"], "formats": ["V32"], "offsets": [0], "itemsize": CHUNK_ROW.itemsize}
@@ -189,24 +188,6 @@ class ChunkIndex:
         """Return the positions of the ids, laid end to end, whose chunks are not stored."""
         found: list[int] = np.flatnonzero(self.lookup(as_ids(joined)) < 0).tolist()
         return found
-
-    def behind(self, chunk_id: bytes) -> list[tuple[bytes, int]]:
-        """Return ids and lengths of the next chunks in this one's pack, in order; up to 64.
-
-        A guess: behind the last chunk of a pack come those of another, and of a pack that was
-        known by an index file the chunks are in the order of their ids.  Nothing if the chunk is
-        not stored, or a row is not as it was written.
-        """
-        row = int(self.lookup(as_ids(chunk_id))[0])
-        if row < 0:
-            return []
-        rows = np.arange(row + 1, min(row + 1 + _BEHIND, len(self)))
-        if not self._sound(self._chunks, rows).all():
-            return []
-        chunks = self._chunks.take(rows)
-        ids = np.ascontiguousarray(chunks.view(_ID_BYTES)["id"]).tolist()
-        lengths: list[int] = chunks["length"].tolist()
-        return list(zip(ids, lengths, strict=True))
 
     def places(self, rows: NDArray[np.int64]) -> Records:
         """Return `PLACE_DTYPE` records for rows that `lookup` found.

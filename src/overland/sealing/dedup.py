@@ -13,10 +13,6 @@ class KnownChunks(Protocol):
         """Return the positions of the ids, laid end to end, whose chunks are not stored."""
         ...
 
-    def behind(self, chunk_id: bytes) -> list[tuple[bytes, int]]:
-        """Return ids and lengths of chunks that are stored behind one, in order; a guess."""
-        ...
-
 
 @final
 class Dedup:
@@ -52,11 +48,6 @@ class Dedup:
         """Return whether all chunks with these ids are stored."""
         with self.lock:
             return not self._known.unknown(joined)
-
-    def behind(self, chunk_id: bytes) -> list[tuple[bytes, int]]:
-        """Return ids and lengths of chunks that are stored behind this one, in order; a guess."""
-        with self.lock:
-            return self._known.behind(chunk_id)
 
     def arrived(self, joined: bytes) -> None:
         """Forget ids that the index knows by now; call with `lock` held since it was told."""

@@ -81,20 +81,12 @@ class Chunker:
         start = 0
         if certain <= 0:
             return found
-        for length in self.lengths(data):
+        for chunk in self._cdc().cut_buf(data):
             if start > certain or (start == certain and is_end):
                 break
-            start += length
+            start += chunk.length
             found.append(start)
         return found
-
-    def lengths(self, data: memoryview) -> Iterator[int]:
-        """Yield the lengths of the chunks of `data`, as if it were whole, one when it is asked for.
-
-        One is sure where it begins at least `max_bytes` before the end.
-        """
-        for chunk in self._cdc().cut_buf(data):
-            yield chunk.length
 
     def _cdc(self) -> "FastCDC":
         """Return the library's cutter, made when the first file is cut: most runs cut none."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from overland.buffers import new_buffer
-from overland.source.cutter import Cuts, Cutter
+from overland.source.chunker import Chunker
 from overland.source.reader import Extents
 
 __all__ = ["Piece", "new_buffers", "pieces"]
@@ -22,12 +22,7 @@ class Piece(NamedTuple):
     """A buffer, and where the chunks in it end; the first begins at 0."""
 
     buffer: memoryview
-    cuts: Cuts
-
-    @property
-    def length(self) -> int:
-        """How many bytes of the buffer belong to it."""
-        return self.cuts.ends[-1] if self.cuts.ends else 0
+    cuts: list[int]
 
 
 def new_buffers(count: int, *, chunk_bytes: int) -> "queue.SimpleQueue[memoryview]":
@@ -46,7 +41,7 @@ def pieces(
     extents: Extents | None,
     size_bytes: int,
     *,
-    cutter: Cutter,
+    chunker: Chunker,
     take: Callable[[], memoryview],
     give_back: Callable[[memoryview], None],
 ) -> Iterator[Piece]:
@@ -56,7 +51,7 @@ def pieces(
         fd: The open file.
         extents: Where it has data; None for everywhere.
         size_bytes: Up to where to read.
-        cutter: Finds the cuts.
+        chunker: Finds the cuts.
         take: Gives a buffer at least twice as long as the largest chunk; whoever gets the piece
             gives it back.  May wait, while up to two are out.
         give_back: Takes back the buffer that no piece was made of, after a failure.
@@ -64,11 +59,10 @@ def pieces(
     Raises:
         OSError: The file cannot be read.
     """
-    cutter.begin()
     spans = iter(extents if extents is not None else ((0, size_bytes),))
     offset, left = next(spans, (0, 0))
     buffer, filled = take(), 0
-    assert len(buffer) >= 2 * cutter.sizes.max_bytes, "else a full buffer may hold no cut"
+    assert len(buffer) >= 2 * chunker.sizes.max_bytes, "else a full buffer may hold no cut"
     is_end = False
     while not is_end:
         while left and filled < len(buffer):
@@ -84,13 +78,13 @@ def pieces(
             if not left:
                 offset, left = next(spans, (0, 0))
         is_end = left == 0
-        cuts = cutter.cut(buffer[:filled], is_end=is_end)
+        cuts = chunker.cuts(buffer[:filled], is_end=is_end)
         if is_end:
             yield Piece(buffer, cuts)
         else:
             # The rest moves to the next buffer before the piece is handed out: whoever gets it
             # may give its buffer back, and have it filled again, at once.
-            following, rest = take(), filled - cuts.ends[-1]
-            following[:rest] = buffer[cuts.ends[-1] : filled]
+            following, rest = take(), filled - cuts[-1]
+            following[:rest] = buffer[cuts[-1] : filled]
             yield Piece(buffer, cuts)
             buffer, filled = following, rest

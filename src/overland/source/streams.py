@@ -14,7 +14,7 @@ import msgspec
 
 from overland.errors import RefusedError
 from overland.ports.programs import Running
-from overland.source.cutter import Cutter
+from overland.source.chunker import Chunker
 from overland.source.pieces import Piece
 from overland.source.reader import Extents
 
@@ -206,7 +206,7 @@ class DeviceReader:
 def pieces_of(
     source: StreamReader,
     *,
-    cutter: Cutter,
+    chunker: Chunker,
     take: Callable[[], memoryview],
     give_back: Callable[[memoryview], None],
 ) -> Iterator[Piece]:
@@ -214,7 +214,7 @@ def pieces_of(
 
     Args:
         source: Gives the data.
-        cutter: Finds the cuts.
+        chunker: Finds the cuts.
         take: Gives a buffer at least twice as long as the largest chunk, with room for one
             reading beside it.
         give_back: Takes back the buffer that no piece was made of, after a failure.
@@ -222,9 +222,8 @@ def pieces_of(
     Raises:
         OSError: The stream cannot be read (on).
     """
-    cutter.begin()
     buffer, filled = take(), 0
-    assert len(buffer) >= 2 * cutter.sizes.max_bytes + source.least_bytes, "else no cut may fit"
+    assert len(buffer) >= 2 * chunker.sizes.max_bytes + source.least_bytes, "else no cut may fit"
     is_end = False
     while not is_end:
         while len(buffer) - filled >= source.least_bytes:
@@ -237,11 +236,11 @@ def pieces_of(
                 is_end = True
                 break
             filled += got
-        cuts = cutter.cut(buffer[:filled], is_end=is_end)
+        cuts = chunker.cuts(buffer[:filled], is_end=is_end)
         if is_end:
             yield Piece(buffer, cuts)
         else:
-            following, rest = take(), filled - cuts.ends[-1]
-            following[:rest] = buffer[cuts.ends[-1] : filled]
+            following, rest = take(), filled - cuts[-1]
+            following[:rest] = buffer[cuts[-1] : filled]
             yield Piece(buffer, cuts)
             buffer, filled = following, rest

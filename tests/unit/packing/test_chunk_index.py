@@ -219,15 +219,3 @@ def test_a_table_grows_and_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.Mo
         *(False, True, True, True, False)
     ]
     assert list(tmp_path.iterdir()) == [], "the scratch file has no name"
-
-
-def test_behind_a_chunk_come_those_of_its_pack_in_their_order(index: ChunkIndex) -> None:
-    one, two = chunks(150, seed=1), [*chunks(4, seed=2), bytes(32)]
-    index.add(pack(1, one))
-    index.add(pack(2, two))
-    for found in (index, reloaded(index)):
-        assert found.behind(one[10]) == [(each, 492) for each in one[11:75]]
-        assert found.behind(one[148])[0] == (one[149], 492)
-        assert found.behind(two[1]) == [(each, 492) for each in two[2:]]
-        assert found.behind(two[-1]) == []
-        assert found.behind(b"\1" * 32) == []

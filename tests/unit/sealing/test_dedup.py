@@ -17,9 +17,6 @@ class Known:
         ids = [joined[at : at + 32] for at in range(0, len(joined), 32)]
         return [number for number, chunk_id in enumerate(ids) if chunk_id not in self.ids]
 
-    def behind(self, chunk_id: bytes) -> list[tuple[bytes, int]]:
-        return []
-
 
 def test_a_chunk_is_new_once() -> None:
     dedup = Dedup(Known(chunk(1)))

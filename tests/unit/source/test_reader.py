@@ -1,13 +1,11 @@
 import os
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from overland.source import reader
 from overland.source.chunker import Chunker, Sizes
-from overland.source.cutter import Cutter
 from overland.source.pieces import pieces
 from overland.source.reader import WholeFile, cut_short, data_extents, read_whole
 
@@ -201,11 +199,14 @@ def test_pieces_cut_as_the_whole_file_would_be(
         fd,
         spans,
         size,
-        cutter=Cutter(chunker, chunk_id=bytes, behind=lambda _: []),
+        chunker=chunker,
         take=lambda: memoryview(bytearray(4096)),
         give_back=lambda _: None,
     ):
-        found += [bytes(piece.buffer[start:end]) for start, end in pairwise([0, *piece.cuts.ends])]
+        found += [
+            bytes(piece.buffer[start:end])
+            for start, end in zip([0, *piece.cuts], piece.cuts, strict=False)
+        ]
     cuts = chunker.cuts(memoryview(wanted), is_end=True)
     assert found == [wanted[a:b] for a, b in zip([0, *cuts], cuts, strict=False)]
 

@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 from overland.source import streams
 from overland.source.chunker import Chunker, Sizes, chunks
-from overland.source.cutter import Cutter
 from overland.source.streams import DeviceReader, PipeReader, StreamReader, pieces_of
 
 SIZES = Sizes(min_bytes=1 << 10, mean_bytes=4 << 10, max_bytes=16 << 10)
@@ -21,10 +19,6 @@ BLOCK = 64 << 10
 
 def chunker() -> Chunker:
     return Chunker(SIZES, secret=b"12345678")
-
-
-def cutter() -> Cutter:
-    return Cutter(chunker(), chunk_id=bytes, behind=lambda _: [])
 
 
 def read(reader: StreamReader, *, buffer_bytes: int = 3 * BLOCK) -> list[bytes]:
@@ -36,8 +30,8 @@ def read(reader: StreamReader, *, buffer_bytes: int = 3 * BLOCK) -> list[bytes]:
         return out[-1]
 
     found = []
-    for piece in pieces_of(reader, cutter=cutter(), take=take, give_back=out.remove):
-        for start, end in pairwise([0, *piece.cuts.ends]):
+    for piece in pieces_of(reader, chunker=chunker(), take=take, give_back=out.remove):
+        for start, end in zip([0, *piece.cuts], piece.cuts, strict=False):
             found.append(bytes(piece.buffer[start:end]))
         out.remove(piece.buffer)
     assert not out, "a buffer was kept"

@@ -8,7 +8,7 @@ from typing import final
 from overland.agent.backup.folders import Folder
 from overland.agent.backup.workers import PieceJob
 from overland.format.tree import Entry
-from overland.source.cutter import Cutter
+from overland.source.chunker import Chunker
 from overland.source.entries import Entries, Xattrs, read_xattrs
 from overland.source.pieces import pieces
 from overland.source.reader import (
@@ -76,7 +76,7 @@ class LargeFile:
     def read(
         self,
         *,
-        cutter: Cutter,
+        chunker: Chunker,
         take: Callable[[], memoryview],
         give_back: Callable[[memoryview], None],
         submit: Callable[[PieceJob], None],
@@ -84,11 +84,11 @@ class LargeFile:
         """Read the file once and submit its pieces; return how many there are."""
         count = length = 0
         for piece in pieces(
-            self._fd, self.extents, self.size_bytes, cutter=cutter, take=take, give_back=give_back
+            self._fd, self.extents, self.size_bytes, chunker=chunker, take=take, give_back=give_back
         ):
             submit(PieceJob(self, count, piece))
             count += 1
-            length += piece.length
+            length += piece.cuts[-1] if piece.cuts else 0
         before, self.state = self.state, os.fstat(self._fd)
         self.xattrs = read_xattrs(self._fd)
         expected = self.size_bytes if self.extents is None else total_bytes(self.extents)
@@ -108,7 +108,7 @@ def read_large(
     folder: Folder,
     slot: int,
     parent_fd: int,
-    cutter: Cutter,
+    chunker: Chunker,
     take: Callable[[], memoryview],
     give_back: Callable[[memoryview], None],
     submit: Callable[[PieceJob], None],
@@ -121,13 +121,13 @@ def read_large(
     fd = open_file(name, parent_fd=parent_fd)
     try:
         large = LargeFile(name, folder=folder, slot=slot, fd=fd)
-        count = large.read(cutter=cutter, take=take, give_back=give_back, submit=submit)
+        count = large.read(chunker=chunker, take=take, give_back=give_back, submit=submit)
         for _ in range(ATTEMPTS - 1):
             if not large.changed:
                 break
             # The pieces of the first reading are stored, and belong to nothing.
             large = LargeFile(name, folder=folder, slot=slot, fd=fd)
-            count = large.read(cutter=cutter, take=take, give_back=give_back, submit=submit)
+            count = large.read(chunker=chunker, take=take, give_back=give_back, submit=submit)
         large.accept(count)
         return large
     finally:

@@ -10,7 +10,6 @@ from overland.agent.backup.stores import ChunkStore
 from overland.format.tree import KIND_FILE, KIND_FOLDER, Entry, encode_own_node
 from overland.source.changes import FolderBlock, split_prints
 from overland.source.chunker import Chunker
-from overland.source.cutter import Cuts
 
 __all__ = ["Nodes"]
 
@@ -93,9 +92,8 @@ class Nodes:
         """Store bytes of our own, and return their chunk ids, laid end to end."""
         view = memoryview(data)
         if len(data) <= self._chunker.sizes.mean_bytes:
-            return self._store.store(view, Cuts([len(data)], {}))[0] if data else b""
-        cuts = self._chunker.cuts(view, is_end=True)
-        return b"".join(self._store.store(view, Cuts(cuts, {})))
+            return self._store.store(view, [len(data)])[0] if data else b""
+        return b"".join(self._store.store(view, self._chunker.cuts(view, is_end=True)))
 
     def _stream_of(self, parts: Iterable[bytes]) -> bytes:
         """As `_stream`, of bytes that come in parts."""
@@ -105,7 +103,7 @@ class Nodes:
             rest += part
             if len(rest) >= _STREAM_BYTES:
                 cuts = self._chunker.cuts(memoryview(rest), is_end=False)
-                found += self._store.store(memoryview(rest), Cuts(cuts, {}))
+                found += self._store.store(memoryview(rest), cuts)
                 rest = rest[cuts[-1] :] if cuts else rest
         return b"".join(found) + self._stream(rest)
 

@@ -40,8 +40,6 @@ from overland.ports.files import Files
 from overland.ports.progress import Progress
 from overland.sealing.dedup import Dedup
 from overland.source.changes import ChangeCache, ChangeCacheWriter
-from overland.source.chunker import Sizes
-from overland.source.cutter import Cutter
 from overland.source.entries import Entries
 from overland.source.pieces import new_buffers
 from overland.source.rules import Rules
@@ -190,7 +188,7 @@ class _Run:
             self._plan.workers,
             prepare=partial(load, index),
             new_store=lambda: self._new_store(publisher, dedup),
-            new_cutter=lambda: self._new_cutter(self._plan.sizes, dedup),
+            new_chunker=lambda: self._repository.chunker(self._plan.sizes),
             entries=entries,
             give_back=buffers.put,
             progress=self._progress,
@@ -310,10 +308,6 @@ class _Run:
         data = self._repository.seal_point(public, root)
         publisher.write(lambda _: point_name(plan.point_id), data)
 
-    def _new_cutter(self, sizes: Sizes, dedup: Dedup) -> Cutter:
-        chunker, chunk_id = self._repository.chunker(sizes), self._repository.chunk_id
-        return Cutter(chunker, chunk_id=chunk_id, behind=dedup.behind)
-
     def _new_store(self, publisher: Publisher, dedup: Dedup) -> ChunkStore:
         make_lane = partial(
             new_lane,
@@ -346,7 +340,7 @@ class _Run:
             one_file_system=plan.one_file_system,
             counts=self._counts,
             sources=self._sources.every,
-            image_cutter=(set(self._sources.images), self._new_cutter(plan.image_sizes, dedup)),
+            image_chunker=(set(self._sources.images), self._repository.chunker(plan.image_sizes)),
             elsewhere=plan.elsewhere,
         )
         return Walk(
@@ -358,7 +352,7 @@ class _Run:
             settled_before_ns=_nanoseconds(self.started_at - _RACY),
             nodes=nodes,
             dedup=dedup,
-            cutter=self._new_cutter(plan.sizes, dedup),
+            chunker=self._repository.chunker(plan.sizes),
             entries=entries,
             buffers=buffers,
             progress=self._progress,
@@ -387,8 +381,8 @@ class _Run:
             settled_before_ns=_nanoseconds(self.started_at - _RACY),
             started_ns=_nanoseconds(self.started_at),
             dedup=dedup,
-            cutter=self._new_cutter(self._plan.sizes, dedup),
-            image_cutter=self._new_cutter(self._plan.image_sizes, dedup),
+            chunker=self._repository.chunker(self._plan.sizes),
+            image_chunker=self._repository.chunker(self._plan.image_sizes),
             buffers=buffers,
             progress=self._progress,
             elsewhere=self._plan.elsewhere,

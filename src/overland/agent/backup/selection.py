@@ -11,7 +11,7 @@ from overland.agent.backup.counts import Counts
 from overland.agent.backup.folders import Folder, View
 from overland.agent.backup.plan import Elsewhere
 from overland.source.changes import state_as_seen
-from overland.source.cutter import Cutter
+from overland.source.chunker import Chunker
 from overland.source.marks import NO_MARKS, Marks
 from overland.source.rules import Rules
 from overland.source.scan import Stat, kind_of
@@ -41,7 +41,7 @@ class Selection:
         one_file_system: bool,
         counts: Counts,
         sources: Collection[bytes] = (),
-        image_cutter: tuple[Collection[bytes], Cutter] | None = None,
+        image_chunker: tuple[Collection[bytes], Chunker] | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         """Prepare to select.
@@ -53,14 +53,14 @@ class Selection:
             one_file_system: Whether to leave out what is mounted below the roots.
             counts: Where to name what is left out.
             sources: Full paths of all folders and files that the policy names.
-            image_cutter: The files among them that are images, and what cuts these.
+            image_chunker: The files among them that are images, and what cuts these.
             elsewhere: Where to read a folder, if not where it is.
         """
         self.reached: set[bytes] = set()  # sources that were met in another one
         self._rules, self._marks, self._counts = rules, marks, counts
         self._never_enter, self._one_file_system = never_enter, one_file_system
-        self._images: Collection[bytes] = image_cutter[0] if image_cutter else ()
-        self._image_cutter = image_cutter[1] if image_cutter else None
+        self._images: Collection[bytes] = image_chunker[0] if image_chunker else ()
+        self._image_chunker = image_chunker[1] if image_chunker else None
         self._elsewhere = elsewhere
         self._sources = _by_folder(sources)
 
@@ -122,11 +122,11 @@ class Selection:
         inode = folder.state_of(slot).st_ino
         return self._elsewhere(full_path(folder, folder.names[slot]), inode)
 
-    def cutter(self, folder: Folder, slot: int) -> Cutter | None:
+    def chunker(self, folder: Folder, slot: int) -> Chunker | None:
         """Return what cuts a file, where it is an image that the policy names."""
         if not self._images or full_path(folder, folder.names[slot]) not in self._images:
             return None
-        return self._image_cutter
+        return self._image_chunker
 
     def _meet(self, path: bytes, state: Stat, folder: Folder) -> bool:
         """Return whether a source that lies in another one is kept in its tree."""

@@ -33,7 +33,7 @@ from overland.source.changes import (
     folder_key,
     is_settled,
 )
-from overland.source.cutter import Cutter
+from overland.source.chunker import Chunker
 from overland.source.entries import Entries, link_of, read_xattrs
 from overland.source.pieces import Piece, pieces
 from overland.source.reader import (
@@ -97,8 +97,8 @@ class Singles:
         settled_before_ns: int,
         started_ns: int,
         dedup: Dedup,
-        cutter: Cutter,
-        image_cutter: Cutter,
+        chunker: Chunker,
+        image_chunker: Chunker,
         buffers: "queue.SimpleQueue[memoryview]",
         progress: Progress,
         elsewhere: Elsewhere | None,
@@ -108,7 +108,7 @@ class Singles:
         self._cache, self._new_cache, self._is_cache_sure = cache, new_cache, is_cache_sure
         self._since, self._started_ns = settled_before_ns, started_ns
         self._dedup, self._progress, self._buffers = dedup, progress, buffers
-        self._cutter, self._image_cutter = cutter, image_cutter
+        self._chunker, self._image_chunker = chunker, image_chunker
         self._elsewhere = elsewhere
 
     def read_stream(self, stream: StreamSource) -> Root | Skipped:
@@ -125,7 +125,7 @@ class Singles:
         with contextlib.closing(running):
             reader = PipeReader(running.fd, timeout_s=stream.timeout_s)
             try:
-                ids, size_bytes = self._store_stream(reader, self._image_cutter)
+                ids, size_bytes = self._store_stream(reader, self._image_chunker)
             except _SourceError as error:
                 return self._fail(path, error.reason)
             problem = _problem(running.finish(timeout_s=stream.timeout_s), stream.timeout_s)
@@ -140,11 +140,11 @@ class Singles:
         Raises:
             OSError: The medium failed; a file that cannot be read is `Skipped`.
         """
-        return self._read_file(path, self._cutter)
+        return self._read_file(path, self._chunker)
 
     def read_image(self, path: bytes) -> Root | Skipped:
         """Do as `read_file`, with the chunks of an image."""
-        return self._read_file(path, self._image_cutter)
+        return self._read_file(path, self._image_chunker)
 
     def read_device(self, path: bytes) -> Root | Skipped:
         """Store the content of a block device as that of a file; see `read_file`.
@@ -159,7 +159,7 @@ class Singles:
             with _of_source():
                 device, size_bytes = os.fstat(fd), os.lseek(fd, 0, os.SEEK_END)
             reader = DeviceReader(fd, size_bytes=size_bytes)
-            ids, _ = self._store_stream(reader, self._image_cutter)
+            ids, _ = self._store_stream(reader, self._image_chunker)
         except _SourceError as error:
             return self._fail(path, error.reason)
         finally:
@@ -168,7 +168,7 @@ class Singles:
         changed = _is_mounted_for_writing(device.st_rdev)
         return self._finish(path, _Content(ids, size_bytes, reader.extents, state, changed))
 
-    def _read_file(self, path: bytes, cutter: Cutter) -> Root | Skipped:
+    def _read_file(self, path: bytes, chunker: Chunker) -> Root | Skipped:
         try:
             opens_at = self._elsewhere(path, 0) if self._elsewhere else None
             fd = os.open(opens_at or path, _FLAGS)
@@ -181,7 +181,7 @@ class Singles:
             known = self._known(path, state)
             if known is not None:
                 return self._note(path, known, state)
-            content = self._read_attempts(fd, cutter)
+            content = self._read_attempts(fd, chunker)
             with _of_source():
                 xattrs = read_xattrs(fd)
         except _SourceError as error:
@@ -190,16 +190,16 @@ class Singles:
             os.close(fd)
         return self._finish(path, content, xattrs=xattrs)
 
-    def _read_attempts(self, fd: int, cutter: Cutter) -> _Content:
+    def _read_attempts(self, fd: int, chunker: Chunker) -> _Content:
         """Read a file; once more if it changed meanwhile, up to three times."""
-        content = self._read_once(fd, cutter)
+        content = self._read_once(fd, chunker)
         for _ in range(ATTEMPTS - 1):
             if not content.changed:
                 break
-            content = self._read_once(fd, cutter)
+            content = self._read_once(fd, chunker)
         return content
 
-    def _read_once(self, fd: int, cutter: Cutter) -> _Content:
+    def _read_once(self, fd: int, chunker: Chunker) -> _Content:
         with _of_source():
             before = os.fstat(fd)
             size_bytes, extents = before.st_size, data_extents(fd, before)
@@ -210,7 +210,7 @@ class Singles:
                 fd,
                 extents,
                 size_bytes,
-                cutter=cutter,
+                chunker=chunker,
                 take=self._take,
                 give_back=self._buffers.put,
             )
@@ -225,9 +225,9 @@ class Singles:
 
     # -- storing --------------------------------------------------------------------------------
 
-    def _store_stream(self, reader: StreamReader, cutter: Cutter) -> tuple[bytes, int]:
+    def _store_stream(self, reader: StreamReader, chunker: Chunker) -> tuple[bytes, int]:
         return self._store(
-            pieces_of(reader, cutter=cutter, take=self._take, give_back=self._buffers.put)
+            pieces_of(reader, chunker=chunker, take=self._take, give_back=self._buffers.put)
         )
 
     def _store(self, parts: Iterable[Piece]) -> tuple[bytes, int]:
@@ -248,7 +248,7 @@ class Singles:
             if piece is None:
                 break
             self._workers.submit(PieceJob(reading, count, piece))
-            count, length = count + 1, length + (piece.length)
+            count, length = count + 1, length + (piece.cuts[-1] if piece.cuts else 0)
             while self._receive(wait=False):
                 pass
         while self._workers.waiting:

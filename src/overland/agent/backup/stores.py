@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, final
 
 from overland.packing.chainindex import ChainIndex
 from overland.sealing.dedup import Dedup
-from overland.source.cutter import Cuts
 
 if TYPE_CHECKING:
     from overland.agent.backup.lanes import Lane
@@ -45,22 +44,20 @@ class ChunkStore:
         self._late: list[bytes] = []
         self._late_bytes = 0
 
-    def store(self, buffer: memoryview, cuts: Cuts) -> list[bytes]:
+    def store(self, buffer: memoryview, cuts: list[int]) -> list[bytes]:
         """Return the ids of the chunks in `buffer`, which `cuts` ends; the first begins at 0."""
         chunk_id = self._chunk_id
         ids: list[bytes] = []
-        ends, known = cuts
         start = 0
-        for end in ends:
-            made = known.get(len(ids)) if known else None
-            ids.append(chunk_id(buffer[start:end]) if made is None else made)
+        for end in cuts:
+            ids.append(chunk_id(buffer[start:end]))
             start = end
         if ids:
             new = self._dedup.claim(b"".join(ids))
             if new:
                 if self._lane is None:
                     self._lane = self._new_lane()
-                self._lane.add(buffer, ends, ids, new=new)
+                self._lane.add(buffer, cuts, ids, new=new)
             self.chunks += len(ids)
         return ids
 
@@ -99,7 +96,7 @@ class ChunkStore:
     def flush(self) -> None:
         """Store what was to be stored later."""
         late, self._late, self._late_bytes = self._late, [], 0
-        self.store(memoryview(b"".join(late)), Cuts(list(accumulate(map(len, late))), {}))
+        self.store(memoryview(b"".join(late)), list(accumulate(map(len, late))))
 
 
 def load(index: ChainIndex) -> None:

@@ -37,7 +37,7 @@ from overland.format.tree import KIND_FILE, Entry
 from overland.ports.progress import Progress
 from overland.sealing.dedup import Dedup
 from overland.source.changes import ChangeCache, ChangeCacheWriter
-from overland.source.cutter import Cutter
+from overland.source.chunker import Chunker
 from overland.source.entries import Entries, link_of, read_xattrs_at, with_link
 from overland.source.scan import Stat, reason_of
 
@@ -65,7 +65,7 @@ class Walk:
         settled_before_ns: int,
         nodes: Nodes,
         dedup: Dedup,
-        cutter: Cutter,
+        chunker: Chunker,
         entries: Entries,
         buffers: "queue.SimpleQueue[memoryview]",
         progress: Progress,
@@ -75,7 +75,7 @@ class Walk:
         self._selection, self._cache, self._new_cache = selection, cache, new_cache
         self._is_cache_sure = is_cache_sure
         self._since = settled_before_ns
-        self._nodes, self._dedup, self._cutter = nodes, dedup, cutter
+        self._nodes, self._dedup, self._chunker = nodes, dedup, chunker
         self._entries, self._buffers, self._progress = entries, buffers, progress
         self._workers: Workers | None = None
         self._batches: Batches | None = None
@@ -280,7 +280,7 @@ class Walk:
                 folder=folder,
                 slot=slot,
                 parent_fd=folder.open_fd(),
-                cutter=self._selection.cutter(folder, slot) or self._cutter,
+                chunker=self._selection.chunker(folder, slot) or self._chunker,
                 take=self.take_buffer,
                 give_back=self._buffers.put,
                 submit=self._workers.submit,

@@ -18,7 +18,7 @@ from overland.agent.backup.turns import Turns
 from overland.buffers import new_buffer
 from overland.format.tree import Entry
 from overland.ports.progress import Progress
-from overland.source.cutter import Cuts, Cutter
+from overland.source.chunker import Chunker
 from overland.source.entries import Entries
 from overland.source.pieces import Piece
 from overland.source.reader import WholeFile, read_whole
@@ -139,7 +139,7 @@ class Workers:
         *,
         prepare: Callable[[], None],
         new_store: Callable[[], ChunkStore],
-        new_cutter: Callable[[], Cutter],
+        new_chunker: Callable[[], Chunker],
         entries: Entries,
         give_back: Callable[[memoryview], None],
         progress: Progress,
@@ -151,7 +151,7 @@ class Workers:
         self._results: queue.SimpleQueue[FilesDone | PieceDone] = queue.SimpleQueue()
         self._is_failed = False
         self.waiting = 0  # batches that were submitted and not received
-        bodies = [partial(self._run, store, new_cutter()) for store in self.stores]
+        bodies = [partial(self._run, store, new_chunker()) for store in self.stores]
         self._crew = Crew[Work]("back-up", bodies, limit=count * _WAITING_PER_WORKER)
 
     def submit(self, work: Work) -> None:
@@ -202,21 +202,21 @@ class Workers:
         self._is_failed = True
         self._crew.end()
 
-    def _run(self, store: ChunkStore, cutter: Cutter, take: Take[Work]) -> None:
+    def _run(self, store: ChunkStore, chunker: Chunker, take: Take[Work]) -> None:
         buffer = memoryview(new_buffer(_BUFFER_BYTES))
         try:
             while (work := take()) is not None:
-                self._do(work, store, cutter, buffer)
+                self._do(work, store, chunker, buffer)
             if not self._is_failed:
                 store.close()
         except BaseException:
             self._is_failed = True  # the others need not go on
             raise
 
-    def _do(self, work: Work, store: ChunkStore, cutter: Cutter, buffer: memoryview) -> None:
+    def _do(self, work: Work, store: ChunkStore, chunker: Chunker, buffer: memoryview) -> None:
         try:
             if not self._is_failed:
-                self._results.put(self._done(work, store, cutter, buffer))
+                self._results.put(self._done(work, store, chunker, buffer))
         finally:
             if isinstance(work, PieceJob):
                 self._give_back(work.piece.buffer)
@@ -225,17 +225,17 @@ class Workers:
         self,
         work: Work,
         store: ChunkStore,
-        cutter: Cutter,
+        chunker: Chunker,
         buffer: memoryview,
     ) -> FilesDone | PieceDone:
         if isinstance(work, PieceJob):
             content = b"".join(store.store(work.piece.buffer, work.piece.cuts))
-            self._progress.advance(bytes=work.piece.length)
+            self._progress.advance(bytes=work.piece.cuts[-1] if work.piece.cuts else 0)
             return PieceDone(work.owner, work.number, content)
-        return FilesDone(work, self._read(work, store, cutter, buffer))
+        return FilesDone(work, self._read(work, store, chunker, buffer))
 
     def _read(
-        self, jobs: list[FileJob], store: ChunkStore, cutter: Cutter, buffer: memoryview
+        self, jobs: list[FileJob], store: ChunkStore, chunker: Chunker, buffer: memoryview
     ) -> list[FileRead]:
         """Read a batch of files into the buffer, and store what is new of them.
 
@@ -249,7 +249,7 @@ class Workers:
                     results += self._stored(part, store, buffer)
                     part = _Part()
                 free = buffer[part.filled : part.filled + SMALL_BYTES]
-                part.read(job, cutter, free)
+                part.read(job, chunker, free)
         results += self._stored(part, store, buffer)
         return results
 
@@ -282,10 +282,10 @@ class _Part:
 
     def __init__(self) -> None:
         self.files: list[tuple[FileJob, WholeFile | None, int, str | None]] = []
-        self.cuts = Cuts([], {})
+        self.cuts: list[int] = []
         self.filled = 0
 
-    def read(self, job: FileJob, cutter: Cutter, free: memoryview) -> None:
+    def read(self, job: FileJob, chunker: Chunker, free: memoryview) -> None:
         """Read a file into the `free` rest of the buffer, and cut it."""
         try:
             whole = read_whole(job.name, parent_fd=job.folder.fd, expected=job.state, buffer=free)
@@ -296,14 +296,12 @@ class _Part:
             self.files.append((job, whole, 0, None))
             return
         before, length = self.filled, whole.length
-        chunks = 1
-        if length <= cutter.sizes.mean_bytes:
-            self.cuts.ends.append(before + length)
+        if length <= chunker.sizes.mean_bytes:
+            self.cuts.append(before + length)
+            chunks = 1
         else:
-            cutter.begin()
-            ends, ids = cutter.cut(free[:length], is_end=True)
-            first, chunks = len(self.cuts.ends), len(ends)
-            self.cuts.ends.extend([before + end for end in ends])
-            self.cuts.ids.update({first + place: made for place, made in ids.items()})
+            cuts = chunker.cuts(free[:length], is_end=True)
+            self.cuts += [before + cut for cut in cuts]
+            chunks = len(cuts)
         self.filled += length
         self.files.append((job, whole, chunks, None))
