@@ -28,7 +28,14 @@ from overland.errors import RefusedError, Unreachable
 from overland.format.signed import MAX_DOCUMENT_BYTES
 from overland.ports.http import Reply
 
-__all__ = ["CertificateNotTrusted", "CloudAddressInvalid", "ReplyTooLong", "UrllibHttp", "Wire"]
+__all__ = [
+    "CertificateNotTrusted",
+    "CloudAddressInvalid",
+    "ReplyTooLong",
+    "UrllibHttp",
+    "Wire",
+    "read_body",
+]
 
 _ATTEMPTS: Final = 4
 _FIRST_PAUSE_S: Final = 0.25  # doubled each time: a service that restarts is back within 2 s
@@ -206,18 +213,33 @@ class UrllibHttp:
         return Reply(status=response.status, body=_decoded(response, content), raw=content)
 
     def _read(self, response: BaseHTTPResponse) -> bytes:
-        try:
-            content = response.read(_MAX_REPLY_BYTES + 1)
-        except HTTPError as error:
-            # Not sent again: the server has done its work, and a POST may not be doubled.
-            raise Unreachable(
-                f"the answer of {self._wire.host} broke off; try again later"
-            ) from error
+        # Where it breaks it is not asked for again: a POST may not be doubled.
+        content = read_body(response, _MAX_REPLY_BYTES + 1, host=self._wire.host)
         if len(content) > _MAX_REPLY_BYTES:
             response.close()
             raise ReplyTooLong(f"{self._wire.host} sent more than {_MAX_REPLY_BYTES} bytes")
         response.release_conn()
         return content
+
+
+def read_body(response: BaseHTTPResponse, max_bytes: int, *, host: str) -> bytes:
+    """Return an answer's body to its end, or its first `max_bytes`.
+
+    One `read` is not enough: where the connection ends early it returns what came, as if that were
+    all, and only the next one raises.
+
+    Raises:
+        Unreachable: Less came than was announced, or nothing for too long.
+    """
+    blocks: list[bytes] = []
+    missing = max_bytes
+    try:
+        while missing and (block := response.read(missing)):
+            blocks.append(block)
+            missing -= len(block)
+    except HTTPError as error:
+        raise Unreachable(f"the answer of {host} broke off; try again later") from error
+    return b"".join(blocks)
 
 
 def _decoded(response: BaseHTTPResponse, content: bytes) -> object:

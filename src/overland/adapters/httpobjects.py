@@ -10,7 +10,7 @@ import msgspec
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from overland.adapters.http import Wire
+from overland.adapters.http import Wire, read_body
 from overland.adapters.localsocket import Attachment
 from overland.crypto.secrets import Secret
 from overland.errors import (
@@ -270,13 +270,10 @@ class HttpObjects:
 
     def _read(self, response: BaseHTTPResponse, max_bytes: int) -> bytes:
         try:
-            content = response.read(max_bytes)
-        except HTTPError as error:
-            raise Unreachable(f"the answer of {self._wire.host} broke off") from error
+            return read_body(response, max_bytes, host=self._wire.host)
         finally:
             # Gives the connection back when the body was read to its end, else closes it.
             response.close()
-        return content
 
 
 class _Upload:

@@ -76,7 +76,7 @@ class ApplicationSignIn:
             RecordDamaged: Its key cannot be read.
             CertificateNotAccepted: The cloud does not take it: removed, or never uploaded.
             ObjectAbsent: The scope names a seed that is no open one of this computer.
-            Unreachable: The cloud does not answer.
+            Unreachable: The cloud does not answer, or asks to wait.
         """
         self._certificate.check(self._clock.now())
         status, body = self._ask(scope)

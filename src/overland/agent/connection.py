@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 from typing_extensions import override
 
-from overland.agent.answers import converted
 from overland.agent.cloudfacts import CloudFacts
+from overland.ports.answers import converted
 from overland.ports.http import Http, accept
 from overland.values import PointId, SeedId
 from overland.vault.retention import Retention

@@ -8,6 +8,7 @@ import msgspec
 
 from overland.agent.connection import Chains, Connection, SeedReport
 from overland.crypto.keyring import FormerSigner
+from overland.ports.answers import converted
 from overland.ports.http import Http, accept
 from overland.values import SeedId
 
@@ -30,7 +31,7 @@ class SigningCloud:
     def signers(self) -> SignerReport:
         """Return which signing keys the cloud knows of this computer."""
         path = f"/v1/source-computers/{self._computer}"
-        return msgspec.convert(
+        return converted(
             accept(self._http.request("GET", path), what="this computer"), SignerReport
         )
 
@@ -41,7 +42,7 @@ class SigningCloud:
     def seeds(self) -> list[SeedReport]:
         """Return this computer's seeds."""
         answer = accept(self._http.request("GET", "/v1/seeds"), what="the seeds")
-        return msgspec.convert(answer, list[SeedReport])
+        return converted(answer, list[SeedReport])
 
     def manifest(self, seed_id: SeedId) -> bytes:
         """Return the signed manifest that the cloud has of a seed.

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from functools import partial
 
 import msgspec
-from msgspec import convert
 
 from overland.adapters.http import Wire
 from overland.agent.certificate import Certificates, OwnCertificate
@@ -26,6 +25,7 @@ from overland.cli import signedin
 from overland.cli.machine import AgentMachine, http_to
 from overland.errors import OverlandError, Unreachable
 from overland.events import Log
+from overland.ports.answers import converted
 from overland.ports.http import Http, accept
 from overland.values import SeedId
 
@@ -72,7 +72,7 @@ def open_all(machine: AgentMachine, policy: str) -> Opened:
     report = Connection(http).seed(SeedId(seed_id))
     body = {"kind": "seed-container", "seed_id": seed_id}
     answer = accept(http.request("POST", "/v1/grants", json=body), what="the container")
-    landed = [each.size_bytes for each in machine.open_grant(convert(answer, Grant)).names()]
+    landed = [each.size_bytes for each in machine.open_grant(converted(answer, Grant)).names()]
     return Opened(
         seed_id=seed_id,
         seed_state=report.state,

@@ -18,10 +18,9 @@ from urllib.parse import urlencode
 
 import msgspec
 import platformdirs
-from urllib3.exceptions import HTTPError
 
 from overland.adapters.clock import SystemClock
-from overland.adapters.http import Wire
+from overland.adapters.http import Wire, read_body
 from overland.adapters.posix import PosixFiles
 from overland.errors import NotAuthorised, ObjectAbsent, RefusedError, Unreachable
 
@@ -182,14 +181,9 @@ def post_form(wire: Wire, path: str, form: Mapping[str, str]) -> Answer:
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     response = wire.send("POST", path, headers=headers, body=urlencode(form).encode())
     try:
-        content = response.read(_MAX_ANSWER_BYTES)
-        is_cut = len(content) < _MAX_ANSWER_BYTES and bool(response.length_remaining)
-    except HTTPError as error:
-        raise Unreachable(_broke_off(wire)) from error
-    if is_cut:  # a read with a limit returns what came until the connection ended
-        response.close()
-        raise Unreachable(_broke_off(wire))
-    response.release_conn()
+        content = read_body(response, _MAX_ANSWER_BYTES, host=wire.host)
+    finally:
+        response.close()  # gives the connection back when the body was read to its end
     if response.status >= 500:
         raise Unreachable(f"{wire.host} failed ({response.status}); try again later")
     try:
@@ -199,10 +193,6 @@ def post_form(wire: Wire, path: str, form: Mapping[str, str]) -> Answer:
     if not isinstance(body, dict):
         raise SignInAnswerOdd(f"{wire.host} is no cloud of ours; check the address")
     return Answer(status=response.status, body=body)
-
-
-def _broke_off(wire: Wire) -> str:
-    return f"the answer of {wire.host} broke off; try again later"
 
 
 @contextlib.contextmanager

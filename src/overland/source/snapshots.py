@@ -189,9 +189,10 @@ class _Taker:
         """Remove what an earlier run left; what cannot be removed is noted, and in nobody's way."""
         try:
             method.remove(unit, mount, name)
-        except SnapshotImpossible as error:
+        except (SnapshotImpossible, ProgramAbsent) as error:
             where = os.fsdecode(unit)
-            self._view.notes.append(f"{name} in {where} was not removed: {error.problem}")
+            problem = error.problem if isinstance(error, SnapshotImpossible) else error
+            self._view.notes.append(f"{name} in {where} was not removed: {problem}")
         else:
             log.info("snapshot.removed", name=name)
 

@@ -12,6 +12,7 @@ import msgspec
 from typing_extensions import override
 
 from overland.errors import RefusedError
+from overland.ports.answers import converted
 from overland.ports.http import Http, accept
 from overland.values import canonical_uuid
 
@@ -195,12 +196,12 @@ class Connection:
         """
         body = {"tracking_number": tracking_number, "carrier": carrier, "serials": list(serials)}
         answer = self._ask("POST", "/v1/station/parcels", "the parcel", json=body)
-        return msgspec.convert(answer, ParcelAnswer)
+        return converted(answer, ParcelAnswer)
 
     def jobs(self) -> list[StationJob]:
         """Return the jobs of this cloud, without what only `job` gives."""
         answer = self._ask("GET", "/v1/station/jobs", "import jobs")
-        return msgspec.convert(answer, list[StationJob])
+        return converted(answer, list[StationJob])
 
     def job(self, job_id: str) -> StationJob:
         """Return a job with keys and hashes of its drives.
@@ -209,7 +210,7 @@ class Connection:
             ObjectAbsent: There is no such job.
         """
         answer = self._ask("GET", f"/v1/station/jobs/{job_id}", f"import job {job_id}")
-        return msgspec.convert(answer, StationJob)
+        return converted(answer, StationJob)
 
     def find_job(self, name: str) -> StationJob:
         """Return the job with this id, or the one at this station with this name.
@@ -238,7 +239,7 @@ class Connection:
     def import_grant(self, job_id: str) -> Grant:
         """Return leave to create and read what the job brings into its container."""
         body = {"kind": "import", "job_id": job_id}
-        return msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
+        return converted(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
 
     def blobs_grant(self, job_id: str, *, container: str, replace: bool) -> Grant:
         """Return leave to bring blobs into a container of the storage account of a job.
@@ -247,12 +248,12 @@ class Connection:
         """
         where = {"container": container, "replace": replace}
         body = {"kind": "import", "job_id": job_id, **where}
-        return msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
+        return converted(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
 
     def export_grant(self, job_id: str, *, container: str) -> Grant:
         """Return leave to read a container of the storage account of an export job."""
         body = {"kind": "export", "job_id": job_id, "container": container}
-        return msgspec.convert(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
+        return converted(self._ask("POST", "/v1/grants", "a grant", json=body), Grant)
 
     def send_back(
         self, job_id: str, *, carrier: str, tracking_number: str, serials: Sequence[str]
@@ -264,7 +265,7 @@ class Connection:
         """
         body = {"carrier": carrier, "tracking_number": tracking_number, "serials": list(serials)}
         path = f"/v1/station/jobs/{job_id}/return"
-        return msgspec.convert(self._ask("POST", path, f"job {job_id}", json=body), Returned)
+        return converted(self._ask("POST", path, f"job {job_id}", json=body), Returned)
 
     def _ask(self, method: str, path: str, what: str, *, json: object = None) -> object:
         """Return decoded JSON, for the callers above to convert."""

@@ -209,3 +209,25 @@ def test_a_token_that_fits_no_header_is_refused_and_not_shown(token: str) -> Non
     with pytest.raises(CloudAddressInvalid) as refused:
         UrllibHttp("http://localhost", token, None)
     assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b'{"ok": true}', b'{"ok": tru'],
+    ids=["nothing", "what could be all", "the half"],
+)
+@pytest.mark.parametrize("kind", ["application/json", "application/octet-stream"])
+def test_an_answer_that_broke_off_is_not_taken_for_the_whole(
+    serve: Serve, sent: bytes, kind: str
+) -> None:
+    class Cut(Handler):
+        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(sent)
+            self.break_off()
+
+    with pytest.raises(Unreachable, match="broke off"):
+        serve(Cut).request("GET", "/v1/seeds")

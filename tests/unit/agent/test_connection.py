@@ -3,26 +3,15 @@
 from collections.abc import Callable
 
 import pytest
-from typing_extensions import override
+from tests.support.answering import Answering
 
 from overland.agent.connection import Connection
+from overland.agent.signingcloud import SigningCloud
 from overland.errors import Unreachable
-from overland.ports.http import Http, Reply
 from overland.values import PointId, SeedId
 from overland.vault.retention import Retention
 
 SEED, POINT = SeedId("5" * 8), PointId("6" * 8)
-
-
-class Answering(Http):
-    def __init__(self, body: object) -> None:
-        self._body = body
-
-    @override
-    def request(
-        self, method: str, path: str, *, json: object = None, raw: bytes | None = None
-    ) -> Reply:
-        return Reply(status=200, body=self._body, raw=b"")
 
 
 @pytest.mark.parametrize("body", [None, "<html>", 7, [7], {"seed_id": 7, "points": {}}])
@@ -56,7 +45,7 @@ class Answering(Http):
 def test_an_answer_of_another_form_is_not_the_clouds(
     ask: Callable[[Connection], object], body: object
 ) -> None:
-    with pytest.raises(Unreachable, match="is not a cloud that this agent understands"):
+    with pytest.raises(Unreachable, match="is not a cloud that this program understands"):
         ask(Connection(Answering(body)))
 
 
@@ -65,3 +54,12 @@ def test_where_no_answer_is_expected_any_form_will_do() -> None:
     connection.put_manifest(SEED, b"manifest")
     connection.abandon_seed(SEED)
     connection.put_retention("p", Retention())
+
+
+@pytest.mark.parametrize("body", [None, "<html>", 7, [7], {"signing_public_key": 7}])
+@pytest.mark.parametrize("ask", [lambda it: it.signers(), lambda it: it.seeds()])
+def test_nor_is_what_answers_while_the_signing_key_changes(
+    ask: Callable[[SigningCloud], object], body: object
+) -> None:
+    with pytest.raises(Unreachable, match="is not a cloud that this program understands"):
+        ask(SigningCloud(Answering(body), source_computer_id="c"))

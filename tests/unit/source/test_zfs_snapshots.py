@@ -5,15 +5,17 @@ virtual machine: `python -m tests.machine`.
 """
 
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.snapshotted import REPOSITORY, TOKENLESS
+from typing_extensions import override
 
 from overland.adapters.programs import SystemPrograms
-from overland.ports.programs import ProgramAbsent
+from overland.ports.programs import Finished, ProgramAbsent, Programs, Running
 from overland.source.snapshotkinds import Mount, SnapshotImpossible, SnapshotLost
 from overland.source.snapshots import snapshots
 from overland.source.snapshotview import SnapshotMode, SnapshotView
@@ -45,6 +47,7 @@ class Computer:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.data, self.tools = folder, folder / "data", folder / "bin"
         self.kept = self.data / ".zfs" / "snapshot"
+        self.programs: Programs = SystemPrograms()
         for made in (self.data / "inside", self.tools):
             made.mkdir(parents=True)
         for file in (self.data / "file", self.data / "inside" / "file"):
@@ -67,7 +70,7 @@ class Computer:
             [os.fsencode(source) for source in sources or (self.data,)],
             mode=mode,
             repository_id=REPOSITORY,
-            programs=SystemPrograms(),
+            programs=self.programs,
             folder=self.folder / "snapshots",
             mounts=lambda: self.mounts,
         )
@@ -119,6 +122,28 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(computer: Computer) 
         assert f"{TOKENLESS}0123abcd" not in computer.kept_names()
         assert len(computer.kept_names()) == len(others) + 1
     assert computer.kept_names() == sorted(others)
+
+
+class WithoutDestroy(Programs):
+    """Of which the one that removes was taken away after the look."""
+
+    @override
+    def run(self, argv: Sequence[str], *, timeout_s: float) -> Finished:
+        if "destroy" in argv:
+            raise ProgramAbsent("zfs", problem="it is gone")
+        return SystemPrograms().run(argv, timeout_s=timeout_s)
+
+    @override
+    def start(self, argv: Sequence[str]) -> Running:
+        return SystemPrograms().start(argv)
+
+
+def test_what_was_left_is_in_nobodys_way_where_its_tool_has_gone(computer: Computer) -> None:
+    (computer.kept / f"{TOKENLESS}0123abcd").mkdir(parents=True)
+    computer.programs = WithoutDestroy()
+    with computer.take() as view:
+        assert read(view, computer.data) == "before"
+        assert [note for note in view.notes if f"{TOKENLESS}0123abcd" in note]
 
 
 def test_no_folder_of_a_dataset_is_taken_for_what_stands_for_a_subvolume(
