@@ -12,12 +12,11 @@ from typing import Final
 import msgspec
 
 from overland.source.entries import Xattrs, read_xattrs
-from overland.source.scan import Stat
+from overland.source.scan import NotAFile, Stat
 
 __all__ = [
     "ATTEMPTS",
     "Extents",
-    "NotAFile",
     "WholeFile",
     "cut_short",
     "data_extents",
@@ -35,13 +34,6 @@ Extents = tuple[tuple[int, int], ...]
 # Without O_NONBLOCK a pipe that took the file's name would block us for ever.
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _BLOCK: Final = 512  # the unit of st_blocks, whatever the file system's own blocks are
-
-
-class NotAFile(OSError):
-    """What was a file at the scan is something else now."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.ENOENT, "replaced by something that is not a file")
 
 
 class WholeFile(msgspec.Struct, frozen=True, gc=False):

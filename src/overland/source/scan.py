@@ -4,15 +4,17 @@ Everything goes relative to an open folder, so that paths longer than the system
 and a folder that is swapped for a link while we look is not followed.
 """
 
+import errno
 import os
 import stat
 import sys
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 __all__ = [
     "Listing",
+    "NotAFile",
     "Stat",
     "State",
     "kind_of",
@@ -151,11 +153,23 @@ _KINDS = {
     stat.S_IFBLK: "a block device",
 }
 
+_REPLACED: Final = "replaced by something that is not a file"
+_NOT_OF_FILES: Final = {errno.ESPIPE, errno.EISDIR, errno.ENXIO}  # a pipe, a folder, a socket
+
+
+class NotAFile(OSError):
+    """What was a file at the scan is something else now."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOENT, _REPLACED)
+
 
 def reason_of(error: OSError) -> str:
     """Return why something of the source could not be read, in words for the operator."""
     if isinstance(error, PermissionError):
         return "permission denied"
+    if isinstance(error, NotAFile) or error.errno in _NOT_OF_FILES:
+        return _REPLACED
     if isinstance(error, FileNotFoundError):
         return "vanished while the backup ran"
     return f"cannot be read: {os.strerror(error.errno)}" if error.errno else "cannot be read"

@@ -1,5 +1,6 @@
 """What a backup keeps of a source, and what it says about the rest."""
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -484,6 +485,35 @@ def test_a_root_that_cannot_be_read_is_refused_before_anything_is_written(world:
             run(make_plan(root), repository=make_repository(world.state), out=world.out)
         assert refused.value.path == str(root)
     assert world.out.steps == world.state.steps == 0
+
+
+def _bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
+        made.bind(path.name)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, _bind], ids=["pipe", "folder", "socket"])
+@pytest.mark.parametrize("size", [10, 1 << 20, 20 << 20])
+def test_a_file_that_something_else_has_replaced_is_named_as_such(
+    world: World, monkeypatch: pytest.MonkeyPatch, size: int, make: Callable[[Path], None]
+) -> None:
+    file = world.source / "file"
+    world.write("file", bytes(size))
+    world.write("kept", b"x")
+    opened = reader.open_file
+
+    def replaced(name: bytes, **rest: int) -> int:
+        if name == b"file" and file.is_file():
+            file.unlink()
+            make(file)
+        return opened(name, **rest)
+
+    for module in (reader, backup_large):
+        monkeypatch.setattr(module, "open_file", replaced)
+    result = world.back_up()
+    reason = "replaced by something that is not a file"
+    assert [(s.path, s.reason) for s in result.skipped] == [(os.fsencode(file), reason)]
+    assert list(world.tree().contents.values()) == [b"x"]
 
 
 def test_a_pattern_that_cannot_be_understood_is_refused_before_anything_is_written(

@@ -14,13 +14,13 @@ from overland.source.pieces import pieces
 from overland.source.reader import (
     ATTEMPTS,
     Extents,
-    NotAFile,
     cut_short,
     data_extents,
     is_same,
     open_file,
     total_bytes,
 )
+from overland.source.scan import NotAFile
 
 __all__ = ["LargeFile", "read_large"]
 
